@@ -1,0 +1,1 @@
+//! Rules of the domain: no async, no I/O of its own, no clock, no randomness.

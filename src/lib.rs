@@ -1,0 +1,2 @@
+//! Dossier.
+pub mod domain;

@@ -1,1 +1,8 @@
 //! Rules of the domain: no async, no I/O of its own, no clock, no randomness.
+
+pub mod byte_range;
+pub mod content_disposition;
+pub mod file_name;
+pub mod media_type;
+pub mod paging;
+pub mod sniff;

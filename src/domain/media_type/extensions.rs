@@ -1,0 +1,209 @@
+//! Which file name extensions belong to which type (bar S3).
+//! It looks at names only, in the neutral form that a downloading system acts on.
+
+use super::MediaType;
+use crate::domain::file_name::display_name;
+
+/// Longest extension that is recognised, in characters.
+pub const MAX_EXTENSION_CHARS: usize = 10;
+
+/// Types and the extensions they may carry, the preferred one first. Camera raw formats and
+/// drawings are left out on purpose: too many names are in use for each of them.
+const EXTENSIONS: &[(&str, &[&str])] = &[
+    ("text/csv", &["csv"]),
+    ("application/msword", &["doc", "dot"]),
+    ("application/vnd.openxmlformats-officedocument.wordprocessingml.document", &["docx"]),
+    ("application/vnd.openxmlformats-officedocument.wordprocessingml.template", &["dotx"]),
+    ("application/vnd.ms-excel", &["xls", "xlt"]),
+    ("application/vnd.openxmlformats-officedocument.spreadsheetml.sheet", &["xlsx"]),
+    ("application/vnd.openxmlformats-officedocument.spreadsheetml.template", &["xltx"]),
+    ("application/vnd.ms-powerpoint", &["ppt", "pps", "pot"]),
+    ("application/vnd.openxmlformats-officedocument.presentationml.presentation", &["pptx"]),
+    ("application/vnd.openxmlformats-officedocument.presentationml.template", &["potx"]),
+    ("application/vnd.openxmlformats-officedocument.presentationml.slideshow", &["ppsx"]),
+    ("application/pdf", &["pdf"]),
+    ("image/jpeg", &["jpg", "jpeg", "jpe", "jfif", "pjpeg", "pjp"]),
+    ("image/png", &["png", "apng"]),
+    ("image/apng", &["apng", "png"]),
+    ("image/vnd.mozilla.apng", &["apng", "png"]),
+    ("image/gif", &["gif"]),
+    ("image/heic", &["heic", "heif", "hif"]),
+    ("image/heif", &["heif", "heic", "hif"]),
+    ("image/heic-sequence", &["heics", "heic", "heif"]),
+    ("image/heif-sequence", &["heifs", "heif", "heic"]),
+    ("image/avif", &["avif", "avifs"]),
+    ("image/avif-sequence", &["avifs", "avif"]),
+    ("image/jxl", &["jxl"]),
+    ("image/jp2", &["jp2", "j2k", "jpg2"]),
+    ("image/jpx", &["jpx", "jpf", "jp2"]),
+    ("image/jpm", &["jpm", "jp2"]),
+    ("image/vnd.adobe.photoshop", &["psd"]),
+    ("image/x-photoshop", &["psd"]),
+    ("image/x-psd", &["psd"]),
+    ("image/psd", &["psd"]),
+    ("image/x-ms-bmp", &["bmp", "dib"]),
+];
+
+/// Well-known extensions of content that no supported type stands for, so that `x.exe` is not
+/// taken for a picture with an unusual name.
+const FOREIGN_EXTENSIONS: &[&str] = &[
+    // Programs and scripts.
+    "exe", "dll", "com", "scr", "msi", "bat", "cmd", "ps1", "vbs", "vbe", "js", "mjs", "jse", "ts",
+    "wsf", "wsh", "hta", "jar", "class", "app", "apk", "ipa", "dmg", "pkg", "deb", "rpm", "iso",
+    "img", "vhd", "sh", "bash", "py", "php", "phtml", "pl", "rb", "lnk", "url", "reg", "cpl",
+    "pif", "chm", "so", "bin", "wasm", "swf", // Pages and markup.
+    "html", "htm", "xhtml", "xht", "shtml", "mht", "mhtml", "xml", "xsl", "xslt", "svg", "svgz",
+    "css", "asp", "aspx", "jsp", // Archives.
+    "zip", "rar", "7z", "gz", "tgz", "tar", "bz2", "xz", "zst", "cab", // Text.
+    "txt", "md", "rtf", "json", "log", "tsv", "ini", "yaml", "yml", "sql", "ics", "vcf", "eml",
+    "msg", // Office files outside the list, those with macros above all.
+    "docm", "dotm", "xlsm", "xltm", "xlsb", "xlam", "xla", "xll", "pptm", "potm", "ppsm", "ppam",
+    "ppa", "odt", "ods", "odp", "odg", "epub", "pages", "numbers", "vsd", "vsdx", "mdb", "accdb",
+    "one", "pub", "eps", "ps", "xps", // Refused images.
+    "webp", "tif", "tiff", "ico", "cur", "pcx", "xcf", "pict", "pct", "pic", "pbm", "pgm", "ppm",
+    "pnm", "sgi", // Sound and film.
+    "mp3", "mp4", "m4a", "m4v", "mov", "avi", "mkv", "webm", "wav", "ogg", "flac", "wmv", "mpg",
+    "mpeg", "3gp", "aac",
+];
+
+/// The extensions (lower case, no dot) the type may carry, the preferred one first; empty for
+/// types that are not in the table, as most of `image/*` is not.
+pub fn extensions_of(media_type: &MediaType) -> &'static [&'static str] {
+    EXTENSIONS
+        .iter()
+        .find(|(name, _)| *name == media_type.as_str())
+        .map_or(&[], |(_, extensions)| *extensions)
+}
+
+/// The type whose preferred extension this is.
+pub(in crate::domain) fn type_of_extension(extension: &str) -> Option<MediaType> {
+    let row = |preferred_only: bool| {
+        EXTENSIONS.iter().find(|(_, extensions)| match preferred_only {
+            true => extensions.first() == Some(&extension),
+            false => extensions.contains(&extension),
+        })
+    };
+    row(true).or_else(|| row(false)).map(|(name, _)| MediaType::known(name))
+}
+
+/// The extension of a name in lower case, without the dot.
+///
+/// `None` when there is none, or when it is not 1 to [`MAX_EXTENSION_CHARS`] ASCII letters and
+/// digits. Read from the name's neutral form, so `a.exe ` and `a.exe.` have the extension `exe`
+/// that Windows will see.
+pub fn extension_of(file_name: &str) -> Option<String> {
+    let shown = display_name(file_name);
+    let (_, extension) = shown.rsplit_once('.')?;
+    let is_plain = (1..=MAX_EXTENSION_CHARS).contains(&extension.len())
+        && extension.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    is_plain.then(|| extension.to_ascii_lowercase())
+}
+
+/// False only when the name's extension is a known one that belongs to another type, supported
+/// or not. A missing or unknown extension fits every type.
+pub fn extension_fits(file_name: &str, media_type: &MediaType) -> bool {
+    let Some(extension) = extension_of(file_name) else { return true };
+    let extension = extension.as_str();
+    if extensions_of(media_type).contains(&extension) {
+        return true;
+    }
+    !FOREIGN_EXTENSIONS.contains(&extension) && type_of_extension(extension).is_none()
+}
+
+/// The extension of the media id: the type's preferred one, else the name's, else `img` or `bin`.
+pub fn media_extension(media_type: &MediaType, file_name: &str) -> String {
+    let preferred = extensions_of(media_type).first().map(|extension| (*extension).to_owned());
+    let fallback = if media_type.is_image() { "img" } else { "bin" };
+    preferred.or_else(|| extension_of(file_name)).unwrap_or_else(|| fallback.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{REFUSED_IMAGES, SUPPORTED_DOCUMENTS};
+    use super::*;
+    use proptest::prelude::*;
+
+    fn of(name: &str) -> MediaType {
+        MediaType::from_stored(name.to_owned())
+    }
+
+    #[test]
+    fn extensions_are_read_as_the_downloading_system_reads_them() {
+        for (name, extension) in [
+            ("a.tar.GZ", Some("gz")),
+            ("a.PDF", Some("pdf")),
+            ("a", None),
+            ("a.", None),
+            ("a.exe.", Some("exe")),
+            ("a.exe \u{200B}", Some("exe")),
+            ("photo.png\u{202E}gpj.exe", Some("exe")),
+            ("x:evil.exe", Some("exe")),
+            (".csv", Some("csv")),
+            ("a.b c", None),
+            ("a.jpé", None),
+            ("a.abcdefghij", Some("abcdefghij")),
+            ("a.abcdefghijk", None),
+        ] {
+            assert_eq!(extension_of(name).as_deref(), extension, "{name:?}");
+        }
+    }
+
+    #[test]
+    fn a_known_extension_fits_only_its_own_types() {
+        let every = || EXTENSIONS.iter().flat_map(|(_, extensions)| extensions.iter());
+        for (name, own) in EXTENSIONS {
+            for extension in every() {
+                let fits = extension_fits(&format!("a.{extension}"), &of(name));
+                assert_eq!(fits, own.contains(extension), "{name} .{extension}");
+            }
+            for extension in FOREIGN_EXTENSIONS {
+                assert!(!extension_fits(&format!("a.{extension}"), &of(name)), "{extension}");
+            }
+        }
+    }
+
+    #[test]
+    fn unknown_and_missing_extensions_fit_everything() {
+        for name in ["a", "a.xyz", "a.cr2", "Dr. Smith", "v1.2"] {
+            assert!(extension_fits(name, &of("image/png")), "{name}");
+            assert!(extension_fits(name, &of("image/x-canon-cr2")), "{name}");
+        }
+        assert!(!extension_fits("a.png", &of("image/x-canon-cr2")));
+    }
+
+    #[test]
+    fn the_tables_agree_with_the_lists_of_types() {
+        for document in SUPPORTED_DOCUMENTS {
+            assert!(!extensions_of(&of(document)).is_empty(), "{document}");
+        }
+        for (name, extensions) in EXTENSIONS {
+            assert!(MediaType::parse(name).is_ok() && !REFUSED_IMAGES.contains(name), "{name}");
+            for extension in *extensions {
+                assert!(!FOREIGN_EXTENSIONS.contains(extension), "{extension}");
+            }
+        }
+    }
+
+    #[test]
+    fn media_ids_carry_the_extension_of_the_type() {
+        for (media_type, name, extension) in [
+            ("image/jpeg", "a.jpeg", "jpg"),
+            ("image/jpeg", "a", "jpg"),
+            ("text/csv", "a.dat", "csv"),
+            ("image/x-canon-cr2", "a.CR2", "cr2"),
+            ("image/x-canon-cr2", "a", "img"),
+            ("application/x-unheard-of", "a", "bin"),
+        ] {
+            assert_eq!(media_extension(&of(media_type), name), extension);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_media_extension_is_always_safe(name in any::<String>(), suffix in "\\.[^a]{0,4}") {
+            let extension = media_extension(&of("image/x-canon-cr2"), &format!("{name}{suffix}"));
+            prop_assert!(!extension.is_empty() && extension.len() <= MAX_EXTENSION_CHARS);
+            prop_assert!(extension.bytes().all(|byte| byte.is_ascii_alphanumeric()));
+        }
+    }
+}

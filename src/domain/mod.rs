@@ -1,8 +1,15 @@
 //! Rules of the domain: no async, no I/O of its own, no clock, no randomness.
 
+pub mod attachment;
 pub mod byte_range;
 pub mod content_disposition;
 pub mod file_name;
+pub mod hex;
+pub mod ids;
+pub mod image;
 pub mod media_type;
 pub mod paging;
+pub mod scope;
+pub mod signing;
 pub mod sniff;
+pub mod timestamp;

@@ -78,9 +78,12 @@ pub fn extensions_of(media_type: &MediaType) -> &'static [&'static str] {
 /// The type whose preferred extension this is.
 pub(in crate::domain) fn type_of_extension(extension: &str) -> Option<MediaType> {
     let row = |preferred_only: bool| {
-        EXTENSIONS.iter().find(|(_, extensions)| match preferred_only {
-            true => extensions.first() == Some(&extension),
-            false => extensions.contains(&extension),
+        EXTENSIONS.iter().find(|(_, extensions)| {
+            if preferred_only {
+                extensions.first() == Some(&extension)
+            } else {
+                extensions.contains(&extension)
+            }
         })
     };
     row(true).or_else(|| row(false)).map(|(name, _)| MediaType::known(name))

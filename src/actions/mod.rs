@@ -1,0 +1,8 @@
+//! Work on two or more resources, in the safe order.
+
+pub mod delete;
+pub mod download;
+pub mod preview;
+pub mod recover;
+pub mod sites;
+pub mod upload;

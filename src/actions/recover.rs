@@ -1,0 +1,31 @@
+//! Settles uploads that a stopped or failed process left behind: bytes with a row stay, bytes
+//! without one go (R2, R3). Only the few names in staging are looked at.
+
+use std::sync::Arc;
+
+use crate::app::App;
+use crate::error::Result;
+
+/// Settles what is left behind; returns how many uploads were kept and how many removed.
+///
+/// # Errors
+///
+/// When the database or the store fails; the rest is found again next time.
+pub async fn recover(app: &App) -> Result<(usize, usize)> {
+    let blobs = Arc::clone(&app.blobs);
+    let left = app.tasks.spawn_blocking(move || blobs.left_behind()).await;
+    let (mut kept, mut removed) = (0, 0);
+    for staged in left.map_err(anyhow::Error::from)?? {
+        let has_row = app.db.has_blob(staged.key.site, staged.attachment, staged.key.blob).await?;
+        let blobs = Arc::clone(&app.blobs);
+        let settled = app.tasks.spawn_blocking(move || {
+            if !has_row {
+                blobs.remove(staged.key)?;
+            }
+            blobs.settle(staged)
+        });
+        settled.await.map_err(anyhow::Error::from)??;
+        if has_row { kept += 1 } else { removed += 1 }
+    }
+    Ok((kept, removed))
+}

@@ -1,0 +1,152 @@
+//! Takes the bytes of an upload URL and makes the attachment (design §4): bytes durable
+//! first, then one short transaction, then the answer. Whatever fails before that leaves
+//! nothing visible, and nothing at all after the next recovery.
+
+mod receive;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::Stream;
+
+use self::receive::{Received, receive};
+use super::preview;
+use crate::app::App;
+use crate::blobs::{BlobKey, StagedKey};
+use crate::db::Commit;
+use crate::domain::attachment::Attachment;
+use crate::domain::file_name::FileName;
+use crate::domain::ids::BlobId;
+use crate::domain::signing::UploadGrant;
+use crate::domain::sniff::Sent;
+use crate::error::{Error, Result};
+
+/// A used upload URL is remembered this much longer than it could be used, for uploads that
+/// began in time and end late.
+const SPENT_MARGIN_MS: i64 = 24 * 60 * 60 * 1_000;
+
+/// Said of a URL whose attachment was made and deleted since.
+const SPENT: Error = Error::InvalidUploadToken { problem: "this upload URL was already used" };
+
+/// What an upload request says about its body.
+#[derive(Debug)]
+pub struct Upload {
+    /// What the URL allows.
+    pub grant: UploadGrant,
+    /// The name in the query, which wins over the grant's (contract §16).
+    pub file_name: Option<FileName>,
+    /// The request's content type.
+    pub sent: Sent,
+    /// The announced size.
+    pub content_length: Option<u64>,
+    /// The announced SHA-256 (`Content-Digest`, RFC 9530).
+    pub sha256: Option<[u8; 32]>,
+}
+
+impl Upload {
+    /// The name that the attachment will have.
+    fn final_name(&self) -> &str {
+        self.file_name.as_ref().map_or(&self.grant.file_name, FileName::as_str)
+    }
+}
+
+/// Takes the body and makes the attachment. The same bytes sent again to the same URL get the
+/// same answer, so a lost answer is safe to retry (R17).
+///
+/// # Errors
+///
+/// All of them leave nothing behind: see [`Error`] for which body is refused how.
+pub async fn upload<S, E>(app: &Arc<App>, upload: Upload, body: S) -> Result<Attachment>
+where
+    S: Stream<Item = std::result::Result<Bytes, E>> + Unpin,
+{
+    let Ok(_place) = app.upload_places.try_acquire() else {
+        return Err(Error::Busy { retry_after_seconds: 1 });
+    };
+    let grant = &upload.grant;
+    if app.registry.site(grant.site_id).is_none() {
+        return Err(Error::InvalidUploadToken { problem: "this upload URL's site is gone" });
+    }
+    let announced = upload.content_length.unwrap_or(0);
+    if announced > grant.max_bytes {
+        return Err(too_large(grant.max_bytes));
+    }
+    let idle = Duration::from_secs(app.config.body_idle_seconds);
+    match app.db.spent_upload(grant.site_id, grant.attachment_id).await? {
+        Some(None) => return Err(SPENT),
+        Some(Some(existing)) => {
+            let sha256 = receive::hash_only(body, idle, grant.max_bytes).await?;
+            return repeated(existing, sha256);
+        }
+        None => {}
+    }
+    let staged = StagedKey {
+        key: BlobKey { site: grant.site_id, blob: BlobId(uuid::Uuid::new_v4()) },
+        attachment: grant.attachment_id,
+    };
+    let received = receive(app, staged, upload, body, idle).await?;
+    let shared = Arc::clone(app);
+    // From here on the work goes on when the client has gone.
+    let commit = app.tasks.spawn(async move { commit(&shared, received).await });
+    commit.await.map_err(anyhow::Error::from)?
+}
+
+/// The same bytes again are the same answer; others are a conflict.
+fn repeated(existing: Attachment, sha256: [u8; 32]) -> Result<Attachment> {
+    if existing.sha256 == sha256 { Ok(existing) } else { Err(Error::AlreadyUploaded) }
+}
+
+async fn commit(app: &Arc<App>, received: Received) -> Result<Attachment> {
+    let Received { staged, attachment, expires_s } = received;
+    let sha256 = attachment.sha256;
+    let spent_until_ms = i64::from(expires_s) * 1_000 + SPENT_MARGIN_MS;
+    let commit = match app.db.commit_upload(attachment, spent_until_ms).await {
+        Ok(commit) => commit,
+        Err(error) => {
+            // It is not known whether the commit went through: recovery will look.
+            app.blobs.abandon(staged);
+            return Err(error);
+        }
+    };
+    let blobs = Arc::clone(&app.blobs);
+    match commit {
+        Commit::Created(attachment) => {
+            app.tasks.spawn_blocking(move || log_failure(blobs.settle(staged)));
+            preview::warm(app, attachment.clone());
+            Ok(attachment)
+        }
+        // Another request with the same URL was faster.
+        Commit::Existing(existing) => {
+            remove(app, staged).await?;
+            repeated(existing, sha256)
+        }
+        Commit::Spent => {
+            remove(app, staged).await?;
+            Err(SPENT)
+        }
+    }
+}
+
+async fn remove(app: &App, staged: StagedKey) -> Result<()> {
+    let blobs = Arc::clone(&app.blobs);
+    let removed = app.tasks.spawn_blocking(move || {
+        blobs.remove(staged.key)?;
+        blobs.settle(staged)
+    });
+    Ok(removed.await.map_err(anyhow::Error::from)??)
+}
+
+fn log_failure(settled: std::io::Result<()>) {
+    if let Err(error) = settled {
+        tracing::warn!(%error, "a staging name stays until the next recovery");
+    }
+}
+
+fn too_large(limit_bytes: u64) -> Error {
+    Error::TooLarge { code: "FILE_TOO_LARGE", limit_bytes }
+}
+
+fn bad_upload(code: &'static str, problem: impl Into<String>, data: serde_json::Value) -> Error {
+    Error::BadUpload { code, problem: problem.into(), data }
+}

@@ -1,0 +1,229 @@
+//! Brings a body to disk: counted, hashed, looked into, synced. The async side pumps, a
+//! blocking thread writes; between them a short queue, so that an upload of any size holds a
+//! few hundred KiB (R28).
+
+use std::io::{self, Seek as _, SeekFrom, Write as _};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt as _};
+use serde_json::json;
+use sha2::{Digest as _, Sha256};
+use tokio::sync::mpsc;
+
+use super::{Upload, bad_upload, too_large};
+use crate::app::App;
+use crate::blobs::{Blobs, StagedKey};
+use crate::domain::attachment::Attachment;
+use crate::domain::hex;
+use crate::domain::image::{self, PreviewLimits};
+use crate::domain::media_type::{MediaType, media_extension};
+use crate::domain::sniff::{self, TypeMismatch};
+use crate::error::{Error, Result};
+
+/// Bytes that are handed to the writing thread at once.
+const BATCH_BYTES: usize = 128 * 1024;
+/// Batches that may wait for the writing thread.
+const BATCHES: usize = 2;
+
+/// Durable bytes and the row to be.
+pub(super) struct Received {
+    /// To be settled after the commit.
+    pub(super) staged: StagedKey,
+    /// The row, with the time of reception.
+    pub(super) attachment: Attachment,
+    /// When the upload URL expires, in Unix seconds.
+    pub(super) expires_s: u32,
+}
+
+enum Message {
+    Bytes(Vec<Bytes>),
+    /// The body is whole. Without it the writer throws everything away.
+    End,
+}
+
+/// Streams the body to disk and decides its type.
+pub(super) async fn receive<S, E>(
+    app: &Arc<App>,
+    staged: StagedKey,
+    upload: Upload,
+    body: S,
+    idle: Duration,
+) -> Result<Received>
+where
+    S: Stream<Item = std::result::Result<Bytes, E>> + Unpin,
+{
+    let (send, queue) = mpsc::channel(BATCHES);
+    let max_bytes = upload.grant.max_bytes;
+    let writer = Writer {
+        blobs: Arc::clone(&app.blobs),
+        limits: app.previews.limits,
+        now_ms: app.clock.now_ms(),
+        staged,
+        upload,
+    };
+    let written = app.tasks.spawn_blocking(move || writer.run(queue));
+    let pumped = pump(body, idle, max_bytes, &send).await;
+    drop(send);
+    let written = written.await.map_err(anyhow::Error::from)?;
+    // A writer that failed is the reason why the pump found nobody to send to.
+    match (pumped, written) {
+        (Err(error), _) | (Ok(()), Err(error)) => Err(error),
+        (Ok(()), Ok(Some(received))) => Ok(received),
+        (Ok(()), Ok(None)) => Err(Error::Internal(anyhow::anyhow!("the writer stopped early"))),
+    }
+}
+
+/// Reads a body for its hash alone.
+pub(super) async fn hash_only<S, E>(mut body: S, idle: Duration, max_bytes: u64) -> Result<[u8; 32]>
+where
+    S: Stream<Item = std::result::Result<Bytes, E>> + Unpin,
+{
+    let (mut sha256, mut total) = (Sha256::new(), 0);
+    while let Some(chunk) = next(&mut body, idle, &mut total, max_bytes).await? {
+        sha256.update(&chunk);
+    }
+    Ok(sha256.finalize().into())
+}
+
+/// The next piece of the body, within its time and its limit.
+async fn next<S, E>(
+    body: &mut S,
+    idle: Duration,
+    total: &mut u64,
+    max_bytes: u64,
+) -> Result<Option<Bytes>>
+where
+    S: Stream<Item = std::result::Result<Bytes, E>> + Unpin,
+{
+    match tokio::time::timeout(idle, body.next()).await {
+        Err(_) => Err(Error::Interrupted { problem: "the body stopped arriving" }),
+        Ok(Some(Err(_))) => Err(Error::Interrupted { problem: "the body ended before its time" }),
+        Ok(None) => Ok(None),
+        Ok(Some(Ok(chunk))) => {
+            *total += chunk.len() as u64;
+            if *total > max_bytes { Err(too_large(max_bytes)) } else { Ok(Some(chunk)) }
+        }
+    }
+}
+
+/// Hands the body on in batches. Ends early, without an error, when the writer has gone.
+async fn pump<S, E>(
+    mut body: S,
+    idle: Duration,
+    max_bytes: u64,
+    send: &mpsc::Sender<Message>,
+) -> Result<()>
+where
+    S: Stream<Item = std::result::Result<Bytes, E>> + Unpin,
+{
+    let (mut batch, mut batch_bytes, mut total) = (Vec::new(), 0, 0);
+    while let Some(chunk) = next(&mut body, idle, &mut total, max_bytes).await? {
+        batch_bytes += chunk.len();
+        batch.push(chunk);
+        if batch_bytes >= BATCH_BYTES {
+            batch_bytes = 0;
+            if send.send(Message::Bytes(std::mem::take(&mut batch))).await.is_err() {
+                return Ok(());
+            }
+        }
+    }
+    if send.send(Message::Bytes(batch)).await.is_ok() {
+        let _ = send.send(Message::End).await;
+    }
+    Ok(())
+}
+
+struct Writer {
+    blobs: Arc<Blobs>,
+    limits: PreviewLimits,
+    now_ms: i64,
+    staged: StagedKey,
+    upload: Upload,
+}
+
+impl Writer {
+    /// Writes what comes; `None` when the body was given up.
+    fn run(self, mut queue: mpsc::Receiver<Message>) -> Result<Option<Received>> {
+        let mut file = self.blobs.stage(self.staged)?;
+        let (mut sha256, mut size_bytes) = (Sha256::new(), 0);
+        loop {
+            match queue.blocking_recv() {
+                None => return Ok(None),
+                Some(Message::End) => break,
+                Some(Message::Bytes(batch)) => {
+                    for chunk in batch {
+                        file.file().write_all(&chunk)?;
+                        sha256.update(&chunk);
+                        size_bytes += chunk.len() as u64;
+                    }
+                }
+            }
+        }
+        let attachment = self.examine(file.file(), size_bytes, sha256.finalize().into())?;
+        let staged = file.seal()?;
+        let expires_s = self.upload.grant.expires_s;
+        Ok(Some(Received { staged, attachment, expires_s }))
+    }
+
+    /// Everything that can refuse the bytes, before any of it is made durable.
+    fn examine(
+        &self,
+        file: &mut std::fs::File,
+        size_bytes: u64,
+        sha256: [u8; 32],
+    ) -> Result<Attachment> {
+        let (grant, name) = (&self.upload.grant, self.upload.final_name());
+        if size_bytes == 0 {
+            return Err(bad_upload("EMPTY_FILE", "the file is empty", json!({})));
+        }
+        if let Some(expected) = grant.size_bytes.filter(|expected| *expected != size_bytes) {
+            let data = json!({ "expected": expected, "received": size_bytes });
+            return Err(bad_upload("SIZE_MISMATCH", "the file does not have the announced size", data));
+        }
+        for expected in [grant.sha256, self.upload.sha256].into_iter().flatten() {
+            if expected != sha256 {
+                let data = json!({
+                    "expected": hex::encode(&expected),
+                    "received": hex::encode(&sha256),
+                });
+                let problem = "the file does not have the announced SHA-256";
+                return Err(bad_upload("CHECKSUM_MISMATCH", problem, data));
+            }
+        }
+        let found = rewound(file).and_then(|file| sniff::sniff(file, size_bytes))?;
+        let declared = MediaType::from_stored(grant.mime_type.clone());
+        let media_type = sniff::decide(&declared, self.upload.sent.clone(), name, &found)
+            .map_err(|mismatch| type_mismatch(&mismatch))?;
+        let header = if media_type.is_image() { image::read_header(rewound(file)?) } else { None };
+        let has_preview = header
+            .as_ref()
+            .is_some_and(|header| image::can_preview(header, size_bytes, &self.limits));
+        let (width, height) = header.map_or((0, 0), |header| (header.width, header.height));
+        Ok(Attachment {
+            site_id: grant.site_id,
+            contact_id: grant.contact_id,
+            id: grant.attachment_id,
+            created_at_ms: self.now_ms,
+            file_name: name.to_owned(),
+            media_extension: media_extension(&media_type, name),
+            mime_type: media_type.as_str().to_owned(),
+            size_bytes,
+            sha256,
+            blob_id: self.staged.key.blob,
+            width,
+            height,
+            has_preview,
+        })
+    }
+}
+
+fn rewound(file: &mut std::fs::File) -> io::Result<&mut std::fs::File> {
+    file.seek(SeekFrom::Start(0))?;
+    Ok(file)
+}
+
+fn type_mismatch(mismatch: &TypeMismatch) -> Error {
+    bad_upload("MIME_TYPE_MISMATCH", mismatch.to_string(), json!({}))
+}

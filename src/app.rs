@@ -1,0 +1,157 @@
+//! The shared handles. Everything that handlers and jobs need is a field of [`App`] or an
+//! argument; there is no global state.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::UNIX_EPOCH;
+
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::blobs::{BlobKey, Blobs};
+use crate::config::Config;
+use crate::db::{Db, Site};
+use crate::domain::image::PreviewLimits;
+use crate::domain::signing::SigningKeys;
+use crate::page_cache::PageCache;
+use crate::registry::Registry;
+use crate::single_flight::SingleFlight;
+
+/// Previews that may wait to be made ahead of their first request; beyond it, the request
+/// makes them.
+const WARM_QUEUE: usize = 1_024;
+
+/// The shared handles.
+pub struct App {
+    /// The settings.
+    pub config: Config,
+    /// What links begin with; ends with a slash.
+    pub public_url: String,
+    /// The rows.
+    pub db: Db,
+    /// The bytes.
+    pub blobs: Arc<Blobs>,
+    /// What signs links.
+    pub keys: SigningKeys,
+    /// The time.
+    pub clock: Clock,
+    /// Sites and keys.
+    pub registry: Registry,
+    /// Finished list answers.
+    pub pages: PageCache,
+    /// Places for uploads.
+    pub upload_places: Semaphore,
+    /// The making of previews.
+    pub previews: Previews,
+    /// Work that outlives its request.
+    pub tasks: Tasks,
+}
+
+/// Bounds on the making of previews.
+pub struct Previews {
+    /// Checked before anything is decoded.
+    pub limits: PreviewLimits,
+    /// Previews at the same time.
+    pub workers: Semaphore,
+    /// One maker per blob.
+    pub makers: SingleFlight<BlobKey>,
+    /// Places to wait ahead of a first request.
+    pub warm_places: Arc<Semaphore>,
+}
+
+impl Previews {
+    /// Reads the bounds from the settings.
+    pub fn new(config: &Config) -> Self {
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        let workers = if config.preview_workers == 0 { processors } else { config.preview_workers };
+        Self {
+            limits: PreviewLimits {
+                max_pixels: config.preview_max_pixels,
+                ..PreviewLimits::default()
+            },
+            workers: Semaphore::new(workers),
+            makers: SingleFlight::default(),
+            warm_places: Arc::new(Semaphore::new(WARM_QUEUE)),
+        }
+    }
+}
+
+impl App {
+    /// Life of a site's media links in seconds.
+    pub fn link_life_seconds(&self, site: &Site) -> u32 {
+        site.link_life_seconds.unwrap_or(self.config.media_link_life_seconds)
+    }
+}
+
+/// The time, which tests can move.
+#[derive(Clone)]
+pub enum Clock {
+    /// The system's.
+    System,
+    /// Unix milliseconds that stand still until someone moves them.
+    Manual(Arc<AtomicI64>),
+}
+
+impl Clock {
+    /// Unix milliseconds.
+    pub fn now_ms(&self) -> i64 {
+        match self {
+            #[expect(clippy::disallowed_methods, reason = "the one place that reads the clock")]
+            Self::System => std::time::SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .map_or(0, |since| since.as_millis() as i64),
+            Self::Manual(now_ms) => now_ms.load(Ordering::SeqCst),
+        }
+    }
+}
+
+/// Work that runs beside requests and that a stop waits for.
+#[derive(Clone, Default)]
+pub struct Tasks {
+    tracker: TaskTracker,
+    stopping: CancellationToken,
+}
+
+impl Tasks {
+    /// Runs work that finishes by itself, also when its request is gone.
+    pub fn spawn<F>(&self, work: F) -> JoinHandle<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        self.tracker.spawn(work)
+    }
+
+    /// Runs a listener, which is stopped by its own handle before all other work.
+    #[expect(clippy::disallowed_methods, reason = "a stop ends listeners before tracked work")]
+    pub fn spawn_listener<F>(&self, listener: F) -> JoinHandle<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        tokio::spawn(listener)
+    }
+
+    /// Runs blocking work that finishes by itself.
+    pub fn spawn_blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> JoinHandle<T> {
+        self.tracker.spawn_blocking(work)
+    }
+
+    /// Ends when the server begins to stop.
+    pub async fn stopping(&self) {
+        self.stopping.cancelled().await;
+    }
+
+    /// Tells jobs to stop and waits until all work is done.
+    pub async fn stop(&self) {
+        self.stopping.cancel();
+        self.tracker.close();
+        self.tracker.wait().await;
+    }
+}

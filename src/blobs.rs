@@ -1,0 +1,312 @@
+//! The bytes, on local disk. [`BlobKey`] is the only maker of names below the root, and no name
+//! ever holds user text (S9). Every directory is opened without following links (S10). All
+//! functions block; callers run them off the async threads.
+//!
+//! An upload is written to `staging/`, synced, then *linked* to its place and the directory
+//! synced. The staging name stays until the row is committed, so after a crash the few names
+//! left in `staging/` say exactly which blobs may lack a row: no scan is needed.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::Context as _;
+use rustix::fs::{AtFlags, CWD, Mode, OFlags};
+use rustix::io::Errno;
+
+use crate::domain::ids::{AttachmentId, BlobId, SiteId};
+
+const PRIVATE_DIRECTORY: Mode = Mode::RWXU;
+const PRIVATE_FILE: Mode = Mode::RUSR.union(Mode::WUSR);
+
+/// Names a blob: the site that owns it and its id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct BlobKey {
+    /// The tenant.
+    pub site: SiteId,
+    /// The bytes.
+    pub blob: BlobId,
+}
+
+/// What of a blob is meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Part {
+    /// The bytes as uploaded.
+    Original,
+    /// The reduced picture, which can be made again at any time.
+    Preview,
+}
+
+impl BlobKey {
+    fn site_directory(self) -> String {
+        self.site.0.simple().to_string()
+    }
+
+    fn directory(self) -> String {
+        format!("{:02x}", self.blob.as_bytes()[0])
+    }
+
+    fn file(self, part: Part) -> String {
+        let blob = self.blob.0.simple();
+        match part {
+            Part::Original => blob.to_string(),
+            Part::Preview => format!("{blob}.preview"),
+        }
+    }
+}
+
+/// An upload that has not been committed: its blob and the attachment that it is to become.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StagedKey {
+    /// The blob.
+    pub key: BlobKey,
+    /// The attachment whose row will name the blob.
+    pub attachment: AttachmentId,
+}
+
+impl StagedKey {
+    fn file(self) -> String {
+        let (site, attachment) = (self.key.site.0.simple(), self.attachment.0.simple());
+        format!("{site}.{attachment}.{}", self.key.blob.0.simple())
+    }
+
+    fn parse(name: &str) -> Option<Self> {
+        let mut parts = name.split('.').map(|part| uuid::Uuid::try_parse(part).ok());
+        let (site, attachment, blob) = (parts.next()??, parts.next()??, parts.next()??);
+        let key = BlobKey { site: SiteId(site), blob: BlobId(blob) };
+        let staged = Self { key, attachment: AttachmentId(attachment) };
+        (parts.next().is_none() && staged.file() == name).then_some(staged)
+    }
+}
+
+/// The store of bytes.
+pub struct Blobs {
+    staging: OwnedFd,
+    blobs: OwnedFd,
+    /// Uploads of this process that are under way; what else lies in staging was left behind.
+    active: Arc<Mutex<HashSet<BlobId>>>,
+}
+
+impl Blobs {
+    /// Opens the store below a data folder, making its directories.
+    ///
+    /// # Errors
+    ///
+    /// When the folder cannot be read or written.
+    pub fn open(root: &Path) -> anyhow::Result<Self> {
+        let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
+        let root_fd = rustix::fs::openat(CWD, root, flags, Mode::empty())
+            .with_context(|| format!("cannot open {}", root.display()))?;
+        let open = |name: &str| {
+            make_directory(&root_fd, name)
+                .and_then(|()| open_directory(&root_fd, name))
+                .with_context(|| format!("cannot use {}", root.join(name).display()))
+        };
+        Ok(Self { staging: open("staging")?, blobs: open("blobs")?, active: Arc::default() })
+    }
+
+    /// Begins an upload.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be made, for example on a full disk.
+    pub fn stage(&self, staged: StagedKey) -> io::Result<Staged<'_>> {
+        let flags =
+            OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        lock(&self.active).insert(staged.key.blob);
+        match rustix::fs::openat(&self.staging, staged.file(), flags, PRIVATE_FILE) {
+            Ok(file) => Ok(Staged { store: self, staged, file: File::from(file), keep: false }),
+            Err(error) => {
+                lock(&self.active).remove(&staged.key.blob);
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Forgets the staging name of an upload whose outcome is known. The bytes stay.
+    ///
+    /// # Errors
+    ///
+    /// When the name cannot be removed; it is then looked at again by the next recovery.
+    pub fn settle(&self, staged: StagedKey) -> io::Result<()> {
+        let removed = remove_file(&self.staging, &staged.file());
+        lock(&self.active).remove(&staged.key.blob);
+        removed
+    }
+
+    /// Leaves an upload whose outcome is not known to the next recovery.
+    pub fn abandon(&self, staged: StagedKey) {
+        lock(&self.active).remove(&staged.key.blob);
+    }
+
+    /// Uploads that some process began and left: neither settled nor under way here.
+    ///
+    /// # Errors
+    ///
+    /// When the directory cannot be read.
+    pub fn left_behind(&self) -> io::Result<Vec<StagedKey>> {
+        let mut found = Vec::new();
+        for entry in rustix::fs::Dir::read_from(&self.staging)? {
+            let entry = entry?;
+            let staged = entry.file_name().to_str().ok().and_then(StagedKey::parse);
+            found.extend(staged.filter(|staged| !lock(&self.active).contains(&staged.key.blob)));
+        }
+        Ok(found)
+    }
+
+    /// Opens a blob for reading.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` when there is no such blob or part.
+    pub fn open_part(&self, key: BlobKey, part: Part) -> io::Result<File> {
+        let directory = self.open_blob_directory(key)?;
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(&directory, key.file(part), flags, Mode::empty())?;
+        Ok(File::from(file))
+    }
+
+    /// Keeps a preview beside its blob. One that is there already is replaced as a whole.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` when the blob is gone, in which case nothing is left of the preview.
+    pub fn put_preview(&self, key: BlobKey, bytes: &[u8]) -> io::Result<()> {
+        let directory = self.open_blob_directory(key)?;
+        let (name, whole) = (key.file(Part::Preview), key.file(Part::Original));
+        let temporary = format!("{name}.new");
+        let flags =
+            OFlags::CREATE | OFlags::TRUNC | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let written = rustix::fs::openat(&directory, &temporary, flags, PRIVATE_FILE)
+            .map_err(io::Error::from)
+            .and_then(|file| {
+                let mut file = File::from(file);
+                file.write_all(bytes)?;
+                file.sync_data()?;
+                Ok(rustix::fs::renameat(&directory, &temporary, &directory, &name)?)
+            });
+        if let Err(error) = written {
+            let _ = remove_file(&directory, &temporary);
+            return Err(error);
+        }
+        // A delete may have come in between: what no blob stands behind must not stay.
+        if let Err(error) = rustix::fs::statat(&directory, &whole, AtFlags::SYMLINK_NOFOLLOW) {
+            remove_file(&directory, &name)?;
+            return Err(error.into());
+        }
+        Ok(())
+    }
+
+    /// Removes a blob and its preview. Removing what is gone already is no error.
+    ///
+    /// # Errors
+    ///
+    /// When something is there and cannot be removed.
+    pub fn remove(&self, key: BlobKey) -> io::Result<()> {
+        match self.open_blob_directory(key) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+            Ok(directory) => {
+                remove_file(&directory, &key.file(Part::Original))?;
+                remove_file(&directory, &key.file(Part::Preview))
+            }
+        }
+    }
+
+    fn open_blob_directory(&self, key: BlobKey) -> io::Result<OwnedFd> {
+        let site = open_directory(&self.blobs, &key.site_directory())?;
+        open_directory(&site, &key.directory())
+    }
+
+    fn make_blob_directory(&self, key: BlobKey) -> io::Result<OwnedFd> {
+        if let Ok(directory) = self.open_blob_directory(key) {
+            return Ok(directory);
+        }
+        make_directory(&self.blobs, &key.site_directory())?;
+        let site = open_directory(&self.blobs, &key.site_directory())?;
+        make_directory(&site, &key.directory())?;
+        open_directory(&site, &key.directory())
+    }
+}
+
+/// An upload that is being written. Dropping it before it is sealed removes it.
+pub struct Staged<'a> {
+    store: &'a Blobs,
+    staged: StagedKey,
+    file: File,
+    keep: bool,
+}
+
+impl Staged<'_> {
+    /// The file, to write and to look into.
+    pub fn file(&mut self) -> &mut File {
+        &mut self.file
+    }
+
+    /// Makes the bytes durable at their place: file synced, linked, directory synced (R1). The
+    /// staging name stays until [`Blobs::settle`].
+    ///
+    /// # Errors
+    ///
+    /// When any of it fails; then nothing is left at the blob's place.
+    pub fn seal(mut self) -> io::Result<StagedKey> {
+        self.file.sync_data()?;
+        let key = self.staged.key;
+        let directory = self.store.make_blob_directory(key)?;
+        let name = key.file(Part::Original);
+        rustix::fs::linkat(
+            &self.store.staging,
+            self.staged.file(),
+            &directory,
+            &name,
+            AtFlags::empty(),
+        )?;
+        if let Err(error) = rustix::fs::fsync(&directory) {
+            let _ = remove_file(&directory, &name);
+            return Err(error.into());
+        }
+        self.keep = true;
+        Ok(self.staged)
+    }
+}
+
+impl Drop for Staged<'_> {
+    fn drop(&mut self) {
+        if !self.keep {
+            // What cannot be removed now is found by the next recovery.
+            let _ = self.store.settle(self.staged);
+        }
+    }
+}
+
+fn lock(active: &Mutex<HashSet<BlobId>>) -> std::sync::MutexGuard<'_, HashSet<BlobId>> {
+    active.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn open_directory(parent: &OwnedFd, name: &str) -> io::Result<OwnedFd> {
+    let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    Ok(rustix::fs::openat(parent, name, flags, Mode::empty())?)
+}
+
+/// Makes a directory that may be there already, durably.
+fn make_directory(parent: &OwnedFd, name: &str) -> io::Result<()> {
+    match rustix::fs::mkdirat(parent, name, PRIVATE_DIRECTORY) {
+        Ok(()) => Ok(rustix::fs::fsync(parent)?),
+        Err(Errno::EXIST) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn remove_file(directory: &OwnedFd, name: &str) -> io::Result<()> {
+    match rustix::fs::unlinkat(directory, name, AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(test)]
+#[path = "blobs_tests.rs"]
+mod tests;

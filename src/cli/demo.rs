@@ -1,0 +1,227 @@
+//! `dossier demo`: the whole way of a file, for someone who has just cloned the project.
+
+use anyhow::{Context as _, bail};
+use bytes::Bytes;
+use clap::Args;
+use http_body_util::{BodyExt as _, Full};
+use hyper::{Method, Request, StatusCode};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+use tokio::signal::unix::{SignalKind, signal};
+use uuid::Uuid;
+
+use super::{demo_files, log_to_stderr, runtime, say};
+use crate::app::Clock;
+use crate::config::Config;
+use crate::serve::{self, FirstStart};
+
+/// Arguments of `dossier demo`.
+#[derive(Args)]
+pub(super) struct Demo {
+    /// Leave the server running, until Ctrl-C, so that you can try more.
+    #[arg(long)]
+    keep: bool,
+}
+
+/// Runs the demo in a folder of its own, which is removed at the end.
+pub(super) fn run(command: &Demo) -> anyhow::Result<()> {
+    let folder = TemporaryFolder::make()?;
+    let data = folder.0.display().to_string();
+    let settings = [("data", data.as_str()), ("listen", "127.0.0.1:0"), ("listen_tls", "127.0.0.1:0"), ("log", "warn")];
+    let settings: Vec<(String, String)> =
+        settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    let config = Config::from_sources(None, &[], &settings)?;
+    log_to_stderr(&config)?;
+    runtime()?.block_on(async {
+        let mut int = signal(SignalKind::interrupt())?;
+        let mut term = signal(SignalKind::terminate())?;
+        let mut server = serve::start(config, Clock::System).await?;
+        let first = server.first_start.take().context("the demo's folder was not empty")?;
+        say(&format!("A server of its own, at http://{} (data in {data})\n", server.http))?;
+        let shown = Visitor::new(server.http, &first).show().await;
+        if shown.is_ok() && command.keep {
+            say(&what_next(&server, &first))?;
+            tokio::select! {
+                _ = int.recv() => {}
+                _ = term.recv() => {}
+            }
+        }
+        server.stop().await;
+        shown
+    })?;
+    if !command.keep {
+        say("\nThat was all of it; the folder is gone again. To go on:\n  \
+             dossier demo --keep    the same, and the server stays\n  \
+             dossier serve          a server that keeps its files in ./dossier-data")?;
+    }
+    Ok(())
+}
+
+fn what_next(server: &serve::Server, first: &FirstStart) -> String {
+    let ca_file = server.ca_file.as_ref().map(|file| file.display().to_string());
+    let https = server.https.map(|address| address.to_string()).unwrap_or_default();
+    format!(
+        "\nThe server stays until Ctrl-C. With the official SDK:\n\n  \
+         NODE_EXTRA_CA_CERTS={} node your-code.mjs\n\n  \
+         createClient({{\n    modules: {{ attachments }},\n    \
+         auth: ApiKeyStrategy({{ apiKey: '{}', siteId: '{}' }}),\n    \
+         host: {{ apiBaseUrl: '{https}' }},\n  }})",
+        ca_file.unwrap_or_default(),
+        first.key.secret,
+        first.site.id,
+    )
+}
+
+/// A folder that goes when the demo does.
+struct TemporaryFolder(std::path::PathBuf);
+
+impl TemporaryFolder {
+    fn make() -> anyhow::Result<Self> {
+        let folder = std::env::temp_dir().join(format!("dossier-demo-{}", Uuid::new_v4()));
+        std::fs::create_dir(&folder)
+            .with_context(|| format!("cannot make the folder {}", folder.display()))?;
+        Ok(Self(folder))
+    }
+}
+
+impl Drop for TemporaryFolder {
+    fn drop(&mut self) {
+        // A folder that cannot be removed lies in the system's temporary folder.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Someone who uses the server by plain HTTP and says what they do.
+struct Visitor<'a> {
+    client: Client<HttpConnector, Full<Bytes>>,
+    base: String,
+    first: &'a FirstStart,
+}
+
+struct Answer {
+    status: StatusCode,
+    content_type: String,
+    body: Bytes,
+}
+
+impl<'a> Visitor<'a> {
+    fn new(address: std::net::SocketAddr, first: &'a FirstStart) -> Self {
+        let client = Client::builder(TokioExecutor::new()).build_http();
+        Self { client, base: format!("http://{address}"), first }
+    }
+
+    async fn show(&self) -> anyhow::Result<()> {
+        let contact = Uuid::new_v4();
+        say(&format!("A contact: {contact}"))?;
+        let photo = demo_files::photo()?;
+        self.upload(contact, "sunset.jpg", "image/jpeg", &photo).await?;
+        let document = demo_files::document();
+        self.upload(contact, "letter.pdf", "application/pdf", &document).await?;
+        say("\nBoth are in the contact's list:")?;
+        let path = format!("/contacts/v4/attachments/{contact}");
+        let list = self.call(Method::GET, &path, None).await?;
+        self.open(&list, "/attachments/0/image/url", "the photo", Some(&photo)).await?;
+        self.open(&list, "/attachments/0/previewImage/url", "its preview", None).await?;
+        self.open(&list, "/attachments/1/document/url", "the document", Some(&document)).await
+    }
+
+    async fn upload(&self, contact: Uuid, name: &str, mime: &str, file: &[u8]) -> anyhow::Result<()> {
+        say(&format!("\nUpload {name} ({} bytes): ask for a URL, then PUT the bytes.", file.len()))?;
+        let path = format!("/contacts/v4/attachments/{contact}/upload-url");
+        let request = json!({ "fileName": name, "mimeType": mime });
+        let answer = self.call(Method::POST, &path, Some(request)).await?;
+        let url = answer["uploadUrl"].as_str().context("the answer has no uploadUrl")?.to_owned();
+        let bytes = Bytes::copy_from_slice(file);
+        let answer = self.send(Method::PUT, &url, &[("content-type", mime)], bytes).await?;
+        say(&format!("  PUT {}", short(&url)))?;
+        show_json(&answer)?;
+        Ok(())
+    }
+
+    /// Calls the API and prints request and answer.
+    async fn call(&self, method: Method, path: &str, body: Option<Value>) -> anyhow::Result<Value> {
+        let url = format!("{}{path}", self.base);
+        let text = body.map(|body| body.to_string()).unwrap_or_default();
+        say(&format!("  {method} {path} {text}"))?;
+        let site = self.first.site.id.to_string();
+        let headers = [
+            ("authorization", self.first.key.secret.as_str()),
+            ("wix-site-id", site.as_str()),
+            ("content-type", "application/json"),
+        ];
+        let answer = self.send(method, &url, &headers, Bytes::from(text)).await?;
+        show_json(&answer)
+    }
+
+    /// Opens a link as a browser would and checks what comes.
+    async fn open(
+        &self,
+        list: &Value,
+        pointer: &str,
+        what: &str,
+        expected: Option<&[u8]>,
+    ) -> anyhow::Result<()> {
+        let url = list.pointer(pointer).and_then(Value::as_str);
+        let url = url.with_context(|| format!("the list has no {pointer}"))?;
+        let answer = self.send(Method::GET, url, &[], Bytes::new()).await?;
+        if answer.status != StatusCode::OK || expected.is_some_and(|bytes| bytes != answer.body) {
+            bail!("the link of {what} answered {} with other bytes", answer.status);
+        }
+        let hash = crate::domain::hex::encode(&Sha256::digest(&answer.body));
+        let same = if expected.is_some() { ", the very bytes that were sent" } else { "" };
+        say(&format!(
+            "\nThe link of {what} opens:\n  {}\n  {} {}, {} bytes, SHA-256 {}…{same}",
+            short(url),
+            answer.status.as_u16(),
+            answer.content_type,
+            answer.body.len(),
+            &hash[..12]
+        ))
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        url: &str,
+        headers: &[(&str, &str)],
+        body: Bytes,
+    ) -> anyhow::Result<Answer> {
+        let mut request = Request::builder().method(method).uri(url);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let answer = self.client.request(request.body(Full::new(body))?).await?;
+        let content_type = answer.headers().get("content-type").and_then(|value| value.to_str().ok());
+        Ok(Answer {
+            status: answer.status(),
+            content_type: content_type.unwrap_or_default().to_owned(),
+            body: answer.into_body().collect().await?.to_bytes(),
+        })
+    }
+}
+
+/// Long tokens are cut for reading.
+fn short(url: &str) -> String {
+    const SHOWN: usize = 96;
+    match url.char_indices().nth(SHOWN) {
+        Some((cut, _)) => format!("{}…", &url[..cut]),
+        None => url.to_owned(),
+    }
+}
+
+fn show_json(answer: &Answer) -> anyhow::Result<Value> {
+    let value: Value = serde_json::from_slice(&answer.body).context("the answer is not JSON")?;
+    let mut text = format!("  {}", answer.status.as_u16());
+    for line in serde_json::to_string_pretty(&value)?.lines() {
+        text.push_str("\n    ");
+        text.push_str(&short(line));
+    }
+    say(&text)?;
+    if answer.status != StatusCode::OK {
+        bail!("the server answered {}", answer.status);
+    }
+    Ok(value)
+}

@@ -1,0 +1,97 @@
+//! The two files of the demo, made on the spot: a photo-like JPEG and a PDF.
+
+use turbojpeg::{Compressor, Image, PixelFormat, Subsamp};
+
+const WIDTH: usize = 1_600;
+const HEIGHT: usize = 1_067;
+
+/// A JPEG of 1600 × 1067 pixels: a sky, a sun, hills.
+///
+/// # Errors
+///
+/// When the encoder fails.
+pub(super) fn photo() -> anyhow::Result<Vec<u8>> {
+    let mut pixels = Vec::with_capacity(WIDTH * HEIGHT * 3);
+    for y in 0..HEIGHT {
+        for x in 0..WIDTH {
+            pixels.extend_from_slice(&colour(x as f32, y as f32));
+        }
+    }
+    let image = Image {
+        pixels: pixels.as_slice(),
+        width: WIDTH,
+        pitch: WIDTH * 3,
+        height: HEIGHT,
+        format: PixelFormat::RGB,
+    };
+    let mut compressor = Compressor::new()?;
+    compressor.set_quality(88)?;
+    compressor.set_subsamp(Subsamp::Sub2x2)?;
+    Ok(compressor.compress_to_vec(image)?)
+}
+
+fn colour(x: f32, y: f32) -> [u8; 3] {
+    let (width, height) = (WIDTH as f32, HEIGHT as f32);
+    let hill = |base: f32, swing: f32, length: f32| base + swing * (x / length).sin();
+    if y > height * hill(0.86, 0.05, 260.0) {
+        return [34, 68, 52];
+    }
+    if y > height * hill(0.72, 0.07, 190.0) {
+        return [62, 104, 78];
+    }
+    let sun = ((x - width * 0.68).powi(2) + (y - height * 0.34).powi(2)).sqrt();
+    if sun < 110.0 {
+        return [255, 236, 170];
+    }
+    let (down, glow) = (y / height, 90.0 / sun.max(1.0));
+    let mix = |top: f32, bottom: f32| (top + (bottom - top) * down + glow * 80.0).min(255.0) as u8;
+    [mix(70.0, 250.0), mix(120.0, 205.0), mix(190.0, 165.0)]
+}
+
+/// A PDF of one page with one line of text.
+pub(super) fn document() -> Vec<u8> {
+    let text = "BT /F1 24 Tf 72 720 Td (A document that belongs to a contact.) Tj ET";
+    let objects = [
+        "<< /Type /Catalog /Pages 2 0 R >>".to_owned(),
+        "<< /Type /Pages /Kids [3 0 R] /Count 1 >>".to_owned(),
+        "<< /Type /Page /Parent 2 0 R /MediaBox [0 0 595 842] /Contents 4 0 R \
+         /Resources << /Font << /F1 5 0 R >> >> >>"
+            .to_owned(),
+        format!("<< /Length {} >>\nstream\n{text}\nendstream", text.len()),
+        "<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>".to_owned(),
+    ];
+    let mut pdf = String::from("%PDF-1.4\n");
+    let mut places = Vec::new();
+    for (object, number) in objects.iter().zip(1..) {
+        places.push(pdf.len());
+        pdf.push_str(&format!("{number} 0 obj\n{object}\nendobj\n"));
+    }
+    let table = pdf.len();
+    pdf.push_str(&format!("xref\n0 {}\n0000000000 65535 f \n", objects.len() + 1));
+    for place in places {
+        pdf.push_str(&format!("{place:010} 00000 n \n"));
+    }
+    pdf.push_str(&format!(
+        "trailer\n<< /Size {} /Root 1 0 R >>\nstartxref\n{table}\n%%EOF\n",
+        objects.len() + 1
+    ));
+    pdf.into_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Cursor;
+
+    use super::*;
+    use crate::domain::image::read_header;
+    use crate::domain::sniff::{Found, sniff};
+
+    #[test]
+    fn the_files_are_what_they_say() {
+        let (photo, document) = (photo().unwrap(), document());
+        let header = read_header(&mut Cursor::new(&photo)).unwrap();
+        assert_eq!((header.width, header.height), (1_600, 1_067));
+        let size = document.len() as u64;
+        assert!(matches!(sniff(&mut Cursor::new(document), size), Ok(Found::Pdf)));
+    }
+}

@@ -1,0 +1,220 @@
+//! `dossier key …` and `dossier site …`. They work beside a running server, which notices a
+//! change within a second.
+
+use std::fmt::Write as _;
+
+use anyhow::{Context as _, bail};
+use clap::{Args, Subcommand};
+use serde_json::json;
+use uuid::Uuid;
+
+use super::{Settings, runtime, say};
+use crate::actions::sites::{create_key, create_site};
+use crate::app::Clock;
+use crate::data_folder::DataFolder;
+use crate::db::{Db, Site};
+use crate::domain::ids::{SiteId, parse_guid};
+use crate::domain::scope::Scopes;
+use crate::domain::timestamp::timestamp;
+
+#[derive(Subcommand)]
+pub(super) enum KeyCommand {
+    /// Make an API key. Its secret is shown once.
+    Create(CreateKey),
+    /// List the keys.
+    List(List),
+    /// Revoke a key: requests with it are refused within a second.
+    Revoke(RevokeKey),
+}
+
+#[derive(Args)]
+pub(super) struct CreateKey {
+    #[command(flatten)]
+    settings: Settings,
+    /// The site that the key opens; needed when there are several.
+    #[arg(long, value_name = "ID")]
+    site: Option<String>,
+    /// What it may do: VIEW (list, get), MODIFY (upload, delete), or both.
+    #[arg(long, value_name = "SCOPES", default_value = "VIEW,MODIFY")]
+    scope: String,
+    /// A label for people.
+    #[arg(long, default_value = "")]
+    name: String,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args)]
+pub(super) struct RevokeKey {
+    #[command(flatten)]
+    settings: Settings,
+    /// The key's id, as `dossier key list` shows it.
+    id: String,
+}
+
+#[derive(Args)]
+pub(super) struct List {
+    #[command(flatten)]
+    settings: Settings,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Subcommand)]
+pub(super) enum SiteCommand {
+    /// Make a site.
+    Create(CreateSite),
+    /// List the sites.
+    List(List),
+}
+
+#[derive(Args)]
+pub(super) struct CreateSite {
+    #[command(flatten)]
+    settings: Settings,
+    /// A label for people.
+    #[arg(long, default_value = "")]
+    name: String,
+    /// Life of the site's media links [default: the setting `media_link_life_seconds`].
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..))]
+    link_life_seconds: Option<u32>,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs `dossier key …`.
+pub(super) fn run_key(command: &KeyCommand) -> anyhow::Result<()> {
+    runtime()?.block_on(async {
+        match command {
+            KeyCommand::Create(command) => create(command).await,
+            KeyCommand::List(command) => list_keys(command).await,
+            KeyCommand::Revoke(command) => revoke(command).await,
+        }
+    })
+}
+
+/// Runs `dossier site …`.
+pub(super) fn run_site(command: &SiteCommand) -> anyhow::Result<()> {
+    runtime()?.block_on(async {
+        match command {
+            SiteCommand::Create(command) => make_site(command).await,
+            SiteCommand::List(command) => list_sites(command).await,
+        }
+    })
+}
+
+fn open(settings: &Settings) -> anyhow::Result<Db> {
+    let config = settings.load(&[])?;
+    let folder = DataFolder::open(&config.data)?;
+    Db::open(&folder.database(), 1)
+}
+
+async fn create(command: &CreateKey) -> anyhow::Result<()> {
+    let scopes = Scopes::parse(&command.scope)
+        .map_err(|unknown| anyhow::anyhow!("there is no scope {unknown:?}: VIEW or MODIFY"))?;
+    if scopes.is_empty() {
+        bail!("a key without a scope could do nothing: give --scope VIEW, MODIFY or both");
+    }
+    let db = open(&command.settings)?;
+    let site = choose_site(db.sites().await?, command.site.as_deref())?;
+    let now_ms = Clock::System.now_ms();
+    let key = create_key(&db, now_ms, site.id, &command.name, scopes).await?;
+    if command.json {
+        let made = json!({
+            "id": key.id.to_string(), "apiKey": key.secret,
+            "siteId": site.id.to_string(), "scopes": scopes.to_string(),
+        });
+        return say(&made.to_string());
+    }
+    say(&format!(
+        "API key  {}\n  (shown this once)\nkey id   {}\nsite id  {}\nscopes   {scopes}",
+        key.secret, key.id, site.id
+    ))
+}
+
+fn choose_site(sites: Vec<Site>, wanted: Option<&str>) -> anyhow::Result<Site> {
+    let Some(wanted) = wanted else {
+        return match <[Site; 1]>::try_from(sites) {
+            Ok([site]) => Ok(site),
+            Err(sites) if sites.is_empty() => {
+                bail!("there is no site yet: make one with `dossier site create`")
+            }
+            Err(_) => bail!("there are several sites: choose one of `dossier site list` by --site"),
+        };
+    };
+    let id = SiteId::parse(wanted).with_context(|| format!("--site is not a GUID: {wanted:?}"))?;
+    sites
+        .into_iter()
+        .find(|site| site.id == id)
+        .with_context(|| format!("there is no site {id}: see `dossier site list`"))
+}
+
+async fn list_keys(command: &List) -> anyhow::Result<()> {
+    let keys = open(&command.settings)?.api_keys(true).await?;
+    if command.json {
+        let keys: Vec<_> = keys
+            .iter()
+            .map(|key| {
+                json!({
+                    "id": key.id.to_string(), "siteId": key.site_id.to_string(),
+                    "name": key.name, "scopes": key.scopes,
+                    "createdDate": timestamp(key.created_at_ms),
+                    "revokedDate": key.revoked_at_ms.map(timestamp),
+                })
+            })
+            .collect();
+        return say(&json!({ "keys": keys }).to_string());
+    }
+    let mut text = format!("{:36}  {:36}  {:8}  {:12}  NAME", "KEY ID", "SITE ID", "STATE", "SCOPES");
+    for key in keys {
+        let state = if key.revoked_at_ms.is_some() { "revoked" } else { "live" };
+        let scopes = key.scopes.replace("CONTACTS_ATTACHMENTS.", "").replace(' ', ",");
+        write!(text, "\n{}  {}  {state:8}  {scopes:12}  {}", key.id, key.site_id, key.name)?;
+    }
+    say(&text)
+}
+
+async fn revoke(command: &RevokeKey) -> anyhow::Result<()> {
+    let id = parse_guid(&command.id).map(Uuid::from);
+    let id = id.with_context(|| format!("the key id is not a GUID: {:?}", command.id))?;
+    let revoked = open(&command.settings)?.revoke_key(id, Clock::System.now_ms()).await?;
+    let at_ms = revoked.with_context(|| format!("there is no key {id}: see `dossier key list`"))?;
+    say(&format!("key {id} is revoked since {}", timestamp(at_ms)))
+}
+
+async fn make_site(command: &CreateSite) -> anyhow::Result<()> {
+    let (db, now_ms) = (open(&command.settings)?, Clock::System.now_ms());
+    let (site, _) = create_site(&db, now_ms, &command.name, command.link_life_seconds, None).await?;
+    if command.json {
+        return say(&json!({ "siteId": site.id.to_string() }).to_string());
+    }
+    say(&format!(
+        "site id  {}\nMake a key for it: dossier key create --site {}",
+        site.id, site.id
+    ))
+}
+
+async fn list_sites(command: &List) -> anyhow::Result<()> {
+    let sites = open(&command.settings)?.sites().await?;
+    if command.json {
+        let sites: Vec<_> = sites
+            .iter()
+            .map(|site| {
+                json!({
+                    "siteId": site.id.to_string(), "name": site.name,
+                    "linkLifeSeconds": site.link_life_seconds,
+                    "createdDate": timestamp(site.created_at_ms),
+                })
+            })
+            .collect();
+        return say(&json!({ "sites": sites }).to_string());
+    }
+    let mut text = format!("{:36}  {:24}  NAME", "SITE ID", "CREATED");
+    for site in sites {
+        write!(text, "\n{}  {}  {}", site.id, timestamp(site.created_at_ms), site.name)?;
+    }
+    say(&text)
+}

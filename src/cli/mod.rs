@@ -1,0 +1,113 @@
+//! The command line: reads the arguments, runs one command, says what happened.
+
+mod demo;
+mod demo_files;
+mod keys;
+mod serve;
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{Config, LogFormat};
+
+/// A self-hosted server for the files that belong to a contact.
+///
+/// It speaks the Contact Attachments V4 contract, so code written with the official JavaScript
+/// SDK works against it unchanged. `dossier demo` shows it in ten seconds.
+#[derive(Parser)]
+#[command(name = "dossier", version, max_term_width = 100)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Answer requests, until SIGTERM or SIGINT.
+    Serve(serve::Serve),
+    /// Show the whole way of a file: a server of its own, an upload, the list, the link.
+    Demo(demo::Demo),
+    /// API keys: create, list, revoke.
+    #[command(subcommand)]
+    Key(keys::KeyCommand),
+    /// Sites, the tenants: create, list.
+    #[command(subcommand)]
+    Site(keys::SiteCommand),
+}
+
+/// Where settings come from. Every setting can also be DOSSIER_<NAME> in the environment.
+#[derive(Args, Clone)]
+struct Settings {
+    /// A settings file (TOML); config.default.toml lists every setting.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The data folder [default: ./dossier-data].
+    #[arg(long, value_name = "FOLDER")]
+    data: Option<String>,
+    /// Any setting by its name, repeatable.
+    #[arg(long = "set", value_name = "NAME=VALUE", value_parser = name_and_value)]
+    settings: Vec<(String, String)>,
+}
+
+fn name_and_value(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("expected NAME=VALUE")?;
+    Ok((name.trim().to_owned(), value.to_owned()))
+}
+
+impl Settings {
+    /// Loads the settings; `flags` are those of the command itself.
+    fn load(&self, flags: &[(&str, &Option<String>)]) -> anyhow::Result<Config> {
+        let mut pairs = self.settings.clone();
+        let flags = flags.iter().chain([&("data", &self.data)]);
+        for (name, value) in flags.filter_map(|(name, value)| Some((*name, value.as_ref()?))) {
+            pairs.push((name.to_owned(), value.clone()));
+        }
+        Config::load(self.config.as_deref(), &pairs)
+    }
+}
+
+/// Runs the command of this process's arguments.
+pub fn run() -> ExitCode {
+    let arguments = Arguments::parse();
+    let outcome = match arguments.command {
+        Command::Serve(command) => serve::run(&command),
+        Command::Demo(command) => demo::run(&command),
+        Command::Key(command) => keys::run_key(&command),
+        Command::Site(command) => keys::run_site(&command),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Nothing can be done when standard error is closed as well.
+            let _ = writeln!(std::io::stderr(), "dossier: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Writes to standard output; a closed pipe ends the command quietly.
+fn say(text: &str) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.write_all(b"\n")?;
+    Ok(out.flush()?)
+}
+
+fn log_to_stderr(config: &Config) -> anyhow::Result<()> {
+    let filter = tracing_subscriber::EnvFilter::try_new(&config.log)
+        .map_err(|error| anyhow::anyhow!("log is not a level or a list of directives: {error}"))?;
+    let lines =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false);
+    match config.log_format {
+        LogFormat::Text => lines.init(),
+        LogFormat::Json => lines.json().init(),
+    }
+    Ok(())
+}
+
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()
+}

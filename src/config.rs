@@ -1,0 +1,335 @@
+//! Settings: from flags, the environment and a file, over the built-in defaults. The only
+//! place that reads the environment. Raw input becomes a checked [`Config`] or a message that
+//! names the setting, the problem and where it came from.
+
+use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+use serde::Deserialize;
+use toml::{Table, Value};
+use url::Url;
+
+/// Every setting with its default and its reason.
+pub const DEFAULTS: &str = include_str!("../config.default.toml");
+
+/// Names the settings file in the environment.
+const FILE_VARIABLE: &str = "DOSSIER_CONFIG";
+/// What begins the name of a variable that is a setting.
+const VARIABLE_PREFIX: &str = "DOSSIER_";
+
+/// What stands in `image`, `document` and `previewImage` (design §3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MediaReferences {
+    /// No `id` for callers that use the official SDK, both for all others.
+    Auto,
+    /// Always `id` and `url`.
+    Id,
+    /// Never an `id`.
+    Url,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Checked settings. `config.default.toml` says what each means.
+#[derive(Debug, Clone)]
+#[expect(missing_docs, reason = "config.default.toml documents every setting, once")]
+pub struct Config {
+    pub listen: SocketAddr,
+    pub listen_tls: Option<SocketAddr>,
+    pub data: PathBuf,
+    pub public_url: Option<Url>,
+    pub tls_files: Option<(PathBuf, PathBuf)>,
+    pub tls_names: Vec<String>,
+    pub media_references: MediaReferences,
+    pub media_link_life_seconds: u32,
+    pub upload_url_life_seconds: u32,
+    pub upload_max_bytes: u64,
+    pub uploads_at_once: usize,
+    pub body_idle_seconds: u64,
+    pub header_read_seconds: u64,
+    pub page_cache_bytes: u64,
+    pub preview_workers: usize,
+    pub preview_max_pixels: u64,
+    pub removal_grace_seconds: u32,
+    pub cors_origins: Vec<String>,
+    pub shutdown_seconds: u64,
+    pub log: String,
+    pub log_format: LogFormat,
+}
+
+/// The settings as written; unknown names do not get here.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Raw {
+    listen: String,
+    listen_tls: String,
+    data: PathBuf,
+    public_url: String,
+    tls_cert: PathBuf,
+    tls_key: PathBuf,
+    tls_names: Vec<String>,
+    media_references: MediaReferences,
+    media_link_life_seconds: u32,
+    upload_url_life_seconds: u32,
+    upload_max_bytes: u64,
+    uploads_at_once: usize,
+    body_idle_seconds: u64,
+    header_read_seconds: u64,
+    page_cache_bytes: u64,
+    preview_workers: usize,
+    preview_max_pixels: u64,
+    removal_grace_seconds: u32,
+    cors_origins: Vec<String>,
+    shutdown_seconds: u64,
+    log: String,
+    log_format: LogFormat,
+}
+
+impl Config {
+    /// Joins the defaults, the file, the environment and the flags, in this order.
+    ///
+    /// `flags` holds `name=value` pairs.
+    ///
+    /// # Errors
+    ///
+    /// One that names the setting that is unknown or wrong, and where it stands.
+    pub fn load(file: Option<&Path>, flags: &[(String, String)]) -> anyhow::Result<Self> {
+        #[expect(clippy::disallowed_methods, reason = "settings are read here and only here")]
+        let variables: Vec<(String, String)> =
+            std::env::vars().filter(|(name, _)| name.starts_with(VARIABLE_PREFIX)).collect();
+        Self::from_sources(file, &variables, flags)
+    }
+
+    /// [`Config::load`] with the environment as an argument.
+    ///
+    /// # Errors
+    ///
+    /// As [`Config::load`].
+    pub fn from_sources(
+        file: Option<&Path>,
+        variables: &[(String, String)],
+        flags: &[(String, String)],
+    ) -> anyhow::Result<Self> {
+        let mut settings: Table = DEFAULTS.parse().context("the built-in defaults are broken")?;
+        let named = variables.iter().find(|(name, _)| name == FILE_VARIABLE);
+        if let Some(file) = file.or(named.map(|(_, path)| Path::new(path))) {
+            merge_file(&mut settings, file)?;
+        }
+        for (variable, text) in variables.iter().filter(|(name, _)| name != FILE_VARIABLE) {
+            let name = variable.trim_start_matches(VARIABLE_PREFIX).to_ascii_lowercase();
+            merge_text(&mut settings, &name, text).with_context(|| format!("in {variable}"))?;
+        }
+        for (name, text) in flags {
+            merge_text(&mut settings, name, text)
+                .with_context(|| format!("in --set {name} or its flag"))?;
+        }
+        let raw: Raw = settings.try_into().context("in the settings")?;
+        raw.check()
+    }
+}
+
+fn merge_file(settings: &mut Table, file: &Path) -> anyhow::Result<()> {
+    let text = std::fs::read_to_string(file)
+        .with_context(|| format!("cannot read the settings file {}", file.display()))?;
+    let given: Table = text.parse().with_context(|| format!("in {}", file.display()))?;
+    for (name, value) in given {
+        known(settings, &name).with_context(|| format!("in {}", file.display()))?;
+        settings.insert(name, value);
+    }
+    Ok(())
+}
+
+fn known<'a>(settings: &'a Table, name: &str) -> anyhow::Result<&'a Value> {
+    settings.get(name).with_context(|| {
+        let names: Vec<&str> = settings.keys().map(String::as_str).collect();
+        format!("there is no setting {name:?}; there are: {}", names.join(", "))
+    })
+}
+
+/// Reads a text as the type that the setting has.
+fn merge_text(settings: &mut Table, name: &str, text: &str) -> anyhow::Result<()> {
+    let value = match known(settings, name)? {
+        Value::Integer(_) => {
+            let number = text.parse().ok().filter(|number: &i64| *number >= 0);
+            Value::Integer(number.with_context(|| format!("{name} is not a number: {text:?}"))?)
+        }
+        Value::Array(_) => {
+            let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
+            Value::Array(items.map(|item| Value::String(item.to_owned())).collect())
+        }
+        _ => Value::String(text.to_owned()),
+    };
+    settings.insert(name.to_owned(), value);
+    Ok(())
+}
+
+impl Raw {
+    fn check(self) -> anyhow::Result<Config> {
+        let tls_files = match (self.tls_cert.as_os_str(), self.tls_key.as_os_str()) {
+            (cert, key) if cert.is_empty() && key.is_empty() => None,
+            (cert, key) if cert.is_empty() || key.is_empty() => {
+                bail!("tls_cert and tls_key go together: one of them is missing")
+            }
+            (cert, key) => Some((cert.into(), key.into())),
+        };
+        positive("media_link_life_seconds", self.media_link_life_seconds.into())?;
+        positive("upload_url_life_seconds", self.upload_url_life_seconds.into())?;
+        positive("upload_max_bytes", self.upload_max_bytes)?;
+        positive("uploads_at_once", self.uploads_at_once as u64)?;
+        positive("body_idle_seconds", self.body_idle_seconds)?;
+        positive("header_read_seconds", self.header_read_seconds)?;
+        Ok(Config {
+            listen: address("listen", &self.listen)?,
+            listen_tls: match self.listen_tls.as_str() {
+                "off" => None,
+                text => Some(address("listen_tls", text)?),
+            },
+            data: self.data,
+            public_url: public_url(&self.public_url)?,
+            tls_files,
+            tls_names: self.tls_names,
+            media_references: self.media_references,
+            media_link_life_seconds: self.media_link_life_seconds,
+            upload_url_life_seconds: self.upload_url_life_seconds,
+            upload_max_bytes: self.upload_max_bytes,
+            uploads_at_once: self.uploads_at_once,
+            body_idle_seconds: self.body_idle_seconds,
+            header_read_seconds: self.header_read_seconds,
+            page_cache_bytes: self.page_cache_bytes,
+            preview_workers: self.preview_workers,
+            preview_max_pixels: self.preview_max_pixels,
+            removal_grace_seconds: self.removal_grace_seconds,
+            cors_origins: self.cors_origins,
+            shutdown_seconds: self.shutdown_seconds,
+            log: self.log,
+            log_format: self.log_format,
+        })
+    }
+}
+
+fn positive(name: &str, number: u64) -> anyhow::Result<()> {
+    if number == 0 {
+        bail!("{name} must be at least 1");
+    }
+    Ok(())
+}
+
+fn address(name: &str, text: &str) -> anyhow::Result<SocketAddr> {
+    text.to_socket_addrs()
+        .ok()
+        .and_then(|mut found| found.next())
+        .with_context(|| format!("{name} is not an address with a port: {text:?}"))
+}
+
+/// Checks the URL and ends its path with a slash, so that paths can be joined to it.
+fn public_url(text: &str) -> anyhow::Result<Option<Url>> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let problem = || format!("public_url is not an http or https URL: {text:?}");
+    let mut url = Url::parse(text).with_context(problem)?;
+    if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
+        bail!(problem());
+    }
+    if url.query().is_some() || url.fragment().is_some() || !url.username().is_empty() {
+        bail!("public_url holds more than scheme, host, port and path: {text:?}");
+    }
+    if !url.path().ends_with('/') {
+        url.set_path(&format!("{}/", url.path()));
+    }
+    Ok(Some(url))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pairs(given: &[(&str, &str)]) -> Vec<(String, String)> {
+        given.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect()
+    }
+
+    fn load(variables: &[(&str, &str)], flags: &[(&str, &str)]) -> anyhow::Result<Config> {
+        Config::from_sources(None, &pairs(variables), &pairs(flags))
+    }
+
+    #[test]
+    fn without_any_input_the_defaults_hold() {
+        let config = load(&[], &[]).unwrap();
+        assert_eq!(config.listen.to_string(), "127.0.0.1:8080");
+        assert_eq!(config.upload_max_bytes, 100 * 1024 * 1024);
+    }
+
+    #[test]
+    fn flags_win_over_the_environment_and_that_over_the_file() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let text = "uploads_at_once = 1\nbody_idle_seconds = 1\nheader_read_seconds = 1\n";
+        std::fs::write(file.path(), text).unwrap();
+        let path = file.path().to_str().unwrap();
+        let variables = pairs(&[
+            ("DOSSIER_CONFIG", path),
+            ("DOSSIER_BODY_IDLE_SECONDS", "2"),
+            ("DOSSIER_HEADER_READ_SECONDS", "2"),
+        ]);
+        let flags = pairs(&[("header_read_seconds", "3")]);
+        let config = Config::from_sources(None, &variables, &flags).unwrap();
+        let found = (config.uploads_at_once, config.body_idle_seconds, config.header_read_seconds);
+        assert_eq!(found, (1, 2, 3));
+    }
+
+    #[test]
+    fn an_unknown_name_is_refused_wherever_it_stands() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "lissten = \"x\"\n").unwrap();
+        let errors = [
+            Config::from_sources(Some(file.path()), &[], &[]).unwrap_err(),
+            load(&[("DOSSIER_LISSTEN", "x")], &[]).unwrap_err(),
+            load(&[], &[("lissten", "x")]).unwrap_err(),
+        ];
+        for error in errors {
+            let text = format!("{error:#}");
+            assert!(text.contains("no setting \"lissten\"; there are: body_idle"), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_value_is_refused_with_the_name_of_its_setting() {
+        for (name, text) in [
+            ("listen", "8080"),
+            ("listen_tls", "nowhere"),
+            ("public_url", "files.example"),
+            ("public_url", "ftp://files.example"),
+            ("public_url", "https://files.example/?a=b"),
+            ("upload_max_bytes", "100MB"),
+            ("upload_max_bytes", "0"),
+            ("uploads_at_once", "-1"),
+            ("media_references", "both"),
+            ("log_format", "xml"),
+            ("tls_cert", "cert.pem"),
+        ] {
+            let error = format!("{:#}", load(&[], &[(name, text)]).unwrap_err());
+            assert!(error.contains(name), "{name}: {error}");
+        }
+    }
+
+    #[test]
+    fn lists_are_written_with_commas() {
+        let config = load(&[("DOSSIER_TLS_NAMES", "dossier.test, 10.0.0.1")], &[]).unwrap();
+        assert_eq!(config.tls_names, ["dossier.test", "10.0.0.1"]);
+    }
+
+    #[test]
+    fn a_public_url_keeps_its_base_path() {
+        let config = load(&[], &[("public_url", "https://files.example/base")]).unwrap();
+        assert_eq!(config.public_url.unwrap().as_str(), "https://files.example/base/");
+    }
+}

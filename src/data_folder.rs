@@ -1,0 +1,197 @@
+//! The data folder: one process at a time, private to its owner, with the secrets that the
+//! server makes for itself.
+
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{Read as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use crate::domain::signing::{SigningKey, SigningKeys};
+
+/// An open data folder.
+pub struct DataFolder {
+    root: PathBuf,
+}
+
+/// Held for as long as a server works on the folder.
+pub struct ServeLock(#[expect(dead_code, reason = "dropping the file frees the lock")] File);
+
+impl DataFolder {
+    /// Opens the folder, making it with mode 0700.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be made.
+    pub fn open(root: &Path) -> anyhow::Result<Self> {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(root)
+            .with_context(|| format!("cannot make the data folder {}", root.display()))?;
+        Ok(Self { root: root.to_path_buf() })
+    }
+
+    /// Where the folder is.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Where the database is.
+    pub fn database(&self) -> PathBuf {
+        self.root.join("dossier.db")
+    }
+
+    /// Where certificates are.
+    ///
+    /// # Errors
+    ///
+    /// When the folder cannot be made.
+    pub fn tls(&self) -> anyhow::Result<PathBuf> {
+        let folder = self.root.join("tls");
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&folder)
+            .with_context(|| format!("cannot make {}", folder.display()))?;
+        Ok(folder)
+    }
+
+    /// Takes the folder for one server.
+    ///
+    /// # Errors
+    ///
+    /// When another server has it, or it cannot be written.
+    pub fn lock(&self) -> anyhow::Result<ServeLock> {
+        let path = self.root.join("lock");
+        let file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .open(&path)
+            .with_context(|| format!("cannot write to the data folder {}", self.root.display()))?;
+        match file.try_lock() {
+            Ok(()) => Ok(ServeLock(file)),
+            Err(TryLockError::WouldBlock) => bail!(
+                "another dossier server is using the data folder {}; stop it, or give this one \
+                 a folder of its own with --data",
+                self.root.display()
+            ),
+            Err(TryLockError::Error(error)) => {
+                Err(error).with_context(|| format!("cannot lock {}", path.display()))
+            }
+        }
+    }
+
+    /// Reads the keys that sign upload URLs and links, making one on first use.
+    ///
+    /// Each line of `signing.keys` is `<id 0-255> <32 bytes in base64>`. The first line signs,
+    /// every one verifies: put a new line on top to rotate, and drop the old one when its links
+    /// have expired.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be read or written, or is not of this form.
+    pub fn signing_keys(&self) -> anyhow::Result<SigningKeys> {
+        let path = self.root.join("signing.keys");
+        if !path.exists() {
+            let secret = random_bytes::<32>()?;
+            write_secret(&path, format!("1 {}\n", STANDARD.encode(secret)).as_bytes())?;
+        }
+        let mut text = String::new();
+        File::open(&path)
+            .and_then(|mut file| file.read_to_string(&mut text))
+            .with_context(|| format!("cannot read {}", path.display()))?;
+        let mut keys = text.lines().filter(|line| !line.trim().is_empty()).map(|line| {
+            parse_key(line).with_context(|| {
+                format!("{}: a line is not \"<id> <32 bytes in base64>\"", path.display())
+            })
+        });
+        let signing = keys.next().with_context(|| format!("{} is empty", path.display()))??;
+        Ok(SigningKeys::new(signing, keys.collect::<anyhow::Result<_>>()?))
+    }
+}
+
+fn parse_key(line: &str) -> Option<SigningKey> {
+    let (id, secret) = line.trim().split_once(' ')?;
+    let secret = STANDARD.decode(secret.trim()).ok()?;
+    Some(SigningKey::new(id.parse().ok()?, &secret.try_into().ok()?))
+}
+
+/// Random bytes from the operating system.
+///
+/// # Errors
+///
+/// When the system has none.
+pub fn random_bytes<const N: usize>() -> anyhow::Result<[u8; N]> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).map_err(|error| anyhow::anyhow!("no randomness: {error}"))?;
+    Ok(bytes)
+}
+
+/// Writes a file with mode 0600, as a whole or not at all, durably.
+///
+/// # Errors
+///
+/// When it cannot be written.
+pub fn write_secret(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    let temporary = path.with_extension("new");
+    let mut options = OpenOptions::new();
+    options.create(true).truncate(true).write(true).mode(0o600);
+    options
+        .open(&temporary)
+        .and_then(|mut file| {
+            file.write_all(bytes)?;
+            file.sync_all()
+        })
+        .and_then(|()| std::fs::rename(&temporary, path))
+        .and_then(|()| File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all())
+        .with_context(|| format!("cannot write {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn secrets_are_private_and_stay_the_same() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = DataFolder::open(&root.path().join("data")).unwrap();
+        folder.signing_keys().unwrap();
+        let file = folder.root().join("signing.keys");
+        let before = std::fs::read(&file).unwrap();
+        folder.signing_keys().unwrap();
+        assert_eq!(std::fs::read(&file).unwrap(), before);
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(folder.root()), mode(&file)), (0o700, 0o600));
+    }
+
+    #[test]
+    fn a_second_server_is_refused_until_the_first_stops() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = DataFolder::open(root.path()).unwrap();
+        let first = folder.lock().unwrap();
+        let error = folder.lock().err().unwrap().to_string();
+        assert!(error.contains("another dossier server is using"), "{error}");
+        drop(first);
+        assert!(folder.lock().is_ok());
+    }
+
+    #[test]
+    fn a_damaged_key_file_is_refused_and_kept() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = DataFolder::open(root.path()).unwrap();
+        let file = root.path().join("signing.keys");
+        for text in ["", "1 short\n", "300 aaaa\n", "nonsense"] {
+            std::fs::write(&file, text).unwrap();
+            assert!(folder.signing_keys().is_err(), "{text}");
+            assert_eq!(std::fs::read_to_string(&file).unwrap(), text);
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! The rows: sites, keys, contacts, attachments. The only module that speaks SQL; it knows
+//! nothing of HTTP and nothing of bytes.
+//!
+//! Each statement is written once, in the subset that SQLite and PostgreSQL share, beside the
+//! function that uses it. The executor in [`sqlite`] runs them on its own threads.
+
+mod attachments;
+mod changes;
+mod rows;
+mod sites;
+mod sqlite;
+
+pub use attachments::{Commit, ListedPage, PageTotals, Removed, Rows};
+pub use changes::Change;
+pub use rows::AttachmentRow;
+pub use sites::{ApiKey, NewApiKey, Site};
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::error::Result;
+use changes::Changes;
+
+/// Version of the schema that this program writes.
+pub const SCHEMA_VERSION: i64 = 1;
+
+/// The open database.
+pub struct Db {
+    sqlite: sqlite::Sqlite,
+    changes: Arc<Changes>,
+    anchors: attachments::Anchors,
+}
+
+impl Db {
+    /// Opens the database file, making and migrating it as needed.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be opened or written, or was written by a newer release.
+    pub fn open(file: &Path, reading_threads: usize) -> anyhow::Result<Self> {
+        let changes = Arc::new(Changes::default());
+        let sqlite = sqlite::Sqlite::open(file, reading_threads, Arc::clone(&changes))?;
+        Ok(Self { sqlite, changes, anchors: attachments::Anchors::new() })
+    }
+
+    /// Whether the database answers.
+    ///
+    /// # Errors
+    ///
+    /// When it does not.
+    pub async fn ping(&self) -> Result<()> {
+        self.sqlite.read(|connection| connection.query_row("SELECT 1", [], |_| Ok(()))).await
+    }
+}

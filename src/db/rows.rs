@@ -1,0 +1,104 @@
+//! The rows as the statements return them.
+
+use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
+
+use crate::domain::attachment::Attachment;
+use crate::domain::ids::{AttachmentId, BlobId, ContactId, SiteId};
+
+/// The columns of an attachment, in the order that [`AttachmentRow::read`] expects.
+macro_rules! attachment_columns {
+    () => {
+        "attachment_id, file_name, mime_type, media_extension, size_bytes, sha256, blob_id, \
+         width, height, has_preview, created_at_ms, site_id, contact_id"
+    };
+}
+pub(super) use attachment_columns;
+
+/// An attachment as a statement shows it: borrowed, so that a page needs no copies.
+#[derive(Debug, Clone, Copy)]
+pub struct AttachmentRow<'a> {
+    /// Its id.
+    pub id: AttachmentId,
+    /// The name as the user gave it.
+    pub file_name: &'a str,
+    /// Canonical MIME type.
+    pub mime_type: &'a str,
+    /// Extension of the media id.
+    pub media_extension: &'a str,
+    /// Width of the upright image in pixels, or 0.
+    pub width: u32,
+    /// Height of the upright image in pixels, or 0.
+    pub height: u32,
+    /// Whether a preview exists or can be made.
+    pub has_preview: bool,
+}
+
+impl<'a> AttachmentRow<'a> {
+    pub(super) fn read(row: &'a rusqlite::Row<'_>) -> rusqlite::Result<Self> {
+        Ok(Self {
+            id: row.get(0)?,
+            file_name: text(row, 1)?,
+            mime_type: text(row, 2)?,
+            media_extension: text(row, 3)?,
+            width: row.get(7)?,
+            height: row.get(8)?,
+            has_preview: row.get(9)?,
+        })
+    }
+}
+
+impl<'a> From<&'a Attachment> for AttachmentRow<'a> {
+    fn from(attachment: &'a Attachment) -> Self {
+        Self {
+            id: attachment.id,
+            file_name: &attachment.file_name,
+            mime_type: &attachment.mime_type,
+            media_extension: &attachment.media_extension,
+            width: attachment.width,
+            height: attachment.height,
+            has_preview: attachment.has_preview,
+        }
+    }
+}
+
+fn text<'a>(row: &'a rusqlite::Row<'_>, column: usize) -> rusqlite::Result<&'a str> {
+    Ok(row.get_ref(column)?.as_str()?)
+}
+
+pub(super) fn attachment(row: &rusqlite::Row<'_>) -> rusqlite::Result<Attachment> {
+    let shown = AttachmentRow::read(row)?;
+    Ok(Attachment {
+        site_id: row.get(11)?,
+        contact_id: row.get(12)?,
+        id: shown.id,
+        created_at_ms: row.get(10)?,
+        file_name: shown.file_name.to_owned(),
+        mime_type: shown.mime_type.to_owned(),
+        media_extension: shown.media_extension.to_owned(),
+        size_bytes: row.get::<_, i64>(4)? as u64,
+        sha256: row.get(5)?,
+        blob_id: row.get(6)?,
+        width: shown.width,
+        height: shown.height,
+        has_preview: shown.has_preview,
+    })
+}
+
+macro_rules! stored_as_16_bytes {
+    ($($id:ident),*) => {$(
+        impl ToSql for $id {
+            fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+                Ok(ToSqlOutput::Borrowed(ValueRef::Blob(self.as_bytes())))
+            }
+        }
+
+        impl FromSql for $id {
+            fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+                let bytes: [u8; 16] =
+                    value.as_blob()?.try_into().map_err(|_| FromSqlError::InvalidType)?;
+                Ok(Self::from_bytes(bytes))
+            }
+        }
+    )*};
+}
+stored_as_16_bytes!(SiteId, ContactId, AttachmentId, BlobId);

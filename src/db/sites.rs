@@ -1,0 +1,198 @@
+//! Queries on sites and their API keys. Few rows, read whole and kept in memory by the callers.
+
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
+use uuid::Uuid;
+
+use super::Db;
+use super::sqlite::{Done, from_sqlite};
+use crate::domain::ids::SiteId;
+use crate::error::Result;
+
+/// A tenant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Site {
+    /// Its id, what `wix-site-id` holds.
+    pub id: SiteId,
+    /// First part of its media ids; unique.
+    pub media_prefix: String,
+    /// A label for people.
+    pub name: String,
+    /// Life of its media links in seconds; `None` is the setting's.
+    pub link_life_seconds: Option<u32>,
+    /// When it was made, in Unix milliseconds.
+    pub created_at_ms: i64,
+}
+
+/// An API key as stored: its secret only as a hash (S21).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApiKey {
+    /// The site that it opens.
+    pub site_id: SiteId,
+    /// What people name it by.
+    pub id: Uuid,
+    /// A label for people.
+    pub name: String,
+    /// SHA-256 of the secret.
+    pub secret_hash: [u8; 32],
+    /// Scopes, separated by blanks.
+    pub scopes: String,
+    /// When it was made, in Unix milliseconds.
+    pub created_at_ms: i64,
+    /// When it was revoked, in Unix milliseconds.
+    pub revoked_at_ms: Option<i64>,
+}
+
+/// A key to be made; it is not revoked.
+pub type NewApiKey = ApiKey;
+
+impl Db {
+    /// All sites, oldest first.
+    ///
+    /// # Errors
+    ///
+    /// Only when the database fails.
+    pub async fn sites(&self) -> Result<Vec<Site>> {
+        self.sqlite
+            .read(|connection| {
+                connection
+                    .prepare_cached(
+                        "SELECT site_id, media_prefix, name, link_life_seconds, created_at_ms \
+                         FROM sites ORDER BY created_at_ms, site_id",
+                    )?
+                    .query_map([], site)?
+                    .collect()
+            })
+            .await
+    }
+
+    /// All keys that are not revoked, or every one, oldest first.
+    ///
+    /// # Errors
+    ///
+    /// Only when the database fails.
+    pub async fn api_keys(&self, with_revoked: bool) -> Result<Vec<ApiKey>> {
+        self.sqlite
+            .read(move |connection| {
+                connection
+                    .prepare_cached(
+                        "SELECT site_id, key_id, name, secret_hash, scopes, created_at_ms, \
+                         revoked_at_ms FROM api_keys WHERE $1 = 1 OR revoked_at_ms IS NULL \
+                         ORDER BY created_at_ms, key_id",
+                    )?
+                    .query_map(params![i64::from(with_revoked)], api_key)?
+                    .collect()
+            })
+            .await
+    }
+
+    /// Makes a site, and keys for it, in one transaction. False when the media prefix is taken
+    /// already; then nothing was made and another prefix may be tried.
+    ///
+    /// # Errors
+    ///
+    /// Only when the database fails.
+    pub async fn create_site(&self, site: Site, key: Option<NewApiKey>) -> Result<bool> {
+        self.sqlite
+            .write(move |connection| {
+                let made = insert_site(connection, &site).map_err(from_sqlite)?;
+                if let (true, Some(key)) = (made, &key) {
+                    insert_key(connection, key).map_err(from_sqlite)?;
+                }
+                Ok(Done { value: made, changed: None })
+            })
+            .await
+    }
+
+    /// Makes a key.
+    ///
+    /// # Errors
+    ///
+    /// Only when the database fails.
+    pub async fn create_key(&self, key: NewApiKey) -> Result<()> {
+        self.sqlite
+            .write(move |connection| {
+                insert_key(connection, &key).map_err(from_sqlite)?;
+                Ok(Done { value: (), changed: None })
+            })
+            .await
+    }
+
+    /// Revokes a key; `None` when there is no such key, otherwise when it was revoked (the
+    /// first time counts).
+    ///
+    /// # Errors
+    ///
+    /// Only when the database fails.
+    pub async fn revoke_key(&self, id: Uuid, now_ms: i64) -> Result<Option<i64>> {
+        self.sqlite
+            .write(move |connection| {
+                let revoked = connection
+                    .prepare_cached(
+                        "UPDATE api_keys SET revoked_at_ms = COALESCE(revoked_at_ms, $2) \
+                         WHERE key_id = $1 RETURNING revoked_at_ms",
+                    )
+                    .and_then(|mut statement| {
+                        let id = id.as_bytes().as_slice();
+                        statement.query_row(params![id, now_ms], |row| row.get(0)).optional()
+                    })
+                    .map_err(from_sqlite)?;
+                Ok(Done { value: revoked, changed: None })
+            })
+            .await
+    }
+}
+
+fn insert_site(connection: &Connection, site: &Site) -> rusqlite::Result<bool> {
+    let made = connection
+        .prepare_cached(
+            "INSERT INTO sites (site_id, media_prefix, name, link_life_seconds, created_at_ms) \
+             VALUES ($1, $2, $3, $4, $5) ON CONFLICT (media_prefix) DO NOTHING",
+        )?
+        .execute(params![
+            site.id,
+            site.media_prefix,
+            site.name,
+            site.link_life_seconds,
+            site.created_at_ms
+        ])?;
+    Ok(made == 1)
+}
+
+fn insert_key(connection: &Connection, key: &NewApiKey) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached(
+            "INSERT INTO api_keys (site_id, key_id, name, secret_hash, scopes, created_at_ms) \
+             VALUES ($1, $2, $3, $4, $5, $6)",
+        )?
+        .execute(params![
+            key.site_id,
+            key.id.as_bytes().as_slice(),
+            key.name,
+            key.secret_hash,
+            key.scopes,
+            key.created_at_ms
+        ])?;
+    Ok(())
+}
+
+fn site(row: &Row<'_>) -> rusqlite::Result<Site> {
+    Ok(Site {
+        id: row.get(0)?,
+        media_prefix: row.get(1)?,
+        name: row.get(2)?,
+        link_life_seconds: row.get(3)?,
+        created_at_ms: row.get(4)?,
+    })
+}
+
+fn api_key(row: &Row<'_>) -> rusqlite::Result<ApiKey> {
+    Ok(ApiKey {
+        site_id: row.get(0)?,
+        id: Uuid::from_bytes(row.get(1)?),
+        name: row.get(2)?,
+        secret_hash: row.get(3)?,
+        scopes: row.get(4)?,
+        created_at_ms: row.get(5)?,
+        revoked_at_ms: row.get(6)?,
+    })
+}

@@ -1,0 +1,295 @@
+//! Runs statements on SQLite: reading threads with a connection each, and one writing thread
+//! that commits what has queued in one transaction (`synchronous=FULL`, so that an answered
+//! upload survives a power cut).
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+use tokio::sync::oneshot;
+
+use super::changes::Changes;
+use super::SCHEMA_VERSION;
+use crate::domain::ids::{ContactId, SiteId};
+use crate::error::{Error, Result};
+
+/// Reads and writes that may wait; beyond it callers are told to come back.
+const QUEUE_LENGTH: usize = 4_096;
+/// Most writes that one commit takes.
+const GROUP_SIZE: usize = 64;
+/// How long a connection waits for another process's lock.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// How much of the database a reader may map into its memory.
+const READER_MMAP_BYTES: i64 = 1 << 30;
+/// Prepared statements kept by each connection.
+const STATEMENTS: usize = 64;
+
+const MIGRATIONS: &[&str] = &[include_str!("../../migrations/sqlite/0001_initial.sql")];
+
+type ReadJob = Box<dyn FnOnce(&Connection) + Send>;
+
+/// A write in the queue. It can be answered without having been run.
+trait WriteJob: Send {
+    /// Runs inside the group's transaction; false when its own changes must be taken back.
+    fn run(&mut self, connection: &Connection) -> bool;
+    /// Answers the caller once the outcome of the commit is known.
+    fn answer(self: Box<Self>, commit: Result<()>);
+}
+
+struct Job<F, T> {
+    work: Option<F>,
+    outcome: Option<Result<Done<T>>>,
+    send: oneshot::Sender<Result<T>>,
+    changes: Arc<Changes>,
+}
+
+impl<F, T> WriteJob for Job<F, T>
+where
+    F: FnOnce(&Connection) -> Result<Done<T>> + Send,
+    T: Send,
+{
+    fn run(&mut self, connection: &Connection) -> bool {
+        self.outcome = self.work.take().map(|job| job(connection));
+        matches!(self.outcome, Some(Ok(_)))
+    }
+
+    fn answer(self: Box<Self>, commit: Result<()>) {
+        let answer = match (self.outcome, commit) {
+            (Some(Err(error)), _) | (_, Err(error)) => Err(error),
+            (None, Ok(())) => Err(Error::Internal(anyhow::anyhow!("the write was not run"))),
+            (Some(Ok(done)), Ok(())) => {
+                if let Some((site, contact)) = done.changed {
+                    self.changes.note(site, contact);
+                }
+                Ok(done.value)
+            }
+        };
+        // The caller may have gone; then nobody needs the answer.
+        let _ = self.send.send(answer);
+    }
+}
+
+/// What a write did, for those who must know before it is acknowledged.
+pub(super) struct Done<T> {
+    /// The caller's answer.
+    pub(super) value: T,
+    /// The contact whose pages are no longer true.
+    pub(super) changed: Option<(SiteId, ContactId)>,
+}
+
+pub(super) struct Sqlite {
+    reads: Sender<ReadJob>,
+    // Closed first on drop, so that the thread ends after its last commit.
+    writes: Option<Sender<Box<dyn WriteJob>>>,
+    writer: Option<std::thread::JoinHandle<()>>,
+    changes: Arc<Changes>,
+}
+
+impl Sqlite {
+    pub(super) fn open(
+        file: &Path,
+        reading_threads: usize,
+        changes: Arc<Changes>,
+    ) -> anyhow::Result<Self> {
+        let writer = open_writer(file)?;
+        let (writes, queued) = bounded(QUEUE_LENGTH);
+        let writer = std::thread::Builder::new()
+            .name("db-writer".to_owned())
+            .spawn(move || write_groups(&writer, &queued))?;
+        let (reads, queued) = bounded::<ReadJob>(QUEUE_LENGTH);
+        for number in 0..reading_threads.max(1) {
+            let (file, queued) = (PathBuf::from(file), queued.clone());
+            let connection = open_reader(&file)?;
+            std::thread::Builder::new().name(format!("db-reader-{number}")).spawn(move || {
+                for job in queued {
+                    job(&connection);
+                }
+            })?;
+        }
+        Ok(Self { reads, writes: Some(writes), writer: Some(writer), changes })
+    }
+
+    /// Runs a read on one of the reading threads, in one snapshot.
+    pub(super) async fn read<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let (send, answer) = oneshot::channel();
+        let job: ReadJob = Box::new(move |connection| {
+            // The caller may have gone; then nobody needs the answer.
+            let _ = send.send(in_snapshot(connection, job));
+        });
+        self.reads.try_send(job).map_err(|full| queue_full(&full))?;
+        answer.await.context("the database's reader has gone")?.map_err(from_sqlite)
+    }
+
+    /// Runs a write in the next group. The answer comes after the commit is durable and, when
+    /// a contact changed, after its change is counted.
+    pub(super) async fn write<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&Connection) -> Result<Done<T>> + Send + 'static,
+    ) -> Result<T> {
+        let (send, answer) = oneshot::channel();
+        let changes = Arc::clone(&self.changes);
+        let job = Box::new(Job { work: Some(job), outcome: None, send, changes });
+        let Some(writes) = &self.writes else { return Err(Error::Busy { retry_after_seconds: 1 }) };
+        writes.try_send(job).map_err(|full| queue_full(&full))?;
+        answer.await.context("the database's writer has gone")?
+    }
+}
+
+impl Drop for Sqlite {
+    fn drop(&mut self) {
+        self.writes.take();
+        if let Some(writer) = self.writer.take() {
+            // The thread only ends early by a panic, which was logged where it happened.
+            let _ = writer.join();
+        }
+    }
+}
+
+fn queue_full<T>(error: &TrySendError<T>) -> Error {
+    match error {
+        TrySendError::Full(_) => Error::Busy { retry_after_seconds: 1 },
+        TrySendError::Disconnected(_) => Error::Internal(anyhow::anyhow!("the database is closed")),
+    }
+}
+
+/// Maps what SQLite says to what callers understand.
+pub(super) fn from_sqlite(error: rusqlite::Error) -> Error {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => Error::StorageFull,
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+            Error::Busy { retry_after_seconds: 1 }
+        }
+        _ => Error::Internal(error.into()),
+    }
+}
+
+fn in_snapshot<T>(
+    connection: &Connection,
+    job: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+) -> rusqlite::Result<T> {
+    connection.prepare_cached("BEGIN DEFERRED")?.execute([])?;
+    let outcome = job(connection);
+    connection.prepare_cached("COMMIT")?.execute([])?;
+    outcome
+}
+
+fn write_groups(connection: &Connection, queued: &Receiver<Box<dyn WriteJob>>) {
+    while let Ok(first) = queued.recv() {
+        let group = std::iter::once(first).chain(queued.try_iter().take(GROUP_SIZE - 1));
+        write_group(connection, group);
+    }
+    // Leaves one tidy file behind; a failure costs nothing, the log is read at the next start.
+    let _ = connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)");
+}
+
+/// Runs jobs in one transaction. A job that fails takes back its own changes only; when SQLite
+/// itself rolled everything back (full disk, I/O error), everyone so far is told.
+fn write_group(connection: &Connection, jobs: impl Iterator<Item = Box<dyn WriteJob>>) {
+    let mut ran = Vec::new();
+    for mut job in jobs {
+        match run_one(connection, job.as_mut()) {
+            Ok(()) => ran.push(job),
+            Err(error) => {
+                let _ = connection.execute_batch("ROLLBACK");
+                ran.push(job);
+                fail_all(ran.drain(..), &error);
+            }
+        }
+    }
+    if ran.is_empty() {
+        return;
+    }
+    match connection.execute_batch("COMMIT") {
+        Ok(()) => ran.into_iter().for_each(|job| job.answer(Ok(()))),
+        Err(error) => {
+            let _ = connection.execute_batch("ROLLBACK");
+            fail_all(ran.into_iter(), &error);
+        }
+    }
+}
+
+/// Runs one job in a savepoint; an error means that the whole transaction is lost.
+fn run_one(connection: &Connection, job: &mut dyn WriteJob) -> rusqlite::Result<()> {
+    if connection.is_autocommit() {
+        connection.execute_batch("BEGIN IMMEDIATE")?;
+    }
+    connection.prepare_cached("SAVEPOINT job")?.execute([])?;
+    if !job.run(connection) {
+        connection.execute_batch("ROLLBACK TO job")?;
+    }
+    connection.prepare_cached("RELEASE job")?.execute([])?;
+    Ok(())
+}
+
+fn fail_all(jobs: impl Iterator<Item = Box<dyn WriteJob>>, error: &rusqlite::Error) {
+    tracing::error!(%error, "a group of writes was rolled back");
+    let code = error.sqlite_error_code();
+    for job in jobs {
+        job.answer(Err(match code {
+            Some(ErrorCode::DiskFull) => Error::StorageFull,
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+                Error::Busy { retry_after_seconds: 1 }
+            }
+            _ => Error::Internal(anyhow::anyhow!("writing to the database failed: {error}")),
+        }));
+    }
+}
+
+fn open_writer(file: &Path) -> anyhow::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+        | OpenFlags::SQLITE_OPEN_CREATE
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(file, flags)
+        .with_context(|| format!("cannot open the database {}", file.display()))?;
+    prepare(&connection)?;
+    connection
+        .pragma_update(None, "journal_mode", "WAL")
+        .and_then(|()| connection.pragma_update(None, "synchronous", "FULL"))
+        .and_then(|()| connection.pragma_update(None, "foreign_keys", true))
+        .with_context(|| format!("cannot write to the database {}", file.display()))?;
+    migrate(&connection, file)?;
+    Ok(connection)
+}
+
+fn open_reader(file: &Path) -> anyhow::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(file, flags)?;
+    prepare(&connection)?;
+    connection.pragma_update(None, "query_only", true)?;
+    connection.pragma_update(None, "mmap_size", READER_MMAP_BYTES)?;
+    Ok(connection)
+}
+
+fn prepare(connection: &Connection) -> rusqlite::Result<()> {
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    Ok(())
+}
+
+/// Applies what is missing, each migration and its number in one transaction.
+fn migrate(connection: &Connection, file: &Path) -> anyhow::Result<()> {
+    let found: i64 = connection
+        .query_row("PRAGMA user_version", [], |row| row.get(0))
+        .with_context(|| format!("{} is not a database of Dossier", file.display()))?;
+    if found > SCHEMA_VERSION {
+        anyhow::bail!(
+            "the data in {} was written by a newer Dossier (schema {found}, this one knows \
+             {SCHEMA_VERSION}); start the newer release",
+            file.display()
+        );
+    }
+    for (migration, number) in MIGRATIONS.iter().zip(1..).skip(found as usize) {
+        connection
+            .execute_batch(&format!(
+                "BEGIN IMMEDIATE;\n{migration}\nPRAGMA user_version = {number};\nCOMMIT;"
+            ))
+            .with_context(|| format!("cannot migrate the database to schema {number}"))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,301 @@
+//! Signed tokens: upload URLs and media links carry their own authority (design §4, §5).
+//! Pure: the time and the keys are arguments.
+//!
+//! A token is base64url of `key id (1) ‖ expiry (4, Unix seconds) ‖ body ‖ tag (16)`, where the
+//! tag is HMAC-SHA256 cut to 128 bits. Each purpose has its own key, derived from the secret,
+//! so that a token of one kind can never pass for another (S19).
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use sha2::Sha256;
+use subtle::ConstantTimeEq as _;
+
+use super::ids::{AttachmentId, ContactId, SiteId};
+
+/// Bytes of a tag: 128 bits.
+const TAG_BYTES: usize = 16;
+/// Bytes before the body: key id and expiry.
+const HEAD_BYTES: usize = 5;
+/// Characters of a media token.
+pub const MEDIA_TOKEN_CHARS: usize = 28;
+/// Longest upload token that is looked at, in characters: a name of 260 characters of four
+/// bytes, a type of 255, the fixed parts, all in base64.
+const UPLOAD_TOKEN_MAX_CHARS: usize = 2_048;
+
+/// Why a token is not accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum TokenRefused {
+    /// Not a token of ours, or altered.
+    #[error("is not valid")]
+    Forged,
+    /// Once good, but its time is over. Only said once the signature is known to be good, so
+    /// that probing with forged tokens tells nothing.
+    #[error("has expired")]
+    Expired,
+}
+
+/// One secret and the id that tokens name it by.
+#[derive(Clone)]
+pub struct SigningKey {
+    id: u8,
+    upload: Hmac<Sha256>,
+    media: Hmac<Sha256>,
+}
+
+/// All active keys. The first signs, every one verifies, so keys can be replaced without
+/// breaking links already handed out.
+#[derive(Clone)]
+pub struct SigningKeys {
+    keys: Vec<SigningKey>,
+}
+
+impl SigningKey {
+    /// Derives the keys of all purposes from one secret.
+    pub fn new(id: u8, secret: &[u8; 32]) -> Self {
+        let derive = |purpose: &[u8]| {
+            let mut mac = keyed(secret);
+            mac.update(purpose);
+            keyed(&mac.finalize().into_bytes())
+        };
+        Self { id, upload: derive(b"dossier/upload/1"), media: derive(b"dossier/media/1") }
+    }
+}
+
+#[expect(clippy::expect_used, reason = "HMAC takes keys of every length (RFC 2104)")]
+fn keyed(key: &[u8]) -> Hmac<Sha256> {
+    Hmac::new_from_slice(key).expect("any length is a key")
+}
+
+impl SigningKeys {
+    /// Takes the signing key and the older ones that still verify.
+    pub fn new(signing: SigningKey, older: Vec<SigningKey>) -> Self {
+        let mut keys = vec![signing];
+        keys.extend(older);
+        Self { keys }
+    }
+
+    fn find(&self, id: u8) -> Option<&SigningKey> {
+        self.keys.iter().find(|key| key.id == id)
+    }
+
+    /// Prepares the signing of media links that end at one time.
+    pub fn media_signer(&self, expires_s: u32) -> MediaSigner<'_> {
+        MediaSigner { key: &self.keys[0], expires_s }
+    }
+
+    /// Checks a media link's token and returns when it expires, in Unix seconds.
+    ///
+    /// # Errors
+    ///
+    /// [`TokenRefused`], `Expired` only after the signature was found good.
+    pub fn check_media(
+        &self,
+        token: &str,
+        site: SiteId,
+        attachment: AttachmentId,
+        now_ms: i64,
+    ) -> Result<u32, TokenRefused> {
+        if token.len() != MEDIA_TOKEN_CHARS {
+            return Err(TokenRefused::Forged);
+        }
+        let bytes = URL_SAFE_NO_PAD.decode(token).map_err(|_| TokenRefused::Forged)?;
+        let (key_id, expires_s) = read_head(&bytes).ok_or(TokenRefused::Forged)?;
+        let key = self.find(key_id).ok_or(TokenRefused::Forged)?;
+        let tag = media_tag(key, site, attachment, expires_s);
+        if !bool::from(tag.ct_eq(&bytes[HEAD_BYTES..])) {
+            return Err(TokenRefused::Forged);
+        }
+        in_time(expires_s, now_ms)?;
+        Ok(expires_s)
+    }
+
+    /// Signs an upload URL's token.
+    pub fn sign_upload(&self, grant: &UploadGrant) -> String {
+        let key = &self.keys[0];
+        let mut bytes = Vec::with_capacity(160 + grant.file_name.len());
+        bytes.push(key.id);
+        bytes.extend_from_slice(&grant.expires_s.to_be_bytes());
+        bytes.extend_from_slice(grant.site_id.as_bytes());
+        bytes.extend_from_slice(grant.contact_id.as_bytes());
+        bytes.extend_from_slice(grant.attachment_id.as_bytes());
+        bytes.extend_from_slice(&grant.max_bytes.to_be_bytes());
+        bytes.push(u8::from(grant.size_bytes.is_some()) | u8::from(grant.sha256.is_some()) << 1);
+        if let Some(size) = grant.size_bytes {
+            bytes.extend_from_slice(&size.to_be_bytes());
+        }
+        if let Some(hash) = &grant.sha256 {
+            bytes.extend_from_slice(hash);
+        }
+        // A MIME type has at most 255 characters of ASCII (contract §4).
+        bytes.push(grant.mime_type.len().min(255) as u8);
+        bytes.extend_from_slice(grant.mime_type.as_bytes());
+        bytes.extend_from_slice(grant.file_name.as_bytes());
+        let tag = upload_tag(key, &bytes);
+        bytes.extend_from_slice(&tag);
+        URL_SAFE_NO_PAD.encode(bytes)
+    }
+
+    /// Checks an upload token and returns what it allows.
+    ///
+    /// # Errors
+    ///
+    /// [`TokenRefused`], `Expired` only after the signature was found good.
+    pub fn check_upload(&self, token: &str, now_ms: i64) -> Result<UploadGrant, TokenRefused> {
+        if token.len() > UPLOAD_TOKEN_MAX_CHARS {
+            return Err(TokenRefused::Forged);
+        }
+        let bytes = URL_SAFE_NO_PAD.decode(token).map_err(|_| TokenRefused::Forged)?;
+        let (key_id, expires_s) = read_head(&bytes).ok_or(TokenRefused::Forged)?;
+        let key = self.find(key_id).ok_or(TokenRefused::Forged)?;
+        let (signed, tag) = bytes.split_at(bytes.len() - TAG_BYTES);
+        if !bool::from(upload_tag(key, signed).ct_eq(tag)) {
+            return Err(TokenRefused::Forged);
+        }
+        let grant = UploadGrant::read(expires_s, &signed[HEAD_BYTES..]);
+        let grant = grant.ok_or(TokenRefused::Forged)?;
+        in_time(expires_s, now_ms)?;
+        Ok(grant)
+    }
+}
+
+/// Key id and expiry, when there is room for a tag behind them.
+fn read_head(bytes: &[u8]) -> Option<(u8, u32)> {
+    if bytes.len() < HEAD_BYTES + TAG_BYTES {
+        return None;
+    }
+    let (id, rest) = bytes.split_first()?;
+    let (expires, _) = rest.split_first_chunk::<4>()?;
+    Some((*id, u32::from_be_bytes(*expires)))
+}
+
+fn in_time(expires_s: u32, now_ms: i64) -> Result<(), TokenRefused> {
+    if now_ms < i64::from(expires_s) * 1_000 { Ok(()) } else { Err(TokenRefused::Expired) }
+}
+
+fn media_tag(
+    key: &SigningKey,
+    site: SiteId,
+    attachment: AttachmentId,
+    expires_s: u32,
+) -> [u8; TAG_BYTES] {
+    let mut mac = key.media.clone();
+    let mut message = [0; 37];
+    message[0] = key.id;
+    message[1..5].copy_from_slice(&expires_s.to_be_bytes());
+    message[5..21].copy_from_slice(site.as_bytes());
+    message[21..].copy_from_slice(attachment.as_bytes());
+    mac.update(&message);
+    cut(mac)
+}
+
+fn upload_tag(key: &SigningKey, signed: &[u8]) -> [u8; TAG_BYTES] {
+    let mut mac = key.upload.clone();
+    mac.update(signed);
+    cut(mac)
+}
+
+fn cut(mac: Hmac<Sha256>) -> [u8; TAG_BYTES] {
+    let mut tag = [0; TAG_BYTES];
+    tag.copy_from_slice(&mac.finalize().into_bytes()[..TAG_BYTES]);
+    tag
+}
+
+/// Signs the links of one page; one MAC serves an attachment's original and preview.
+#[derive(Clone, Copy)]
+pub struct MediaSigner<'a> {
+    key: &'a SigningKey,
+    expires_s: u32,
+}
+
+impl MediaSigner<'_> {
+    /// The token for an attachment's media, 28 characters that need no escaping in a URL.
+    pub fn token(&self, site: SiteId, attachment: AttachmentId) -> [u8; MEDIA_TOKEN_CHARS] {
+        let mut bytes = [0; HEAD_BYTES + TAG_BYTES];
+        bytes[0] = self.key.id;
+        bytes[1..HEAD_BYTES].copy_from_slice(&self.expires_s.to_be_bytes());
+        let tag = media_tag(self.key, site, attachment, self.expires_s);
+        bytes[HEAD_BYTES..].copy_from_slice(&tag);
+        let mut text = [0; MEDIA_TOKEN_CHARS];
+        // 21 bytes are 28 characters, which is what the array holds.
+        let written = URL_SAFE_NO_PAD.encode_slice(bytes, &mut text);
+        debug_assert_eq!(written.ok(), Some(MEDIA_TOKEN_CHARS));
+        text
+    }
+
+    /// When these links end, in Unix seconds.
+    pub fn expires_s(&self) -> u32 {
+        self.expires_s
+    }
+}
+
+/// When links made now end, in Unix seconds: not "one life from now" but at the end of a
+/// window, so that within a window the same link is handed out again and browsers keep what
+/// they have (design §3). A link lives between half of `life_seconds` and all of it.
+pub fn link_expiry_s(now_ms: i64, life_seconds: u32) -> u32 {
+    let window = i64::from((life_seconds / 2).max(1));
+    let windows = now_ms.max(0) / 1_000 / window + 2;
+    u32::try_from(windows * window).unwrap_or(u32::MAX)
+}
+
+/// What an upload URL allows (S18): who, what, how much, until when.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UploadGrant {
+    /// Until when an upload may begin, in Unix seconds.
+    pub expires_s: u32,
+    /// The tenant.
+    pub site_id: SiteId,
+    /// Whose file it will be.
+    pub contact_id: ContactId,
+    /// The attachment that the upload makes; also what makes the URL single-use.
+    pub attachment_id: AttachmentId,
+    /// Most bytes that are taken.
+    pub max_bytes: u64,
+    /// The exact size, when it was announced.
+    pub size_bytes: Option<u64>,
+    /// The SHA-256, when it was announced.
+    pub sha256: Option<[u8; 32]>,
+    /// The declared MIME type, canonical.
+    pub mime_type: String,
+    /// The file name as given.
+    pub file_name: String,
+}
+
+impl UploadGrant {
+    fn read(expires_s: u32, body: &[u8]) -> Option<Self> {
+        let (site, body) = body.split_first_chunk::<16>()?;
+        let (contact, body) = body.split_first_chunk::<16>()?;
+        let (attachment, body) = body.split_first_chunk::<16>()?;
+        let (max_bytes, body) = body.split_first_chunk::<8>()?;
+        let (flags, body) = body.split_first()?;
+        let (size_bytes, body) = if flags & 1 == 0 {
+            (None, body)
+        } else {
+            let (size, body) = body.split_first_chunk::<8>()?;
+            (Some(u64::from_be_bytes(*size)), body)
+        };
+        let (sha256, body) = if flags & 2 == 0 {
+            (None, body)
+        } else {
+            let (hash, body) = body.split_first_chunk::<32>()?;
+            (Some(*hash), body)
+        };
+        let (mime_length, body) = body.split_first()?;
+        let (mime_type, file_name) = body.split_at_checked(usize::from(*mime_length))?;
+        Some(Self {
+            expires_s,
+            site_id: SiteId::from_bytes(*site),
+            contact_id: ContactId::from_bytes(*contact),
+            attachment_id: AttachmentId::from_bytes(*attachment),
+            max_bytes: u64::from_be_bytes(*max_bytes),
+            size_bytes,
+            sha256,
+            mime_type: String::from_utf8(mime_type.to_vec()).ok()?,
+            file_name: String::from_utf8(file_name.to_vec()).ok()?,
+        })
+    }
+}
+
+#[cfg(test)]
+#[path = "signing_tests.rs"]
+mod tests;

@@ -1,0 +1,192 @@
+//! Why the service could not do what was asked. Knows nothing of HTTP: `http::error` gives
+//! each variant its status, code and body.
+
+use serde_json::{Value, json};
+
+use crate::domain::ids::{AttachmentId, ContactId};
+
+/// Shorthand for results of the service.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Why the service could not do what was asked.
+///
+/// Texts are written for the API's user: predicates and short sentences without internals.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Values in the request break documented rules; all of them are reported at once.
+    #[error("{}", violations_text(.0))]
+    Invalid(Vec<Violation>),
+    /// The request cannot be read at all (contract §6, code `INVALID_ARGUMENT`).
+    #[error("{problem}")]
+    Malformed {
+        /// What is wrong, as one sentence.
+        problem: String,
+        /// Facts for programs, such as line and column of a JSON error.
+        data: Value,
+    },
+    /// The uploaded bytes are not acceptable; nothing was kept.
+    #[error("{problem}")]
+    BadUpload {
+        /// Stable code: `MIME_TYPE_MISMATCH`, `EMPTY_FILE`, `CHECKSUM_MISMATCH`, …
+        code: &'static str,
+        /// What is wrong, as one sentence.
+        problem: String,
+        /// Facts for programs.
+        data: Value,
+    },
+    /// No or unknown credentials (contract §7).
+    #[error("{0}")]
+    Unauthenticated(&'static str),
+    /// A known caller without the right or the site.
+    #[error("{problem}")]
+    PermissionDenied {
+        /// Which right or header is missing.
+        problem: String,
+    },
+    /// An upload URL that is forged, expired or used (contract §8).
+    #[error("{problem}")]
+    InvalidUploadToken {
+        /// What is wrong, as one sentence.
+        problem: &'static str,
+    },
+    /// A media link that is forged or expired.
+    #[error("{problem}")]
+    InvalidLink {
+        /// What is wrong, as one sentence.
+        problem: &'static str,
+    },
+    /// No such attachment, or none this caller may know of (S16: both look the same).
+    #[error("{what} was not found")]
+    NotFound {
+        /// The missing thing, as a noun phrase.
+        what: &'static str,
+        /// The ids that were asked for.
+        data: Value,
+    },
+    /// The route exists, the method does not.
+    #[error("this address does not answer {method}")]
+    MethodNotAllowed {
+        /// The method that was tried.
+        method: String,
+    },
+    /// The upload URL was used already, for other bytes (design §4).
+    #[error("this upload URL was already used for other bytes")]
+    AlreadyUploaded,
+    /// More bytes than allowed; nothing was kept.
+    #[error("must have at most {limit_bytes} bytes")]
+    TooLarge {
+        /// Stable code: `FILE_TOO_LARGE` or `REQUEST_TOO_LARGE`.
+        code: &'static str,
+        /// The limit in force.
+        limit_bytes: u64,
+    },
+    /// The client went away or stalled mid-body; nothing was kept.
+    #[error("{problem}")]
+    Interrupted {
+        /// What happened, as one sentence.
+        problem: &'static str,
+    },
+    /// A byte range that lies outside the file (RFC 9110 §15.5.17).
+    #[error("the range lies outside the file of {size_bytes} bytes")]
+    RangeNotSatisfiable {
+        /// Size of the file.
+        size_bytes: u64,
+    },
+    /// A precondition header did not hold (RFC 9110 §13).
+    #[error("a precondition of the request does not hold")]
+    PreconditionFailed,
+    /// No capacity now; the same request can succeed later.
+    #[error("busy")]
+    Busy {
+        /// When to try again, in seconds.
+        retry_after_seconds: u32,
+    },
+    /// The disk is full; nothing was kept, reads go on (R9).
+    #[error("storage is full")]
+    StorageFull,
+    /// Our fault. The source is logged once, where it becomes an answer, and never sent.
+    #[error("internal error")]
+    Internal(#[from] anyhow::Error),
+}
+
+impl Error {
+    /// One violated field.
+    pub fn invalid(field: &'static str, rule: Rule, description: impl Into<String>) -> Self {
+        Self::Invalid(vec![Violation::new(field, rule, description)])
+    }
+
+    /// The attachment answer of S16: the same for absent, foreign and deleted ones.
+    pub fn no_attachment(contact_id: ContactId, attachment_id: AttachmentId) -> Self {
+        Self::NotFound {
+            what: "attachment",
+            data: json!({
+                "contactId": contact_id.to_string(),
+                "attachmentId": attachment_id.to_string(),
+            }),
+        }
+    }
+}
+
+impl From<std::io::Error> for Error {
+    fn from(error: std::io::Error) -> Self {
+        match error.kind() {
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
+                Self::StorageFull
+            }
+            _ => Self::Internal(error.into()),
+        }
+    }
+}
+
+/// One rule that one field breaks (contract §6).
+#[derive(Debug, Clone, PartialEq)]
+pub struct Violation {
+    /// The request's own name of the field, such as `paging.limit`.
+    pub field: &'static str,
+    /// The broken rule.
+    pub rule: Rule,
+    /// A predicate such as "must not be empty": the SDK puts the field's name before it.
+    pub description: String,
+}
+
+impl Violation {
+    /// Joins the parts.
+    pub fn new(field: &'static str, rule: Rule, description: impl Into<String>) -> Self {
+        Self { field, rule, description: description.into() }
+    }
+
+    /// `REQUIRED_FIELD`: absent or null.
+    pub fn required(field: &'static str) -> Self {
+        Self::new(field, Rule::Required, "must not be empty")
+    }
+
+    /// `FORMAT` with type `GUID`.
+    pub fn not_a_guid(field: &'static str) -> Self {
+        Self::new(field, Rule::Format("GUID"), "is not a valid GUID")
+    }
+}
+
+/// The vendor's names of broken rules, as far as we send them (contract §6).
+#[derive(Debug, Clone, PartialEq)]
+pub enum Rule {
+    /// `REQUIRED_FIELD`.
+    Required,
+    /// `FORMAT`, with the expected type, such as `GUID` or `INT32`.
+    Format(&'static str),
+    /// `MAX`, with the threshold.
+    Max(u64),
+    /// `MIN`, with the threshold.
+    Min(u64),
+    /// `MAX_LENGTH` in characters, with the threshold.
+    MaxLength(u64),
+    /// `MIN_LENGTH` in characters, with the threshold.
+    MinLength(u64),
+    /// `OTHER`, with a rule name of ours and facts for programs.
+    Other(&'static str, Value),
+}
+
+fn violations_text(violations: &[Violation]) -> String {
+    let texts: Vec<String> =
+        violations.iter().map(|v| format!("{} {}", v.field, v.description)).collect();
+    texts.join("; ")
+}

@@ -1,0 +1,22 @@
+//! JSON answers.
+
+use axum::body::Body;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::Response;
+use bytes::Bytes;
+use serde_json::Value;
+
+/// An answer from finished JSON.
+pub(super) fn raw_json(status: StatusCode, body: impl Into<Bytes>) -> Response {
+    let mut response = Response::new(Body::from(body.into()));
+    *response.status_mut() = status;
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+/// An answer from a value.
+pub(super) fn json(status: StatusCode, body: &Value) -> Response {
+    raw_json(status, body.to_string())
+}

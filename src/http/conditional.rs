@@ -1,0 +1,60 @@
+//! Preconditions and ranges of a media request, in the order of RFC 9110 §13.2.2.
+
+use axum::http::{HeaderMap, header};
+use headers::{
+    ETag, HeaderMapExt as _, IfMatch, IfModifiedSince, IfNoneMatch, IfRange, IfUnmodifiedSince,
+    LastModified,
+};
+
+use crate::domain::byte_range::{RangeAnswer, parse_range};
+use crate::error::{Error, Result};
+
+/// What to send of a file.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Send {
+    /// 304: the client has it.
+    NotModified,
+    /// The file or parts of it.
+    Parts(RangeAnswer),
+}
+
+/// Decides what to send.
+///
+/// # Errors
+///
+/// 412 when a precondition does not hold, 416 when the range lies outside.
+pub(super) fn decide(
+    headers: &HeaderMap,
+    etag: &ETag,
+    modified: LastModified,
+    size_bytes: u64,
+) -> Result<Send> {
+    let modified_at = std::time::SystemTime::from(modified);
+    let unchanged = match headers.typed_get::<IfMatch>() {
+        Some(condition) => condition.precondition_passes(etag),
+        None => headers
+            .typed_get::<IfUnmodifiedSince>()
+            .is_none_or(|condition| condition.precondition_passes(modified_at)),
+    };
+    if !unchanged {
+        return Err(Error::PreconditionFailed);
+    }
+    let wanted = match headers.typed_get::<IfNoneMatch>() {
+        Some(condition) => condition.precondition_passes(etag),
+        None => headers
+            .typed_get::<IfModifiedSince>()
+            .is_none_or(|condition| condition.is_modified(modified_at)),
+    };
+    if !wanted {
+        return Ok(Send::NotModified);
+    }
+    let range = headers.get(header::RANGE).and_then(|range| range.to_str().ok());
+    let stale = headers
+        .typed_get::<IfRange>()
+        .is_some_and(|condition| condition.is_modified(Some(etag), Some(&modified)));
+    match range.filter(|_| !stale).map(|range| parse_range(range, size_bytes)) {
+        None => Ok(Send::Parts(RangeAnswer::Whole)),
+        Some(RangeAnswer::Unsatisfiable) => Err(Error::RangeNotSatisfiable { size_bytes }),
+        Some(parts) => Ok(Send::Parts(parts)),
+    }
+}

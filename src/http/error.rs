@@ -1,0 +1,119 @@
+//! Gives each [`Error`] its status, code and body (contract §6). The one place that does.
+
+use std::sync::Arc;
+
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::{Value, json};
+
+use super::answer;
+use crate::error::{Error, Rule, Violation};
+
+/// Internal errors travel in the response's extensions to the layer that logs them with the
+/// request's id; their text is never sent.
+#[derive(Clone)]
+pub(super) struct Hidden(pub(super) Arc<anyhow::Error>);
+
+impl IntoResponse for Error {
+    fn into_response(self) -> Response {
+        let message = self.to_string();
+        let (status, code, data) = match self {
+            Self::Invalid(violations) => return invalid(&message, &violations),
+            Self::Internal(error) => {
+                let mut response = system_error(StatusCode::INTERNAL_SERVER_ERROR);
+                response.extensions_mut().insert(Hidden(Arc::new(error)));
+                return response;
+            }
+            Self::Busy { retry_after_seconds } => {
+                let mut response = system_error(StatusCode::SERVICE_UNAVAILABLE);
+                response
+                    .headers_mut()
+                    .insert(header::RETRY_AFTER, HeaderValue::from(retry_after_seconds));
+                return response;
+            }
+            Self::StorageFull => return system_error(StatusCode::INSUFFICIENT_STORAGE),
+            Self::Malformed { data, .. } => (StatusCode::BAD_REQUEST, "INVALID_ARGUMENT", data),
+            Self::BadUpload { code, data, .. } => (StatusCode::BAD_REQUEST, code, data),
+            Self::Unauthenticated(_) => (StatusCode::UNAUTHORIZED, "UNAUTHENTICATED", json!({})),
+            Self::PermissionDenied { .. } => {
+                (StatusCode::FORBIDDEN, "PERMISSION_DENIED", json!({}))
+            }
+            Self::InvalidUploadToken { .. } => {
+                (StatusCode::FORBIDDEN, "INVALID_UPLOAD_TOKEN", json!({}))
+            }
+            Self::InvalidLink { .. } => (StatusCode::FORBIDDEN, "INVALID_LINK", json!({})),
+            Self::NotFound { data, .. } => (StatusCode::NOT_FOUND, "NOT_FOUND", data),
+            Self::MethodNotAllowed { .. } => {
+                (StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", json!({}))
+            }
+            Self::AlreadyUploaded => (StatusCode::CONFLICT, "ALREADY_EXISTS", json!({})),
+            Self::TooLarge { code, limit_bytes } => {
+                (StatusCode::PAYLOAD_TOO_LARGE, code, json!({ "limitBytes": limit_bytes }))
+            }
+            Self::Interrupted { .. } => {
+                (StatusCode::REQUEST_TIMEOUT, "REQUEST_INTERRUPTED", json!({}))
+            }
+            Self::RangeNotSatisfiable { size_bytes } => return range_outside(&message, size_bytes),
+            Self::PreconditionFailed => {
+                (StatusCode::PRECONDITION_FAILED, "FAILED_PRECONDITION", json!({}))
+            }
+        };
+        answer::json(status, &application_error(&message, code, &data))
+    }
+}
+
+fn application_error(message: &str, code: &str, data: &Value) -> Value {
+    json!({
+        "message": message,
+        "details": {
+            "applicationError": { "code": code, "description": message, "data": data }
+        },
+    })
+}
+
+/// System errors are deliberately empty (contract §6).
+fn system_error(status: StatusCode) -> Response {
+    answer::json(status, &json!({ "message": "", "details": {} }))
+}
+
+fn range_outside(message: &str, size_bytes: u64) -> Response {
+    let body = application_error(message, "OUT_OF_RANGE", &json!({ "sizeInBytes": size_bytes }));
+    let mut response = answer::json(StatusCode::RANGE_NOT_SATISFIABLE, &body);
+    if let Ok(value) = HeaderValue::from_str(&format!("bytes */{size_bytes}")) {
+        response.headers_mut().insert(header::CONTENT_RANGE, value);
+    }
+    response
+}
+
+fn invalid(message: &str, violations: &[Violation]) -> Response {
+    let violations: Vec<Value> = violations.iter().map(violation).collect();
+    let body = json!({
+        "message": message,
+        "details": { "validationError": { "fieldViolations": violations } },
+    });
+    answer::json(StatusCode::BAD_REQUEST, &body)
+}
+
+fn violation(violation: &Violation) -> Value {
+    let (rule, data) = match &violation.rule {
+        Rule::Required => ("REQUIRED_FIELD", None),
+        Rule::Format(expected) => ("FORMAT", Some(json!({ "type": expected }))),
+        Rule::Max(threshold) => ("MAX", Some(json!({ "threshold": threshold }))),
+        Rule::Min(threshold) => ("MIN", Some(json!({ "threshold": threshold }))),
+        Rule::MaxLength(threshold) => ("MAX_LENGTH", Some(json!({ "threshold": threshold }))),
+        Rule::MinLength(threshold) => ("MIN_LENGTH", Some(json!({ "threshold": threshold }))),
+        Rule::Other(_, data) => ("OTHER", Some(data.clone())),
+    };
+    let mut body = json!({
+        "field": violation.field,
+        "description": violation.description,
+        "violatedRule": rule,
+    });
+    if let Rule::Other(name, _) = &violation.rule {
+        body["ruleName"] = json!(name);
+    }
+    if let Some(data) = data {
+        body["data"] = data;
+    }
+    body
+}

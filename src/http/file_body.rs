@@ -1,0 +1,61 @@
+//! Streams parts of a file as a body: large reads, one at a time, never the whole file.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt as _;
+use std::sync::Arc;
+
+use axum::body::Body;
+use bytes::Bytes;
+use futures_util::stream;
+
+/// Bytes read at once.
+const READ_BYTES: usize = 256 * 1024;
+
+/// A piece of a body.
+pub(super) enum Piece {
+    /// Bytes at hand, such as the head of a part.
+    Bytes(Bytes),
+    /// So many bytes of the file from an offset on.
+    File { offset: u64, length: u64 },
+}
+
+impl Piece {
+    /// How many bytes it sends.
+    pub(super) fn length(&self) -> u64 {
+        match self {
+            Self::Bytes(bytes) => bytes.len() as u64,
+            Self::File { length, .. } => *length,
+        }
+    }
+}
+
+/// A body that sends the pieces one after the other. A file that is shorter than promised
+/// breaks the connection, so that no client takes it for whole.
+pub(super) fn body(file: File, pieces: Vec<Piece>) -> Body {
+    let state = (Arc::new(file), pieces.into_iter().collect::<std::collections::VecDeque<_>>());
+    Body::from_stream(stream::try_unfold(state, async |(file, mut pieces)| {
+        let bytes = match pieces.pop_front() {
+            None => return Ok::<_, io::Error>(None),
+            Some(Piece::Bytes(bytes)) => bytes,
+            Some(Piece::File { offset, length }) => {
+                let now = length.min(READ_BYTES as u64);
+                if length > now {
+                    pieces.push_front(Piece::File { offset: offset + now, length: length - now });
+                }
+                read(&file, offset, now as usize).await?
+            }
+        };
+        Ok(Some((bytes, (file, pieces))))
+    }))
+}
+
+async fn read(file: &Arc<File>, offset: u64, length: usize) -> io::Result<Bytes> {
+    let file = Arc::clone(file);
+    let read = tokio::task::spawn_blocking(move || {
+        let mut bytes = vec![0; length];
+        file.read_exact_at(&mut bytes, offset)?;
+        Ok(Bytes::from(bytes))
+    });
+    read.await.map_err(io::Error::other)?
+}

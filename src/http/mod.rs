@@ -1,0 +1,145 @@
+//! Everything over HTTP: every route and layer, on one screen.
+
+mod answer;
+mod attachments;
+mod auth;
+mod conditional;
+mod error;
+mod file_body;
+mod media;
+mod request;
+mod trace;
+mod upload_urls;
+mod uploads;
+mod wire;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::{HeaderName, Method, StatusCode, Uri};
+use axum::middleware;
+use axum::response::Response;
+use axum::routing::{get, post, put};
+use serde_json::json;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::cors::{AllowOrigin, CorsLayer};
+
+use crate::app::App;
+use crate::error::Error;
+
+pub use uploads::form;
+
+/// Where the SDK looks, on the vendor's own host and on any other (contract §2).
+const PREFIXES: [&str; 2] = ["/contacts/v4/attachments", "/_api/contacts/v4/attachments"];
+
+/// How long browsers may remember a preflight.
+const PREFLIGHT_AGE: Duration = Duration::from_hours(1);
+
+/// All routes of the service.
+pub fn router(app: &Arc<App>) -> Router {
+    let mut routes = Router::new();
+    for prefix in PREFIXES {
+        routes = routes
+            .route(prefix, get(attachments::list_by_body))
+            .route(&format!("{prefix}/"), get(attachments::list_by_body))
+            .route(&format!("{prefix}/{{contact}}"), get(attachments::list))
+            .route(&format!("{prefix}/{{contact}}/upload-url"), post(upload_urls::generate))
+            .route(
+                &format!("{prefix}/{{contact}}/{{attachment}}"),
+                get(attachments::get).delete(attachments::delete),
+            );
+    }
+    routes
+        .route("/upload/{token}", put(uploads::put).post(uploads::post))
+        .route("/upload/{token}/", put(uploads::put).post(uploads::post))
+        .route("/media/{media}", get(media::original))
+        .route("/media/{media}/preview", get(media::preview))
+        .route("/ugd/{media}", get(media::original))
+        .route("/dossier/v1/health", get(health))
+        .fallback(unknown_route)
+        .method_not_allowed_fallback(unknown_method)
+        // Every handler counts the bytes that it reads.
+        .layer(DefaultBodyLimit::disable())
+        .layer(cors(&app.config.cors_origins))
+        .layer(CatchPanicLayer::custom(trace::answer_panic))
+        .layer(middleware::from_fn_with_state(Arc::<trace::RequestIds>::default(), trace::request))
+        .with_state(Arc::clone(app))
+}
+
+/// What pages on other hosts may do (contract §15). No cookie is ever looked at, so no
+/// credentials are allowed (S26).
+fn cors(origins: &[String]) -> CorsLayer {
+    let names = |names: &'static [&'static str]| -> Vec<HeaderName> {
+        names.iter().map(|name| HeaderName::from_static(name)).collect()
+    };
+    let origin = if origins.iter().any(|origin| origin == "*") {
+        AllowOrigin::any()
+    } else {
+        AllowOrigin::list(origins.iter().filter_map(|origin| origin.parse().ok()))
+    };
+    CorsLayer::new()
+        .allow_origin(origin)
+        .allow_methods([
+            Method::GET,
+            Method::POST,
+            Method::PUT,
+            Method::PATCH,
+            Method::HEAD,
+            Method::DELETE,
+            Method::OPTIONS,
+        ])
+        .allow_headers(names(ALLOWED_HEADERS))
+        .expose_headers(names(EXPOSED_HEADERS))
+        .max_age(PREFLIGHT_AGE)
+}
+
+const ALLOWED_HEADERS: &[&str] = &[
+    "authorization",
+    "content-type",
+    "content-digest",
+    "wix-site-id",
+    "wix-account-id",
+    "x-wix-bi-gateway",
+    "x-wix-consistent",
+    "tus-resumable",
+    "upload-length",
+    "upload-offset",
+    "upload-metadata",
+    "upload-defer-length",
+    "x-http-method-override",
+    "range",
+    "if-none-match",
+];
+
+const EXPOSED_HEADERS: &[&str] = &[
+    "x-wix-request-id",
+    "x-wix-consistent",
+    "location",
+    "upload-offset",
+    "upload-length",
+    "tus-resumable",
+    "tus-version",
+    "tus-extension",
+    "etag",
+    "content-disposition",
+    "content-range",
+    "retry-after",
+];
+
+/// GET `/dossier/v1/health`: whether the database answers.
+async fn health(State(app): State<Arc<App>>) -> Result<Response, Error> {
+    app.db.ping().await?;
+    let body = json!({ "status": "ok", "version": env!("CARGO_PKG_VERSION") });
+    Ok(answer::json(StatusCode::OK, &body))
+}
+
+async fn unknown_route(method: Method, uri: Uri) -> Error {
+    let data = json!({ "method": method.as_str(), "path": uri.path() });
+    Error::NotFound { what: "this address", data }
+}
+
+async fn unknown_method(method: Method) -> Error {
+    Error::MethodNotAllowed { method: method.to_string() }
+}

@@ -1,0 +1,68 @@
+//! Gives every request an id and writes its one log line. The line names the route, never the
+//! address: tokens and file names stay out of the log (S22).
+
+use std::any::Any;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{HeaderValue, header::HeaderName};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+
+use super::error::Hidden;
+use crate::error::Error;
+
+/// The SDK shows it with every error (contract §6).
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-wix-request-id");
+
+/// Makes request ids: the process's own random start, then a count.
+pub(super) struct RequestIds {
+    start: u64,
+    count: AtomicU64,
+}
+
+impl Default for RequestIds {
+    fn default() -> Self {
+        Self { start: uuid::Uuid::new_v4().as_u64_pair().0, count: AtomicU64::new(0) }
+    }
+}
+
+impl RequestIds {
+    fn next(&self) -> HeaderValue {
+        let count = self.count.fetch_add(1, Ordering::Relaxed);
+        let id = format!("{:016x}-{count:08x}", self.start);
+        HeaderValue::try_from(id).unwrap_or(HeaderValue::from_static("0"))
+    }
+}
+
+/// The outermost layer.
+pub(super) async fn request(State(ids): State<Arc<RequestIds>>, request: Request, next: Next) -> Response {
+    let id = ids.next();
+    let logged = tracing::enabled!(tracing::Level::DEBUG).then(|| {
+        let route = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
+        (request.method().clone(), route.unwrap_or_default(), Instant::now())
+    });
+    let mut response = next.run(request).await;
+    if let Some(Hidden(error)) = response.extensions_mut().remove::<Hidden>() {
+        tracing::error!(request_id = ?id, error = format!("{error:#}"), "a request failed");
+    }
+    if let Some((method, route, start)) = logged {
+        let (status, ms) = (response.status().as_u16(), start.elapsed().as_millis());
+        tracing::debug!(request_id = ?id, %method, route, status, ms, "answered");
+    }
+    response.headers_mut().insert(REQUEST_ID, id);
+    response
+}
+
+/// A handler that panicked is our fault and looks like any other.
+#[expect(clippy::needless_pass_by_value, reason = "the layer asks for this signature")]
+pub(super) fn answer_panic(panic: Box<dyn Any + Send>) -> Response {
+    let text = panic
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned())
+        .or_else(|| panic.downcast_ref::<String>().cloned());
+    Error::Internal(anyhow::anyhow!("a handler panicked: {}", text.unwrap_or_default()))
+        .into_response()
+}

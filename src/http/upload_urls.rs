@@ -1,0 +1,153 @@
+//! Generate upload URL (contract §2, §4): checks the request and signs what it allows.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{RawQuery, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
+use super::answer;
+use super::attachments::{Ids, idle, ids};
+use super::auth::Caller;
+use super::request::{CONTACT_ID, Query, Violations, json_object, same_guid, text_field};
+use crate::app::App;
+use crate::domain::file_name::{FileName, FileNameRefused, MAX_FILE_NAME_CHARS};
+use crate::domain::hex;
+use crate::domain::ids::{AttachmentId, ContactId};
+use crate::domain::media_type::{MediaType, SUPPORTED_DOCUMENTS, extension_fits};
+use crate::domain::scope::Scope;
+use crate::domain::signing::UploadGrant;
+use crate::error::{Error, Result, Rule, Violation};
+
+/// Longest `mimeType` in characters (contract §4).
+const MAX_MIME_TYPE_CHARS: usize = 255;
+
+/// POST `/contacts/v4/attachments/{contactId}/upload-url`. Signs a URL; nothing is stored.
+pub(super) async fn generate(
+    State(app): State<Arc<App>>,
+    path: Ids<String>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response> {
+    let caller = Caller::with_scope(&app, &headers, Scope::Modify).await?;
+    let path = ids(path)?;
+    let body = json_object(body, idle(&app)).await?;
+    let query = Query::parse(query.as_deref());
+    let mut violations = Violations::default();
+    let repeated = violations.take(text_field(&body, CONTACT_ID)).flatten();
+    let copies = std::iter::once(path.as_str()).chain(query.all(CONTACT_ID)).chain(repeated);
+    let contact = violations.take(same_guid(CONTACT_ID, copies));
+    let file_name = violations.take(file_name(&body));
+    let mime_type = violations.take(mime_type(&body));
+    if let (Some(name), Some(mime_type)) = (&file_name, &mime_type) {
+        violations.take(extension_agrees(name, mime_type));
+    }
+    let max_bytes = app.config.upload_max_bytes;
+    let size_bytes = violations.take(size_in_bytes(&body, max_bytes)).flatten();
+    let sha256 = violations.take(sha256(&body)).flatten();
+    violations.check()?;
+    let (Some(contact), Some(file_name), Some(mime_type)) = (contact, file_name, mime_type) else {
+        return Err(Error::Internal(anyhow::anyhow!("a missing field was not reported")));
+    };
+    let now_ms = app.clock.now_ms();
+    let grant = UploadGrant {
+        expires_s: u32::try_from(now_ms / 1_000)
+            .unwrap_or(u32::MAX)
+            .saturating_add(app.config.upload_url_life_seconds),
+        site_id: caller.site().id,
+        contact_id: ContactId(contact),
+        attachment_id: AttachmentId(Uuid::now_v7()),
+        max_bytes,
+        size_bytes,
+        sha256,
+        mime_type: mime_type.as_str().to_owned(),
+        file_name: file_name.as_str().to_owned(),
+    };
+    let url = format!("{}upload/{}", app.public_url, app.keys.sign_upload(&grant));
+    Ok(answer::json(StatusCode::OK, &json!({ "uploadUrl": url })))
+}
+
+/// A value, or the rule that its field breaks.
+pub(super) type Field<T> = std::result::Result<T, Violation>;
+
+fn file_name(body: &Map<String, Value>) -> Field<FileName> {
+    let field = "fileName";
+    let name = text_field(body, field)?.ok_or_else(|| Violation::required(field))?;
+    checked_name(field, name)
+}
+
+/// A file name within its limits, or the violation of the field that held it.
+pub(super) fn checked_name(field: &'static str, name: &str) -> Field<FileName> {
+    FileName::new(name.to_owned()).map_err(|refused| match refused {
+        FileNameRefused::Empty => {
+            Violation::new(field, Rule::MinLength(1), "must have at least 1 character")
+        }
+        FileNameRefused::TooLong => {
+            let rule = Rule::MaxLength(MAX_FILE_NAME_CHARS as u64);
+            let description = format!("must have at most {MAX_FILE_NAME_CHARS} characters");
+            Violation::new(field, rule, description)
+        }
+    })
+}
+
+fn mime_type(body: &Map<String, Value>) -> Field<MediaType> {
+    let field = "mimeType";
+    let text = text_field(body, field)?.ok_or_else(|| Violation::required(field))?;
+    if text.is_empty() {
+        let rule = Rule::MinLength(1);
+        return Err(Violation::new(field, rule, "must have at least 1 character"));
+    }
+    if text.chars().count() > MAX_MIME_TYPE_CHARS {
+        let rule = Rule::MaxLength(MAX_MIME_TYPE_CHARS as u64);
+        let description = format!("must have at most {MAX_MIME_TYPE_CHARS} characters");
+        return Err(Violation::new(field, rule, description));
+    }
+    MediaType::parse(text).map_err(|_| {
+        let supported: Vec<&str> = SUPPORTED_DOCUMENTS.iter().copied().chain(["image/*"]).collect();
+        let data = json!({ "mimeType": text, "supported": supported });
+        let rule = Rule::Other("UNSUPPORTED_MIME_TYPE", data);
+        Violation::new(field, rule, "is not a supported MIME type")
+    })
+}
+
+fn extension_agrees(name: &FileName, media_type: &MediaType) -> Field<()> {
+    if extension_fits(name.as_str(), media_type) {
+        return Ok(());
+    }
+    let data = json!({ "mimeType": media_type.as_str() });
+    let rule = Rule::Other("EXTENSION_MISMATCH", data);
+    let description = format!("has an extension that does not belong to {media_type}");
+    Err(Violation::new("fileName", rule, description))
+}
+
+/// An additive field: the exact size, as a number or as digits in a text (design §4).
+fn size_in_bytes(body: &Map<String, Value>, max_bytes: u64) -> Field<Option<u64>> {
+    let field = "sizeInBytes";
+    let size = match body.get(field) {
+        None | Some(Value::Null) => return Ok(None),
+        Some(Value::Number(number)) => number.as_u64(),
+        Some(Value::String(text)) => text.parse().ok(),
+        Some(_) => None,
+    };
+    let not_a_size = || Violation::new(field, Rule::Format("UINT64"), "is not a number of bytes");
+    let size = size.ok_or_else(not_a_size)?;
+    if size > max_bytes {
+        let description = format!("must be at most {max_bytes}");
+        return Err(Violation::new(field, Rule::Max(max_bytes), description));
+    }
+    Ok(Some(size))
+}
+
+/// An additive field: the SHA-256 of the file in hexadecimal (design §4).
+fn sha256(body: &Map<String, Value>) -> Field<Option<[u8; 32]>> {
+    let field = "sha256";
+    let Some(text) = text_field(body, field)? else { return Ok(None) };
+    let hash = hex::decode_32(text);
+    hash.map(Some).ok_or_else(|| {
+        Violation::new(field, Rule::Format("SHA256"), "is not 64 hexadecimal digits")
+    })
+}

@@ -1,0 +1,225 @@
+//! Uploads to a signed URL (contract §8): PUT with raw bytes, and POST as a multipart form
+//! for clients of the older kind. The token in the path is all the authority there is.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::{Body, BodyDataStream};
+use axum::extract::{Path, RawQuery, State};
+use axum::http::{HeaderMap, HeaderName, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt as _};
+use multer::{Constraints, Multipart, SizeLimit};
+use serde_json::json;
+
+use super::answer;
+use super::attachments::Ids;
+use super::request::{Query, malformed};
+use super::upload_urls::checked_name;
+use super::wire::Shapes;
+use crate::actions::upload::{Upload, upload};
+use crate::app::App;
+use crate::domain::attachment::Attachment;
+use crate::domain::signing::{TokenRefused, UploadGrant, link_expiry_s};
+use crate::domain::sniff::Sent;
+use crate::error::{Error, Result};
+use crate::page_cache::MediaView;
+
+/// `Content-Digest` (RFC 9530).
+const CONTENT_DIGEST: HeaderName = HeaderName::from_static("content-digest");
+/// Parts of a form that are passed over in search of the file.
+const MAX_FORM_PARTS: usize = 16;
+/// Bytes of a form beside its file.
+const FORM_OVERHEAD_BYTES: u64 = 64 * 1024;
+/// What is still read, and thrown away, of a body that was refused, so that the client gets to
+/// read the answer instead of a broken connection.
+const DRAIN_BYTES: usize = 16 * 1024 * 1024;
+/// How long that may take.
+const DRAIN_TIME: Duration = Duration::from_secs(2);
+
+/// PUT `/upload/{token}`.
+pub(super) async fn put(
+    State(app): State<Arc<App>>,
+    path: Ids<String>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    let mut body = body.into_data_stream();
+    let outcome = take(&app, path, query.as_deref(), &headers, &mut body).await;
+    finish(&app, outcome, &headers, body).await
+}
+
+/// POST `/upload/{token}`.
+pub(super) async fn post(
+    State(app): State<Arc<App>>,
+    path: Ids<String>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    let mut body = body.into_data_stream();
+    let outcome = take_form(&app, path, query.as_deref(), &headers, &mut body).await;
+    finish(&app, outcome, &headers, body).await
+}
+
+async fn take(
+    app: &Arc<App>,
+    path: Ids<String>,
+    query: Option<&str>,
+    headers: &HeaderMap,
+    body: &mut BodyDataStream,
+) -> Result<Attachment> {
+    let grant = grant(app, path)?;
+    let mut request = request(grant, query)?;
+    request.content_length = number(headers.get(header::CONTENT_LENGTH));
+    request.sent = Sent::from_header(text(headers, header::CONTENT_TYPE));
+    request.sha256 = content_digest(headers)?;
+    upload(app, request, body).await
+}
+
+async fn take_form(
+    app: &Arc<App>,
+    path: Ids<String>,
+    query: Option<&str>,
+    headers: &HeaderMap,
+    body: &mut BodyDataStream,
+) -> Result<Attachment> {
+    let grant = grant(app, path)?;
+    let boundary = text(headers, header::CONTENT_TYPE)
+        .and_then(|content_type| multer::parse_boundary(content_type).ok())
+        .ok_or_else(|| {
+            let problem = "a POST to an upload URL takes multipart/form-data; \
+                           send the raw bytes by PUT";
+            malformed(problem.to_owned(), json!({}))
+        })?;
+    let mut request = request(grant, query)?;
+    let most = request.grant.max_bytes.saturating_add(FORM_OVERHEAD_BYTES);
+    if number(headers.get(header::CONTENT_LENGTH)).is_some_and(|length| length > most) {
+        let limit_bytes = request.grant.max_bytes;
+        return Err(Error::TooLarge { code: "FILE_TOO_LARGE", limit_bytes });
+    }
+    let idle = Duration::from_secs(app.config.body_idle_seconds);
+    let mut form = form(body, boundary, most);
+    for _ in 0..MAX_FORM_PARTS {
+        let Ok(part) = tokio::time::timeout(idle, form.next_field()).await else {
+            return Err(Error::Interrupted { problem: "the body stopped arriving" });
+        };
+        let Some(part) = part.map_err(|error| form_error(&error))? else { break };
+        if part.file_name().is_some() || part.name() == Some("file") {
+            request.sent = Sent::from_header(part.content_type().map(AsRef::as_ref));
+            return upload(app, request, part).await;
+        }
+    }
+    Err(malformed("the form holds no file".to_owned(), json!({})))
+}
+
+/// A reader of forms that is bounded in bytes.
+pub fn form<'a, S, E>(body: S, boundary: String, max_bytes: u64) -> Multipart<'a>
+where
+    S: Stream<Item = std::result::Result<Bytes, E>> + Send + 'a,
+    E: Into<Box<dyn std::error::Error + Send + Sync>> + 'a,
+{
+    let limit = SizeLimit::new().whole_stream(max_bytes);
+    Multipart::with_constraints(body, boundary, Constraints::new().size_limit(limit))
+}
+
+fn form_error(error: &multer::Error) -> Error {
+    match error {
+        multer::Error::StreamReadFailed(_) | multer::Error::IncompleteStream => {
+            Error::Interrupted { problem: "the body ended before its time" }
+        }
+        other => malformed(format!("the form cannot be read: {other}"), json!({})),
+    }
+}
+
+fn grant(app: &App, path: Ids<String>) -> Result<UploadGrant> {
+    let token = path.map(|Path(token)| token).unwrap_or_default();
+    app.keys.check_upload(&token, app.clock.now_ms()).map_err(|refused| {
+        Error::InvalidUploadToken {
+            problem: match refused {
+                TokenRefused::Forged => "this upload URL is not valid",
+                TokenRefused::Expired => "this upload URL has expired",
+            },
+        }
+    })
+}
+
+fn request(grant: UploadGrant, query: Option<&str>) -> Result<Upload> {
+    let query = Query::parse(query);
+    let file_name = query
+        .one("filename")
+        .and_then(|name| name.map(|name| checked_name("filename", name)).transpose())
+        .map_err(|violation| Error::Invalid(vec![violation]))?;
+    Ok(Upload { grant, file_name, sent: Sent::Unspecified, content_length: None, sha256: None })
+}
+
+fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
+}
+
+fn number(value: Option<&axum::http::HeaderValue>) -> Option<u64> {
+    value?.to_str().ok()?.parse().ok()
+}
+
+/// The SHA-256 in `Content-Digest: sha-256=:…:`; other algorithms are passed over.
+fn content_digest(headers: &HeaderMap) -> Result<Option<[u8; 32]>> {
+    let Some(digests) = text(headers, CONTENT_DIGEST) else { return Ok(None) };
+    let sha256 = digests.split(',').find_map(|digest| {
+        let (algorithm, value) = digest.trim().split_once('=')?;
+        algorithm.eq_ignore_ascii_case("sha-256").then_some(value)
+    });
+    let Some(sha256) = sha256 else { return Ok(None) };
+    let bytes = sha256.strip_prefix(':').and_then(|rest| rest.strip_suffix(':'));
+    let bytes = bytes.and_then(|text| STANDARD.decode(text).ok());
+    bytes.and_then(|bytes| bytes.try_into().ok()).map(Some).ok_or_else(|| {
+        let problem = "Content-Digest holds no SHA-256 of the form sha-256=:<base64>:";
+        malformed(problem.to_owned(), json!({}))
+    })
+}
+
+async fn finish(
+    app: &App,
+    outcome: Result<Attachment>,
+    headers: &HeaderMap,
+    body: BodyDataStream,
+) -> Response {
+    match outcome {
+        Ok(attachment) => descriptor(app, &attachment),
+        Err(error) => {
+            // A client that waits for "100 Continue" sends nothing that would need draining.
+            if !headers.contains_key(header::EXPECT) {
+                drain(body).await;
+            }
+            error.into_response()
+        }
+    }
+}
+
+fn descriptor(app: &App, attachment: &Attachment) -> Response {
+    let Some(site) = app.registry.site(attachment.site_id) else {
+        return Error::InvalidUploadToken { problem: "this upload URL's site is gone" }
+            .into_response();
+    };
+    let expires_s = link_expiry_s(app.clock.now_ms(), app.link_life_seconds(&site));
+    let signer = app.keys.media_signer(expires_s);
+    let shapes = Shapes::new(&site, &app.public_url, signer, MediaView::Both);
+    answer::json(StatusCode::OK, &shapes.file_descriptor(attachment))
+}
+
+async fn drain(mut body: BodyDataStream) {
+    let read_on = async {
+        let mut left = DRAIN_BYTES;
+        while let Some(Ok(chunk)) = body.next().await {
+            left = left.saturating_sub(chunk.len());
+            if left == 0 {
+                break;
+            }
+        }
+    };
+    // Time-out or end: the answer goes out either way.
+    let _ = tokio::time::timeout(DRAIN_TIME, read_on).await;
+}

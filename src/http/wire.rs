@@ -1,0 +1,184 @@
+//! The JSON shapes that the vendor's SDK sees (contract §4, §8), and nothing else.
+
+use serde_json::{Value, json};
+
+use crate::db::{AttachmentRow, PageTotals, Site};
+use crate::domain::attachment::{Attachment, MediaId};
+use crate::domain::hex;
+use crate::domain::signing::MediaSigner;
+use crate::domain::timestamp::timestamp;
+use crate::page_cache::MediaView;
+
+/// Writes attachments with links that end at one time.
+pub(super) struct Shapes<'a> {
+    site: &'a Site,
+    public_url: &'a str,
+    signer: MediaSigner<'a>,
+    expiration: String,
+    view: MediaView,
+}
+
+/// Which file of an attachment a reference opens.
+#[derive(Clone, Copy, PartialEq)]
+enum Reference {
+    Image,
+    Preview,
+    Document,
+}
+
+impl<'a> Shapes<'a> {
+    pub(super) fn new(
+        site: &'a Site,
+        public_url: &'a str,
+        signer: MediaSigner<'a>,
+        view: MediaView,
+    ) -> Self {
+        let expiration = timestamp(i64::from(signer.expires_s()) * 1_000);
+        Self { site, public_url, signer, expiration, view }
+    }
+
+    /// Appends an Attachment.
+    pub(super) fn attachment(&self, out: &mut Vec<u8>, row: &AttachmentRow<'_>) {
+        let is_image = row.mime_type.starts_with("image/");
+        let mut id = [0; uuid::fmt::Hyphenated::LENGTH];
+        out.extend_from_slice(b"{\"id\":\"");
+        out.extend_from_slice(row.id.0.hyphenated().encode_lower(&mut id).as_bytes());
+        out.extend_from_slice(b"\",\"fileName\":");
+        string(out, row.file_name);
+        out.extend_from_slice(b",\"mimeType\":");
+        string(out, row.mime_type);
+        let token = self.signer.token(self.site.id, row.id);
+        if is_image {
+            out.extend_from_slice(b",\"attachmentType\":\"IMAGE\",\"image\":");
+            self.reference(out, row, Reference::Image, &token);
+            if row.has_preview {
+                out.extend_from_slice(b",\"previewImage\":");
+                self.reference(out, row, Reference::Preview, &token);
+            }
+        } else {
+            out.extend_from_slice(b",\"attachmentType\":\"OTHER\",\"document\":");
+            self.reference(out, row, Reference::Document, &token);
+        }
+        out.push(b'}');
+    }
+
+    fn reference(
+        &self,
+        out: &mut Vec<u8>,
+        row: &AttachmentRow<'_>,
+        reference: Reference,
+        token: &[u8],
+    ) {
+        let media_id = MediaId {
+            prefix: &self.site.media_prefix,
+            attachment_id: row.id,
+            is_image: reference != Reference::Document,
+            extension: row.media_extension,
+        };
+        out.push(b'{');
+        if self.view == MediaView::Both {
+            out.extend_from_slice(b"\"id\":\"");
+            media_id.write_to(out);
+            out.extend_from_slice(b"\",");
+        }
+        out.extend_from_slice(b"\"url\":\"");
+        self.url(out, &media_id, reference, token);
+        out.push(b'"');
+        if reference != Reference::Document {
+            // The original's size, also for the preview: the SDK makes originWidth of it
+            // (contract §16).
+            out.extend_from_slice(b",\"height\":");
+            number(out, u64::from(row.height));
+            out.extend_from_slice(b",\"width\":");
+            number(out, u64::from(row.width));
+        }
+        out.extend_from_slice(b",\"urlExpirationDate\":\"");
+        out.extend_from_slice(self.expiration.as_bytes());
+        out.extend_from_slice(b"\"}");
+    }
+
+    fn url(&self, out: &mut Vec<u8>, media_id: &MediaId<'_>, reference: Reference, token: &[u8]) {
+        out.extend_from_slice(self.public_url.as_bytes());
+        out.extend_from_slice(match reference {
+            Reference::Document => b"ugd/",
+            Reference::Image | Reference::Preview => b"media/",
+        });
+        media_id.write_to(out);
+        if reference == Reference::Preview {
+            out.extend_from_slice(b"/preview");
+        }
+        out.extend_from_slice(b"?token=");
+        out.extend_from_slice(token);
+    }
+
+    /// The answer of an upload (contract §8).
+    pub(super) fn file_descriptor(&self, attachment: &Attachment) -> Value {
+        let media_id = attachment.media_id(&self.site.media_prefix);
+        let is_image = attachment.is_image();
+        let reference = if is_image { Reference::Image } else { Reference::Document };
+        let mut url = Vec::new();
+        let token = self.signer.token(self.site.id, attachment.id);
+        self.url(&mut url, &media_id, reference, &token);
+        let url = String::from_utf8_lossy(&url);
+        let size = attachment.size_bytes.to_string();
+        let (id, name) = (media_id.to_string(), &attachment.file_name);
+        let media = if is_image {
+            json!({ "image": {
+                "image": {
+                    "id": id, "url": url, "height": attachment.height,
+                    "width": attachment.width, "filename": name, "sizeInBytes": size,
+                },
+                "faces": [],
+            } })
+        } else {
+            json!({ "document": { "id": id, "url": url, "filename": name, "sizeInBytes": size } })
+        };
+        let hash = hex::encode(&attachment.sha256);
+        let date = timestamp(attachment.created_at_ms);
+        let mut file = json!({
+            "id": id,
+            "displayName": name,
+            "url": url,
+            "parentFolderId": "media-root",
+            "hash": hash,
+            "sizeInBytes": size,
+            "private": true,
+            "mediaType": if is_image { "IMAGE" } else { "DOCUMENT" },
+            "media": media,
+            "operationStatus": "READY",
+            "labels": [],
+            "createdDate": date,
+            "updatedDate": date,
+            "siteId": self.site.id.to_string(),
+        });
+        if is_image {
+            file["thumbnailUrl"] = json!(url);
+        }
+        json!({ "file": file })
+    }
+}
+
+/// Begins a list answer; rows follow, then [`end_list`].
+pub(super) fn begin_list(out: &mut Vec<u8>) {
+    out.extend_from_slice(b"{\"attachments\":[");
+}
+
+/// Ends a list answer.
+pub(super) fn end_list(out: &mut Vec<u8>, totals: PageTotals, offset: u32) {
+    out.extend_from_slice(b"],\"metadata\":{\"count\":");
+    number(out, u64::from(totals.count));
+    out.extend_from_slice(b",\"offset\":");
+    number(out, u64::from(offset));
+    out.extend_from_slice(b",\"total\":");
+    number(out, totals.total);
+    out.extend_from_slice(b",\"tooManyToCount\":false}}");
+}
+
+fn number(out: &mut Vec<u8>, number: u64) {
+    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+}
+
+fn string(out: &mut Vec<u8>, text: &str) {
+    // Writing a text to memory cannot fail.
+    let _ = serde_json::to_writer(out, text);
+}

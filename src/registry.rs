@@ -1,0 +1,132 @@
+//! Sites and API keys in memory, so that a request costs no query to know who is calling.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use sha2::{Digest as _, Sha256};
+use uuid::Uuid;
+
+use crate::db::{Db, Site};
+use crate::domain::ids::SiteId;
+use crate::domain::scope::Scopes;
+use crate::error::Result;
+
+/// How soon another process's change (`dossier key revoke`) holds at the latest.
+pub const REFRESH_EVERY: Duration = Duration::from_secs(1);
+/// An unknown key looks into the database at most this often, whoever asks.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(50);
+
+/// A key that is not revoked.
+#[derive(Debug)]
+pub struct KnownKey {
+    /// What people name it by.
+    pub id: Uuid,
+    /// The site that it opens.
+    pub site: Arc<Site>,
+    /// What it may do.
+    pub scopes: Scopes,
+}
+
+#[derive(Default)]
+struct Known {
+    sites: HashMap<SiteId, Arc<Site>>,
+    by_prefix: HashMap<String, Arc<Site>>,
+    keys: HashMap<[u8; 32], Arc<KnownKey>>,
+}
+
+/// All sites and live keys.
+pub struct Registry {
+    known: RwLock<Arc<Known>>,
+    started: Instant,
+    refreshed_ms: AtomicU64,
+}
+
+/// The stored form of an API key's secret. It has 256 random bits, so a plain hash suffices
+/// (S21).
+pub fn secret_hash(secret: &str) -> [u8; 32] {
+    Sha256::digest(secret.as_bytes()).into()
+}
+
+impl Registry {
+    /// Reads all of them.
+    ///
+    /// # Errors
+    ///
+    /// Only when the database fails.
+    pub async fn load(db: &Db) -> Result<Self> {
+        let registry = Self {
+            known: RwLock::default(),
+            started: Instant::now(),
+            refreshed_ms: AtomicU64::new(0),
+        };
+        registry.refresh(db).await?;
+        Ok(registry)
+    }
+
+    /// Reads all of them again.
+    ///
+    /// # Errors
+    ///
+    /// Only when the database fails; then what was known stays.
+    pub async fn refresh(&self, db: &Db) -> Result<()> {
+        let mut known = Known::default();
+        for site in db.sites().await? {
+            let site = Arc::new(site);
+            known.by_prefix.insert(site.media_prefix.clone(), Arc::clone(&site));
+            known.sites.insert(site.id, site);
+        }
+        for key in db.api_keys(false).await? {
+            let Some(site) = known.sites.get(&key.site_id) else { continue };
+            let scopes = Scopes::parse(&key.scopes).unwrap_or_default();
+            let known_key = KnownKey { id: key.id, site: Arc::clone(site), scopes };
+            known.keys.insert(key.secret_hash, Arc::new(known_key));
+        }
+        *self.known.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(known);
+        self.refreshed_ms.store(self.now_ms(), Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn now_ms(&self) -> u64 {
+        self.started.elapsed().as_millis() as u64
+    }
+
+    fn known(&self) -> Arc<Known> {
+        Arc::clone(&self.known.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Finds a key by its secret, looking into the database when it is not known: it may have
+    /// been made a moment ago.
+    ///
+    /// # Errors
+    ///
+    /// Only when the database fails.
+    pub async fn key(&self, db: &Db, secret: &str) -> Result<Option<Arc<KnownKey>>> {
+        let hash = secret_hash(secret);
+        if let Some(key) = self.known().keys.get(&hash) {
+            return Ok(Some(Arc::clone(key)));
+        }
+        let age_ms = self.now_ms() - self.refreshed_ms.load(Ordering::Relaxed).min(self.now_ms());
+        if u128::from(age_ms) < LOOK_AGAIN_AFTER.as_millis() {
+            return Ok(None);
+        }
+        self.refresh(db).await?;
+        Ok(self.known().keys.get(&hash).map(Arc::clone))
+    }
+
+    /// Finds a site.
+    pub fn site(&self, id: SiteId) -> Option<Arc<Site>> {
+        self.known().sites.get(&id).map(Arc::clone)
+    }
+
+    /// Finds the site of a media id.
+    pub fn site_by_prefix(&self, prefix: &str) -> Option<Arc<Site>> {
+        self.known().by_prefix.get(prefix).map(Arc::clone)
+    }
+
+    /// Whether there is exactly one site, so that it need not be named (contract §16).
+    pub fn has_one_site(&self) -> bool {
+        self.known().sites.len() == 1
+    }
+}

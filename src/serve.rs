@@ -1,0 +1,236 @@
+//! Starts the service and stops it in order: listeners first, then running requests, then
+//! jobs, then the database.
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use axum_server::Handle;
+use axum_server::accept::NoDelayAcceptor;
+use axum_server::tls_rustls::RustlsConfig;
+use hyper_util::rt::TokioTimer;
+use hyper_util::server::conn::auto::Builder;
+use time::OffsetDateTime;
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+
+use crate::actions::sites::{MadeKey, create_site};
+use crate::app::{App, Clock, Previews, Tasks};
+use crate::blobs::Blobs;
+use crate::config::Config;
+use crate::data_folder::{DataFolder, ServeLock};
+use crate::db::{Db, Site};
+use crate::http;
+use crate::jobs;
+use crate::page_cache::PageCache;
+use crate::registry::Registry;
+use crate::tls::Source;
+
+/// Most threads that read the database.
+const MAX_READING_THREADS: usize = 8;
+/// Connections that may wait to be accepted.
+const BACKLOG: u32 = 1_024;
+/// Largest head of a request.
+const MAX_HEADERS_BYTES: usize = 64 * 1024;
+/// How often the certificate is looked at.
+const CERTIFICATE_EVERY: Duration = Duration::from_hours(24);
+
+/// What a first start made.
+#[derive(Debug)]
+pub struct FirstStart {
+    /// The first site.
+    pub site: Site,
+    /// Its first key.
+    pub key: MadeKey,
+}
+
+/// A server that answers.
+pub struct Server {
+    /// The shared handles.
+    pub app: Arc<App>,
+    /// Where plain HTTP is answered.
+    pub http: SocketAddr,
+    /// Where HTTPS is answered.
+    pub https: Option<SocketAddr>,
+    /// The authority that clients of the HTTPS address must trust; `None` for own files.
+    pub ca_file: Option<std::path::PathBuf>,
+    /// What the first start made, to be shown once.
+    pub first_start: Option<FirstStart>,
+    handles: Vec<Handle<SocketAddr>>,
+    listeners: Vec<JoinHandle<std::io::Result<()>>>,
+    _lock: ServeLock,
+}
+
+/// Starts a server. When this returns, requests are answered.
+///
+/// # Errors
+///
+/// With a message that says what to do: folder in use, port in use, data of a newer release.
+pub async fn start(config: Config, clock: Clock) -> anyhow::Result<Server> {
+    let folder = DataFolder::open(&config.data)?;
+    let lock = folder.lock()?;
+    let db = Db::open(&folder.database(), reading_threads())?;
+    let blobs = Arc::new(Blobs::open(folder.root())?);
+    let keys = folder.signing_keys()?;
+    // Bound before anything is made that can be shown only once.
+    let plain = listen(config.listen)?;
+    let tls = match config.listen_tls {
+        Some(address) => Some((listen(address)?, certificates(&config, &folder)?)),
+        None => None,
+    };
+    let http = plain.local_addr()?;
+    let first_start = first_start(&db, &clock).await?;
+    let app = Arc::new(App {
+        public_url: public_url(&config, http),
+        registry: Registry::load(&db).await?,
+        pages: PageCache::new(config.page_cache_bytes),
+        upload_places: Semaphore::new(config.uploads_at_once),
+        previews: Previews::new(&config),
+        tasks: Tasks::default(),
+        config,
+        db,
+        blobs,
+        keys,
+        clock,
+    });
+    let mut server = Server {
+        app: Arc::clone(&app),
+        http,
+        https: None,
+        ca_file: None,
+        first_start,
+        handles: Vec::new(),
+        listeners: Vec::new(),
+        _lock: lock,
+    };
+    server.answer_plain(plain)?;
+    if let Some((listener, source)) = tls {
+        server.answer_tls(listener, source).await?;
+    }
+    jobs::start(&app);
+    Ok(server)
+}
+
+fn reading_threads() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from).min(MAX_READING_THREADS)
+}
+
+fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    let listener = || {
+        let socket = match address {
+            SocketAddr::V4(_) => tokio::net::TcpSocket::new_v4()?,
+            SocketAddr::V6(_) => tokio::net::TcpSocket::new_v6()?,
+        };
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG)?.into_std()
+    };
+    listener().with_context(|| {
+        format!(
+            "cannot listen on {address}; is another server there? Choose other ports with \
+             --listen and --listen-tls (port 0 picks a free one)"
+        )
+    })
+}
+
+fn certificates(config: &Config, folder: &DataFolder) -> anyhow::Result<Source> {
+    Ok(match &config.tls_files {
+        Some((cert, key)) => Source::Files { cert: cert.clone(), key: key.clone() },
+        None => Source::Local { folder: folder.tls()?, names: config.tls_names.clone() },
+    })
+}
+
+/// Without the setting: plain HTTP on this machine, which needs no trust.
+fn public_url(config: &Config, http: SocketAddr) -> String {
+    match &config.public_url {
+        Some(url) => url.to_string(),
+        None if http.ip().is_unspecified() => format!("http://127.0.0.1:{}/", http.port()),
+        None => format!("http://{http}/"),
+    }
+}
+
+async fn first_start(db: &Db, clock: &Clock) -> anyhow::Result<Option<FirstStart>> {
+    if !db.sites().await?.is_empty() {
+        return Ok(None);
+    }
+    let (site, key) = create_site(db, clock.now_ms(), "first", None, Some("first")).await?;
+    Ok(key.map(|key| FirstStart { site, key }))
+}
+
+impl Server {
+    fn answer_plain(&mut self, listener: TcpListener) -> anyhow::Result<()> {
+        let handle = Handle::new();
+        let mut server = axum_server::from_tcp(listener)?
+            .acceptor(NoDelayAcceptor::new())
+            .handle(handle.clone());
+        limits(server.http_builder(), &self.app.config);
+        let service = http::router(&self.app).into_make_service();
+        self.listeners.push(self.app.tasks.spawn_listener(server.serve(service)));
+        self.handles.push(handle);
+        Ok(())
+    }
+
+    async fn answer_tls(&mut self, listener: TcpListener, source: Source) -> anyhow::Result<()> {
+        let tls = source.config(now(&self.app.clock)).await?;
+        self.https = Some(listener.local_addr()?);
+        self.ca_file = source.authority_file();
+        let handle = Handle::new();
+        let mut server = axum_server::from_tcp_rustls(listener, tls.clone())?.handle(handle.clone());
+        limits(server.http_builder(), &self.app.config);
+        let service = http::router(&self.app).into_make_service();
+        self.listeners.push(self.app.tasks.spawn_listener(server.serve(service)));
+        self.handles.push(handle);
+        keep_certificate(&self.app, source, tls);
+        Ok(())
+    }
+
+    /// Stops in order: no new connections, running requests get their time, jobs end, the
+    /// database closes.
+    pub async fn stop(self) {
+        let patience = Duration::from_secs(self.app.config.shutdown_seconds);
+        for handle in &self.handles {
+            handle.graceful_shutdown(Some(patience));
+        }
+        for listener in self.listeners {
+            // How a listener ended says nothing any more.
+            let _ = listener.await;
+        }
+        self.app.tasks.stop().await;
+    }
+}
+
+fn limits(builder: &mut Builder<hyper_util::rt::TokioExecutor>, config: &Config) {
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(Duration::from_secs(config.header_read_seconds))
+        .max_buf_size(MAX_HEADERS_BYTES * 8)
+        .pipeline_flush(true);
+    builder.http2().timer(TokioTimer::new()).max_header_list_size(MAX_HEADERS_BYTES as u32);
+}
+
+/// Looks at the certificate once a day and puts a renewed one, or new files, in place.
+fn keep_certificate(app: &Arc<App>, source: Source, tls: RustlsConfig) {
+    let shared = Arc::clone(app);
+    app.tasks.spawn(async move {
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(CERTIFICATE_EVERY) => {}
+                () = shared.tasks.stopping() => return,
+            }
+            let renewed = match source.current(now(&shared.clock)) {
+                Ok((cert, key)) => tls.reload_from_pem(cert, key).await.map_err(Into::into),
+                Err(error) => Err(error),
+            };
+            if let Err(error) = renewed {
+                tracing::error!(error = format!("{error:#}"), "the certificate was not renewed");
+            }
+        }
+    });
+}
+
+fn now(clock: &Clock) -> OffsetDateTime {
+    let seconds = clock.now_ms() / 1_000;
+    OffsetDateTime::from_unix_timestamp(seconds).unwrap_or(OffsetDateTime::UNIX_EPOCH)
+}

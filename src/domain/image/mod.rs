@@ -1,0 +1,162 @@
+//! Turns the bytes of a picture into a small, upright, sRGB preview without metadata.
+//!
+//! Pure functions of the bytes: no file system, no clock, no pool. The decoders are hostile
+//! ground, so the caller runs [`make_preview`] where a panic or a hang costs one preview only.
+
+mod colour;
+mod encode;
+mod header;
+mod jpeg;
+mod jpeg_segments;
+mod picture;
+mod raster;
+mod resize;
+#[cfg(test)]
+mod samples;
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod tests_hostile;
+
+use std::io::Cursor;
+
+pub use header::{ImageHeader, ImageKind, read_header};
+
+/// Longest side of a preview in pixels (design §6).
+pub const PREVIEW_EDGE_PX: u32 = 640;
+
+/// Longest side of a source picture in pixels: the most that JPEG and GIF can express.
+pub const SOURCE_EDGE_MAX_PX: u32 = 65_535;
+
+/// Most bytes of a colour profile that are looked at; larger ones are taken for sRGB.
+const ICC_MAX_BYTES: usize = 4 * 1024 * 1024;
+
+/// Bounds checked from the header before any pixel is decoded.
+#[derive(Debug, Clone, Copy)]
+pub struct PreviewLimits {
+    /// Most pixels of the source, width times height. Default 100,000,000.
+    pub max_pixels: u64,
+    /// Largest source file in bytes. Default 64 MiB.
+    pub max_source_bytes: u64,
+    /// Most memory for decoded pixels or JPEG coefficients, in bytes. Default 256 MiB.
+    pub max_decoded_bytes: u64,
+}
+
+impl Default for PreviewLimits {
+    fn default() -> Self {
+        Self {
+            max_pixels: 100_000_000,
+            max_source_bytes: 64 * 1024 * 1024,
+            max_decoded_bytes: 256 * 1024 * 1024,
+        }
+    }
+}
+
+/// A finished preview.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Preview {
+    /// The encoded file.
+    pub bytes: Vec<u8>,
+    /// `image/jpeg`, or `image/png` where something shows through.
+    pub media_type: &'static str,
+    /// Width in pixels.
+    pub width: u32,
+    /// Height in pixels.
+    pub height: u32,
+}
+
+/// Why no preview was made. The original is not affected (bar R29).
+#[derive(Debug, thiserror::Error)]
+pub enum PreviewRefused {
+    /// Not a picture, or one without a decoder here.
+    #[error("no decoder for this kind of file")]
+    Unknown,
+    /// A limit does not hold; found before the pixels were decoded.
+    #[error("{what} is {actual}, above the limit of {limit}")]
+    TooLarge {
+        /// What was measured, with its unit.
+        what: &'static str,
+        /// The value found.
+        actual: u64,
+        /// The limit in force.
+        limit: u64,
+    },
+    /// The bytes do not hold a picture that can be decoded.
+    #[error("the picture cannot be decoded: {problem}")]
+    Broken {
+        /// What the decoder said.
+        problem: String,
+    },
+}
+
+impl PreviewRefused {
+    #[expect(clippy::needless_pass_by_value, reason = "made to be handed to map_err")]
+    fn broken(problem: impl ToString) -> Self {
+        Self::Broken { problem: problem.to_string() }
+    }
+}
+
+/// Tells whether [`make_preview`] is worth trying on a file of `source_bytes` bytes: a decoder
+/// exists and the limits hold as far as the header tells.
+pub fn can_preview(header: &ImageHeader, source_bytes: u64, limits: &PreviewLimits) -> bool {
+    check_limits(header, source_bytes, limits).is_ok()
+}
+
+/// Makes the preview of a picture: upright, sRGB, without any metadata, at most
+/// [`PREVIEW_EDGE_PX`] on its longer side and never enlarged. It is a JPEG of quality 80, or a
+/// PNG when something shows through the picture.
+///
+/// A JPEG whose tail is missing gives a preview of what is there. Without a usable colour
+/// profile the pixels are taken for sRGB.
+///
+/// # Errors
+///
+/// [`PreviewRefused::Unknown`] without a decoder, [`PreviewRefused::TooLarge`] beyond a limit
+/// (before pixels are decoded), [`PreviewRefused::Broken`] when decoding fails.
+pub fn make_preview(source: &[u8], limits: &PreviewLimits) -> Result<Preview, PreviewRefused> {
+    let found = header::inspect(&mut Cursor::new(source)).ok_or(PreviewRefused::Unknown)?;
+    check_limits(&found.header, source.len() as u64, limits)?;
+    let decoded = match found.header.kind {
+        ImageKind::Jpeg => jpeg::decode(source, limits)?,
+        ImageKind::Png => raster::decode_png(source, limits)?,
+        ImageKind::Gif => raster::decode_gif(source, limits)?,
+        ImageKind::Bmp => raster::decode_bmp(source, limits)?,
+        ImageKind::Other => return Err(PreviewRefused::Unknown),
+    };
+    let target = resize::target_size(decoded.full_size, PREVIEW_EDGE_PX);
+    let reduced = resize::fit(decoded.picture, target)?;
+    let coloured = colour::to_srgb(reduced, decoded.icc.as_deref());
+    encode::encode(coloured, found.orientation)
+}
+
+fn check_limits(
+    header: &ImageHeader,
+    source_bytes: u64,
+    limits: &PreviewLimits,
+) -> Result<(), PreviewRefused> {
+    // The least a decoder of that kind holds for a pixel; a JPEG is decoded at reduced scale.
+    let bytes_per_pixel = match header.kind {
+        ImageKind::Jpeg => 0,
+        ImageKind::Png => 1,
+        ImageKind::Bmp => 3,
+        ImageKind::Gif => 4,
+        ImageKind::Other => return Err(PreviewRefused::Unknown),
+    };
+    let pixels = u64::from(header.width) * u64::from(header.height);
+    let edge = u64::from(header.width.max(header.height));
+    check("the file size in bytes", source_bytes, limits.max_source_bytes)?;
+    check("the longer side in pixels", edge, u64::from(SOURCE_EDGE_MAX_PX))?;
+    check("the number of pixels", pixels, limits.max_pixels)?;
+    check_decoded(pixels.saturating_mul(bytes_per_pixel), limits)
+}
+
+fn check_decoded(decoded_bytes: u64, limits: &PreviewLimits) -> Result<(), PreviewRefused> {
+    check("the decoded size in bytes", decoded_bytes, limits.max_decoded_bytes)
+}
+
+fn check(what: &'static str, actual: u64, limit: u64) -> Result<(), PreviewRefused> {
+    if actual > limit {
+        return Err(PreviewRefused::TooLarge { what, actual, limit });
+    }
+    Ok(())
+}

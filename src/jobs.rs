@@ -31,7 +31,9 @@ pub fn start(app: &Arc<App>) {
         }
         Ok(())
     });
-    every(app, "registry", registry::REFRESH_EVERY, async |app| app.registry.refresh(&app.db).await);
+    every(app, "registry", registry::REFRESH_EVERY, async |app| {
+        app.registry.refresh(&app.db).await
+    });
 }
 
 fn every<F, W>(app: &Arc<App>, name: &'static str, tick: Duration, work: W)

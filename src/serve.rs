@@ -176,7 +176,8 @@ impl Server {
         self.https = Some(listener.local_addr()?);
         self.ca_file = source.authority_file();
         let handle = Handle::new();
-        let mut server = axum_server::from_tcp_rustls(listener, tls.clone())?.handle(handle.clone());
+        let mut server =
+            axum_server::from_tcp_rustls(listener, tls.clone())?.handle(handle.clone());
         limits(server.http_builder(), &self.app.config);
         let service = http::router(&self.app).into_make_service();
         self.listeners.push(self.app.tasks.spawn_listener(server.serve(service)));

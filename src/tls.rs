@@ -89,7 +89,9 @@ fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
 
 fn all_names(names: &[String]) -> Vec<String> {
     let local = LOCAL_NAMES.iter().map(|name| (*name).to_owned());
-    local.chain(names.iter().filter(|name| !LOCAL_NAMES.contains(&name.as_str())).cloned()).collect()
+    local
+        .chain(names.iter().filter(|name| !LOCAL_NAMES.contains(&name.as_str())).cloned())
+        .collect()
 }
 
 /// Whether the kept certificate is missing, broken, near its end, or lacks a name.
@@ -146,11 +148,9 @@ fn make_certificate(
     for name in &names {
         params.subject_alt_names.push(match name.parse::<IpAddr>() {
             Ok(address) => SanType::IpAddress(address),
-            Err(_) => SanType::DnsName(
-                name.as_str()
-                    .try_into()
-                    .with_context(|| format!("tls_names: {name:?} is neither a name nor an address"))?,
-            ),
+            Err(_) => SanType::DnsName(name.as_str().try_into().with_context(|| {
+                format!("tls_names: {name:?} is neither a name nor an address")
+            })?),
         });
     }
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];

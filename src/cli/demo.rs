@@ -30,7 +30,12 @@ pub(super) struct Demo {
 pub(super) fn run(command: &Demo) -> anyhow::Result<()> {
     let folder = TemporaryFolder::make()?;
     let data = folder.0.display().to_string();
-    let settings = [("data", data.as_str()), ("listen", "127.0.0.1:0"), ("listen_tls", "127.0.0.1:0"), ("log", "warn")];
+    let settings = [
+        ("data", data.as_str()),
+        ("listen", "127.0.0.1:0"),
+        ("listen_tls", "127.0.0.1:0"),
+        ("log", "warn"),
+    ];
     let settings: Vec<(String, String)> =
         settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     let config = Config::from_sources(None, &[], &settings)?;
@@ -128,8 +133,17 @@ impl<'a> Visitor<'a> {
         self.open(&list, "/attachments/1/document/url", "the document", Some(&document)).await
     }
 
-    async fn upload(&self, contact: Uuid, name: &str, mime: &str, file: &[u8]) -> anyhow::Result<()> {
-        say(&format!("\nUpload {name} ({} bytes): ask for a URL, then PUT the bytes.", file.len()))?;
+    async fn upload(
+        &self,
+        contact: Uuid,
+        name: &str,
+        mime: &str,
+        file: &[u8],
+    ) -> anyhow::Result<()> {
+        say(&format!(
+            "\nUpload {name} ({} bytes): ask for a URL, then PUT the bytes.",
+            file.len()
+        ))?;
         let path = format!("/contacts/v4/attachments/{contact}/upload-url");
         let request = json!({ "fileName": name, "mimeType": mime });
         let answer = self.call(Method::POST, &path, Some(request)).await?;
@@ -194,7 +208,8 @@ impl<'a> Visitor<'a> {
             request = request.header(*name, *value);
         }
         let answer = self.client.request(request.body(Full::new(body))?).await?;
-        let content_type = answer.headers().get("content-type").and_then(|value| value.to_str().ok());
+        let content_type =
+            answer.headers().get("content-type").and_then(|value| value.to_str().ok());
         Ok(Answer {
             status: answer.status(),
             content_type: content_type.unwrap_or_default().to_owned(),

@@ -64,17 +64,17 @@ pub(super) fn document() -> Vec<u8> {
     let mut places = Vec::new();
     for (object, number) in objects.iter().zip(1..) {
         places.push(pdf.len());
-        pdf.push_str(&format!("{number} 0 obj\n{object}\nendobj\n"));
+        pdf += &format!("{number} 0 obj\n{object}\nendobj\n");
     }
     let table = pdf.len();
-    pdf.push_str(&format!("xref\n0 {}\n0000000000 65535 f \n", objects.len() + 1));
+    pdf += &format!("xref\n0 {}\n0000000000 65535 f \n", objects.len() + 1);
     for place in places {
-        pdf.push_str(&format!("{place:010} 00000 n \n"));
+        pdf += &format!("{place:010} 00000 n \n");
     }
-    pdf.push_str(&format!(
+    pdf += &format!(
         "trailer\n<< /Size {} /Root 1 0 R >>\nstartxref\n{table}\n%%EOF\n",
         objects.len() + 1
-    ));
+    );
     pdf.into_bytes()
 }
 

@@ -168,7 +168,8 @@ async fn list_keys(command: &List) -> anyhow::Result<()> {
             .collect();
         return say(&json!({ "keys": keys }).to_string());
     }
-    let mut text = format!("{:36}  {:36}  {:8}  {:12}  NAME", "KEY ID", "SITE ID", "STATE", "SCOPES");
+    let mut text =
+        format!("{:36}  {:36}  {:8}  {:12}  NAME", "KEY ID", "SITE ID", "STATE", "SCOPES");
     for key in keys {
         let state = if key.revoked_at_ms.is_some() { "revoked" } else { "live" };
         let scopes = key.scopes.replace("CONTACTS_ATTACHMENTS.", "").replace(' ', ",");
@@ -187,14 +188,12 @@ async fn revoke(command: &RevokeKey) -> anyhow::Result<()> {
 
 async fn make_site(command: &CreateSite) -> anyhow::Result<()> {
     let (db, now_ms) = (open(&command.settings)?, Clock::System.now_ms());
-    let (site, _) = create_site(&db, now_ms, &command.name, command.link_life_seconds, None).await?;
+    let (site, _) =
+        create_site(&db, now_ms, &command.name, command.link_life_seconds, None).await?;
     if command.json {
         return say(&json!({ "siteId": site.id.to_string() }).to_string());
     }
-    say(&format!(
-        "site id  {}\nMake a key for it: dossier key create --site {}",
-        site.id, site.id
-    ))
+    say(&format!("site id  {}\nMake a key for it: dossier key create --site {}", site.id, site.id))
 }
 
 async fn list_sites(command: &List) -> anyhow::Result<()> {

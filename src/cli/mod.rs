@@ -61,9 +61,8 @@ impl Settings {
     /// Loads the settings; `flags` are those of the command itself.
     fn load(&self, flags: &[(&str, &Option<String>)]) -> anyhow::Result<Config> {
         let mut pairs = self.settings.clone();
-        let flags = flags.iter().chain([&("data", &self.data)]);
-        for (name, value) in flags.filter_map(|(name, value)| Some((*name, value.as_ref()?))) {
-            pairs.push((name.to_owned(), value.clone()));
+        for (name, value) in flags.iter().copied().chain([("data", &self.data)]) {
+            pairs.extend(value.iter().map(|value| (name.to_owned(), value.clone())));
         }
         Config::load(self.config.as_deref(), &pairs)
     }
@@ -99,8 +98,10 @@ fn say(text: &str) -> anyhow::Result<()> {
 fn log_to_stderr(config: &Config) -> anyhow::Result<()> {
     let filter = tracing_subscriber::EnvFilter::try_new(&config.log)
         .map_err(|error| anyhow::anyhow!("log is not a level or a list of directives: {error}"))?;
-    let lines =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false);
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(false);
     match config.log_format {
         LogFormat::Text => lines.init(),
         LogFormat::Json => lines.json().init(),

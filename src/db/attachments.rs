@@ -165,8 +165,8 @@ impl Db {
         self.sqlite
             .write(move |connection| {
                 let (site, contact) = (attachment.site_id, attachment.contact_id);
-                let commit = commit_upload(connection, attachment, spent_until_ms)
-                    .map_err(from_sqlite)?;
+                let commit =
+                    commit_upload(connection, attachment, spent_until_ms).map_err(from_sqlite)?;
                 let changed = matches!(commit, Commit::Created(_)).then_some((site, contact));
                 Ok(Done { value: commit, changed })
             })

@@ -11,8 +11,8 @@ use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use tokio::sync::oneshot;
 
-use super::changes::Changes;
 use super::SCHEMA_VERSION;
+use super::changes::Changes;
 use crate::domain::ids::{ContactId, SiteId};
 use crate::error::{Error, Result};
 

@@ -102,9 +102,8 @@ fn any_changed_character_of_a_media_token_is_refused() {
     let (keys, site) = (keys(), SiteId::from_bytes([1; 16]));
     let id = AttachmentId::from_bytes([2; 16]);
     let token = keys.media_signer(2_000_000_000).token(site, id);
-    let check = |token: &[u8]| {
-        keys.check_media(std::str::from_utf8(token).unwrap(), site, id, NOW_MS)
-    };
+    let check =
+        |token: &[u8]| keys.check_media(std::str::from_utf8(token).unwrap(), site, id, NOW_MS);
     assert_eq!(check(&token), Ok(2_000_000_000));
     for place in 0..token.len() {
         for other in b"AQaz09-_" {

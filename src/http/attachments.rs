@@ -97,7 +97,8 @@ async fn answer_list(
         None => make_page(app, site, key).await?,
     };
     // The tag is made of digits, hyphens and quotes.
-    let etag = HeaderValue::from_maybe_shared(page.etag).unwrap_or(HeaderValue::from_static("\"\""));
+    let etag =
+        HeaderValue::from_maybe_shared(page.etag).unwrap_or(HeaderValue::from_static("\"\""));
     let mut response = if etag_matches(headers, &etag) {
         StatusCode::NOT_MODIFIED.into_response()
     } else {

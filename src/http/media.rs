@@ -108,11 +108,7 @@ async fn answer(
     out.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
     let disposition =
         if shows_inline(&media_type) { Disposition::Inline } else { Disposition::Attachment };
-    set(
-        out,
-        header::CONTENT_DISPOSITION,
-        &content_disposition(disposition, &attachment.file_name),
-    );
+    set(out, header::CONTENT_DISPOSITION, &content_disposition(disposition, &attachment.file_name));
     match send {
         Send::NotModified => *response.status_mut() = StatusCode::NOT_MODIFIED,
         Send::Parts(parts) => {

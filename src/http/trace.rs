@@ -38,7 +38,11 @@ impl RequestIds {
 }
 
 /// The outermost layer.
-pub(super) async fn request(State(ids): State<Arc<RequestIds>>, request: Request, next: Next) -> Response {
+pub(super) async fn request(
+    State(ids): State<Arc<RequestIds>>,
+    request: Request,
+    next: Next,
+) -> Response {
     let id = ids.next();
     let logged = tracing::enabled!(tracing::Level::DEBUG).then(|| {
         let route = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());

@@ -138,13 +138,11 @@ fn form_error(error: &multer::Error) -> Error {
 
 fn grant(app: &App, path: Ids<String>) -> Result<UploadGrant> {
     let token = path.map(|Path(token)| token).unwrap_or_default();
-    app.keys.check_upload(&token, app.clock.now_ms()).map_err(|refused| {
-        Error::InvalidUploadToken {
-            problem: match refused {
-                TokenRefused::Forged => "this upload URL is not valid",
-                TokenRefused::Expired => "this upload URL has expired",
-            },
-        }
+    app.keys.check_upload(&token, app.clock.now_ms()).map_err(|refused| Error::InvalidUploadToken {
+        problem: match refused {
+            TokenRefused::Forged => "this upload URL is not valid",
+            TokenRefused::Expired => "this upload URL has expired",
+        },
     })
 }
 

@@ -180,7 +180,11 @@ impl Writer {
         }
         if let Some(expected) = grant.size_bytes.filter(|expected| *expected != size_bytes) {
             let data = json!({ "expected": expected, "received": size_bytes });
-            return Err(bad_upload("SIZE_MISMATCH", "the file does not have the announced size", data));
+            return Err(bad_upload(
+                "SIZE_MISMATCH",
+                "the file does not have the announced size",
+                data,
+            ));
         }
         for expected in [grant.sha256, self.upload.sha256].into_iter().flatten() {
             if expected != sha256 {

@@ -75,18 +75,12 @@ pub fn extensions_of(media_type: &MediaType) -> &'static [&'static str] {
         .map_or(&[], |(_, extensions)| *extensions)
 }
 
-/// The type whose preferred extension this is.
+/// The first type in the table that may carry this extension.
 pub(in crate::domain) fn type_of_extension(extension: &str) -> Option<MediaType> {
-    let row = |preferred_only: bool| {
-        EXTENSIONS.iter().find(|(_, extensions)| {
-            if preferred_only {
-                extensions.first() == Some(&extension)
-            } else {
-                extensions.contains(&extension)
-            }
-        })
-    };
-    row(true).or_else(|| row(false)).map(|(name, _)| MediaType::known(name))
+    EXTENSIONS
+        .iter()
+        .find(|(_, extensions)| extensions.contains(&extension))
+        .map(|(name, _)| MediaType::known(name))
 }
 
 /// The extension of a name in lower case, without the dot.

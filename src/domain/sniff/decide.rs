@@ -120,13 +120,13 @@ pub fn decide(
 
 /// The supported type that content and extension agree on, close to the declared one.
 fn detect(declared: &MediaType, file_name: &str, found: Found) -> Option<MediaType> {
-    let by_content = found.media_type();
-    // Content that leaves its type open, such as plain text, is settled by the extension.
-    let by_extension = || {
-        let named = extension_of(file_name).and_then(|ext| type_of_extension(&ext));
-        named.filter(|named| may_hold(named, found))
-    };
-    let detected = by_content.or_else(by_extension)?;
+    let detected = match found {
+        // Content that leaves its type open is settled by the extension.
+        Found::Text | Found::EncryptedOffice => extension_of(file_name)
+            .and_then(|extension| type_of_extension(&extension))
+            .filter(|named| may_hold(named, found)),
+        _ => found.media_type(),
+    }?;
     [declared, &detected]
         .into_iter()
         .find(|candidate| {

@@ -6,7 +6,8 @@ mod content_types;
 mod decide;
 mod found;
 mod magic;
-mod office;
+mod ole;
+mod package;
 mod text;
 
 #[cfg(test)]
@@ -21,7 +22,8 @@ pub use content_types::MAX_CONTENT_TYPES_BYTES;
 pub use decide::{Sent, TypeMismatch, decide};
 pub use found::{Found, OoxmlKind};
 use magic::Container;
-pub use office::MAX_UNPACKED_BYTES;
+pub use ole::MAX_DIRECTORY_BYTES;
+pub use package::MAX_UNPACKED_BYTES;
 
 /// Bytes at the start of a file that are held against the table of known kinds.
 pub const HEAD_BYTES: usize = 64 * 1024;
@@ -30,15 +32,8 @@ pub const HEAD_BYTES: usize = 64 * 1024;
 /// memory of the directory too: about 45,000 entries of the shortest form.
 pub const ZIP_BUDGET_BYTES: u64 = 2 * 1024 * 1024;
 
-/// Most bytes read from an OLE compound file, beside its share of the size.
+/// Most bytes read from an OLE compound file: its directory and the tables that lead to it.
 pub const OLE_BUDGET_BYTES: u64 = 4 * 1024 * 1024;
-
-/// An OLE file keeps 4 bytes of table for each sector of 512, a 128th of its size; twice that is
-/// the share of the size that may be read.
-pub const OLE_BUDGET_DIVISOR: u64 = 64;
-
-/// Most bytes ever read from an OLE file: the tables of the 2 GiB that Office allows, and room.
-pub const MAX_OLE_BUDGET_BYTES: u64 = 24 * 1024 * 1024;
 
 /// Says what the first `size_bytes` of `source` are.
 ///
@@ -54,16 +49,12 @@ pub fn sniff<R: Read + Seek>(source: &mut R, size_bytes: u64) -> io::Result<Foun
     let (budget_bytes, look_into): (u64, fn(&mut BudgetedReader<'_, R>) -> Found) =
         match magic::container(&head) {
             None => return Ok(from_head(&head, head.len() as u64 >= size_bytes)),
-            Some(Container::Zip) => (ZIP_BUDGET_BYTES, office::look_into_zip),
-            Some(Container::Ole) => (ole_budget_bytes(size_bytes), office::look_into_ole),
+            Some(Container::Zip) => (ZIP_BUDGET_BYTES, package::look_into),
+            Some(Container::Ole) => (OLE_BUDGET_BYTES, ole::look_into),
         };
     let mut reader = BudgetedReader::new(source, size_bytes, budget_bytes);
     let found = look_into(&mut reader);
     reader.into_source_error().map_or(Ok(found), Err)
-}
-
-fn ole_budget_bytes(size_bytes: u64) -> u64 {
-    (OLE_BUDGET_BYTES + size_bytes / OLE_BUDGET_DIVISOR).min(MAX_OLE_BUDGET_BYTES)
 }
 
 fn read_head<R: Read + Seek>(source: &mut R, size_bytes: u64) -> io::Result<Vec<u8>> {

@@ -1,5 +1,5 @@
-//! Looks into ZIP and OLE containers for the Office document they may be (bar S4).
-//! It reads directories and one small part, and unpacks nothing else.
+//! Looks into ZIP archives for the Office document they may be (bar S4).
+//! It reads the directory and one small part, and unpacks nothing else.
 
 use std::io::{Read, Seek};
 
@@ -19,7 +19,7 @@ pub const MAX_UNPACKED_BYTES: u128 = 4 * 1024 * 1024 * 1024;
 const CONTENT_TYPES: &str = "[Content_Types].xml";
 
 /// The kind of a file that begins as a ZIP archive.
-pub(super) fn look_into_zip<R: Read + Seek>(reader: &mut BudgetedReader<'_, R>) -> Found {
+pub(super) fn look_into<R: Read + Seek>(reader: &mut BudgetedReader<'_, R>) -> Found {
     zip_kind(reader).unwrap_or(Found::Zip)
 }
 
@@ -63,22 +63,4 @@ fn unpacked_bytes<R: Read + Seek>(archive: &ZipArchive<R>) -> ZipResult<u128> {
         total = total.saturating_add(u128::from(archive.by_index_data(index)?.size()));
     }
     Ok(total)
-}
-
-/// The kind of a file that begins as an OLE compound file.
-pub(super) fn look_into_ole<R: Read + Seek>(reader: &mut BudgetedReader<'_, R>) -> Found {
-    let Ok(file) = cfb::CompoundFile::open(reader) else { return Found::OleOther };
-    // An encrypted package may also carry streams that pretend to be a document.
-    if file.is_stream("/EncryptedPackage") {
-        return Found::EncryptedOffice;
-    }
-    let is_word = file.is_stream("/WordDocument");
-    let is_excel = file.is_stream("/Workbook") || file.is_stream("/Book");
-    let is_power_point = file.is_stream("/PowerPoint Document");
-    match (is_word, is_excel, is_power_point) {
-        (true, false, false) => Found::Doc,
-        (false, true, false) => Found::Xls,
-        (false, false, true) => Found::Ppt,
-        _ => Found::OleOther,
-    }
 }

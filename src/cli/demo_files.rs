@@ -60,22 +60,20 @@ pub(super) fn document() -> Vec<u8> {
         format!("<< /Length {} >>\nstream\n{text}\nendstream", text.len()),
         "<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>".to_owned(),
     ];
-    let mut pdf = String::from("%PDF-1.4\n");
+    let mut pdf = b"%PDF-1.4\n".to_vec();
     let mut places = Vec::new();
     for (object, number) in objects.iter().zip(1..) {
         places.push(pdf.len());
-        pdf += &format!("{number} 0 obj\n{object}\nendobj\n");
+        pdf.extend_from_slice(format!("{number} 0 obj\n{object}\nendobj\n").as_bytes());
     }
-    let table = pdf.len();
-    pdf += &format!("xref\n0 {}\n0000000000 65535 f \n", objects.len() + 1);
+    let (table, size) = (pdf.len(), objects.len() + 1);
+    pdf.extend_from_slice(format!("xref\n0 {size}\n0000000000 65535 f \n").as_bytes());
     for place in places {
-        pdf += &format!("{place:010} 00000 n \n");
+        pdf.extend_from_slice(format!("{place:010} 00000 n \n").as_bytes());
     }
-    pdf += &format!(
-        "trailer\n<< /Size {} /Root 1 0 R >>\nstartxref\n{table}\n%%EOF\n",
-        objects.len() + 1
-    );
-    pdf.into_bytes()
+    let tail = format!("trailer\n<< /Size {size} /Root 1 0 R >>\nstartxref\n{table}\n%%EOF\n");
+    pdf.extend_from_slice(tail.as_bytes());
+    pdf
 }
 
 #[cfg(test)]

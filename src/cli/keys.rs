@@ -6,7 +6,6 @@ use std::fmt::Write as _;
 use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
 use serde_json::json;
-use uuid::Uuid;
 
 use super::{Settings, runtime, say};
 use crate::actions::sites::{create_key, create_site};
@@ -179,8 +178,8 @@ async fn list_keys(command: &List) -> anyhow::Result<()> {
 }
 
 async fn revoke(command: &RevokeKey) -> anyhow::Result<()> {
-    let id = parse_guid(&command.id).map(Uuid::from);
-    let id = id.with_context(|| format!("the key id is not a GUID: {:?}", command.id))?;
+    let id = parse_guid(&command.id)
+        .with_context(|| format!("the key id is not a GUID: {:?}", command.id))?;
     let revoked = open(&command.settings)?.revoke_key(id, Clock::System.now_ms()).await?;
     let at_ms = revoked.with_context(|| format!("there is no key {id}: see `dossier key list`"))?;
     say(&format!("key {id} is revoked since {}", timestamp(at_ms)))

@@ -1,0 +1,4 @@
+//! Tests of behaviour, through HTTP against a real server: one binary, one file per feature.
+
+mod lists;
+mod support;

@@ -1,0 +1,221 @@
+//! A real server in a folder of its own, on free ports, with a clock that stands still until a
+//! test moves it; and a client that reads well.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use dossier::app::{App, Clock};
+use dossier::config::Config;
+use dossier::serve::{self, Server};
+use reqwest::{Method, RequestBuilder, StatusCode};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+/// When every test begins, in Unix milliseconds.
+pub(crate) const START_MS: i64 = 1_800_000_000_000;
+
+/// A PNG of one opaque red pixel.
+pub(crate) const PNG: &[u8] = &[
+    0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1a, b'\n', 0, 0, 0, 0x0d, b'I', b'H', b'D', b'R', 0, 0,
+    0, 1, 0, 0, 0, 1, 8, 2, 0, 0, 0, 0x90, 0x77, 0x53, 0xde, 0, 0, 0, 0x0c, b'I', b'D', b'A', b'T',
+    0x78, 0x9c, 0x63, 0xf8, 0xcf, 0xc0, 0, 0, 3, 1, 1, 0, 0xc9, 0xfe, 0x92, 0xef, 0, 0, 0, 0, b'I',
+    b'E', b'N', b'D', 0xae, 0x42, 0x60, 0x82,
+];
+
+/// A server and its first site and key.
+pub(crate) struct TestApp {
+    /// The running server.
+    pub(crate) server: Server,
+    /// Its HTTP address, without a slash at the end.
+    pub(crate) base: String,
+    /// The first site.
+    pub(crate) site: Uuid,
+    /// A key of the first site with every scope.
+    pub(crate) key: String,
+    client: reqwest::Client,
+    now_ms: Arc<AtomicI64>,
+    // Dropped last: the server's files lie in it.
+    folder: tempfile::TempDir,
+}
+
+impl TestApp {
+    /// Starts a server with the defaults.
+    pub(crate) async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// Starts a server with settings of its own.
+    pub(crate) async fn start_with(settings: &[(&str, &str)]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let now_ms = Arc::new(AtomicI64::new(START_MS));
+        let mut server = start_in(&folder, settings, &now_ms).await;
+        let first = server.first_start.take().unwrap();
+        Self {
+            base: format!("http://{}", server.http),
+            site: first.site.id.0,
+            key: first.key.secret,
+            client: client(),
+            server,
+            now_ms,
+            folder,
+        }
+    }
+
+    /// Stops the server and starts it again on the same folder.
+    pub(crate) async fn restart_with(self, settings: &[(&str, &str)]) -> Self {
+        let Self { server, site, key, client, now_ms, folder, .. } = self;
+        server.stop().await;
+        let server = start_in(&folder, settings, &now_ms).await;
+        let base = format!("http://{}", server.http);
+        Self { server, base, site, key, client, now_ms, folder }
+    }
+
+    /// The shared handles of the server.
+    pub(crate) fn app(&self) -> &Arc<App> {
+        &self.server.app
+    }
+
+    /// The data folder.
+    pub(crate) fn data(&self) -> &std::path::Path {
+        self.folder.path()
+    }
+
+    /// Moves the clock.
+    pub(crate) fn advance_seconds(&self, seconds: i64) {
+        self.now_ms.fetch_add(seconds * 1_000, Ordering::SeqCst);
+    }
+
+    /// A request to this server without any credentials.
+    pub(crate) fn anonymous(&self, method: Method, path: &str) -> RequestBuilder {
+        self.client.request(method, format!("{}{path}", self.base))
+    }
+
+    /// A request with the first key and site.
+    pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.anonymous(method, path)
+            .header("authorization", &self.key)
+            .header("wix-site-id", self.site.to_string())
+    }
+
+    /// Fetches any URL, such as a link.
+    pub(crate) async fn open(&self, url: &str) -> Answer {
+        Answer::of(self.client.get(url)).await
+    }
+
+    /// The client, for requests of any form.
+    pub(crate) fn client(&self) -> &reqwest::Client {
+        &self.client
+    }
+
+    /// Lists a contact.
+    pub(crate) async fn list(&self, contact: Uuid) -> Answer {
+        self.get(&format!("/contacts/v4/attachments/{contact}")).await
+    }
+
+    /// GET with the first key.
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        Answer::of(self.request(Method::GET, path)).await
+    }
+
+    /// DELETE with the first key.
+    pub(crate) async fn delete(&self, path: &str) -> Answer {
+        Answer::of(self.request(Method::DELETE, path)).await
+    }
+
+    /// Asks for an upload URL.
+    pub(crate) async fn generate(&self, contact: Uuid, body: &Value) -> Answer {
+        let path = format!("/contacts/v4/attachments/{contact}/upload-url");
+        Answer::of(self.request(Method::POST, &path).json(body)).await
+    }
+
+    /// Asks for an upload URL and returns it.
+    pub(crate) async fn upload_url(&self, contact: Uuid, name: &str, mime_type: &str) -> String {
+        let body = json!({ "fileName": name, "mimeType": mime_type });
+        let answer = self.generate(contact, &body).await.ok();
+        answer["uploadUrl"].as_str().unwrap().to_owned()
+    }
+
+    /// PUTs bytes to an upload URL.
+    pub(crate) async fn put(&self, url: &str, bytes: &[u8]) -> Answer {
+        Answer::of(self.client.put(url).body(bytes.to_vec())).await
+    }
+
+    /// Asks for an upload URL and PUTs the bytes.
+    pub(crate) async fn upload(&self, contact: Uuid, name: &str, mime_type: &str, bytes: &[u8]) -> Answer {
+        let url = self.upload_url(contact, name, mime_type).await;
+        self.put(&url, bytes).await
+    }
+}
+
+async fn start_in(
+    folder: &tempfile::TempDir,
+    settings: &[(&str, &str)],
+    now_ms: &Arc<AtomicI64>,
+) -> Server {
+    let data = folder.path().to_str().unwrap();
+    let own = [("data", data), ("listen", "127.0.0.1:0"), ("listen_tls", "off")];
+    let settings: Vec<(String, String)> = own
+        .iter()
+        .chain(settings)
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect();
+    let config = Config::from_sources(None, &[], &settings).unwrap();
+    serve::start(config, Clock::Manual(Arc::clone(now_ms))).await.unwrap()
+}
+
+fn client() -> reqwest::Client {
+    reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap()
+}
+
+/// An answer that was read whole.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: reqwest::header::HeaderMap,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Answer {
+    /// Sends a request and reads its answer.
+    pub(crate) async fn of(request: RequestBuilder) -> Self {
+        let answer = request.send().await.unwrap();
+        let (status, headers) = (answer.status(), answer.headers().clone());
+        Self { status, headers, body: answer.bytes().await.unwrap().to_vec() }
+    }
+
+    /// The body as JSON.
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| {
+            panic!("{error}: {} {}", self.status, String::from_utf8_lossy(&self.body))
+        })
+    }
+
+    /// The JSON of a 200.
+    pub(crate) fn ok(&self) -> Value {
+        let json = self.json();
+        assert_eq!(self.status, StatusCode::OK, "{json}");
+        json
+    }
+
+    /// Status and application error code of a refusal.
+    pub(crate) fn refused(&self) -> (u16, String) {
+        let json = self.json();
+        let code = json["details"]["applicationError"]["code"].as_str().unwrap_or_default();
+        (self.status.as_u16(), code.to_owned())
+    }
+
+    /// Field and rule of each violation of a 400.
+    pub(crate) fn violations(&self) -> Vec<(String, String)> {
+        let json = self.json();
+        assert_eq!(self.status, StatusCode::BAD_REQUEST, "{json}");
+        let violations = json["details"]["validationError"]["fieldViolations"].as_array();
+        let violations = violations.unwrap_or_else(|| panic!("no violations: {json}"));
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        violations.iter().map(|v| (text(&v["field"]), text(&v["violatedRule"]))).collect()
+    }
+
+    /// A header's text.
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+}

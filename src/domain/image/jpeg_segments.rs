@@ -94,7 +94,10 @@ pub(super) fn read_head<R: Read + Seek>(source: &mut R, want: Want) -> Option<Jp
                 let exif = segments.payload(EXIF_MAX_BYTES).unwrap_or_default();
                 orientation = Orientation::from_exif_chunk(&exif);
             }
-            APP2 if want == Want::Profile && segments.starts_with(ICC_NAME) => {
+            APP2 if want == Want::Profile
+                && !profile.is_overlong()
+                && segments.starts_with(ICC_NAME) =>
+            {
                 profile.add(segments.payload(usize::from(u16::MAX)).unwrap_or_default());
             }
             ADOBE_APP14 => has_adobe_marker |= segments.starts_with(b"Adobe"),
@@ -176,17 +179,22 @@ struct ProfileChunks {
 }
 
 impl ProfileChunks {
+    /// Tells whether reading further pieces is of no use.
+    fn is_overlong(&self) -> bool {
+        self.total_bytes > ICC_MAX_BYTES
+    }
+
     /// Takes one piece: its number, the number of pieces, and its bytes.
     fn add(&mut self, chunk: Vec<u8>) {
         self.total_bytes = self.total_bytes.saturating_add(chunk.len());
-        if self.total_bytes <= ICC_MAX_BYTES {
+        if !self.is_overlong() {
             self.chunks.push(chunk);
         }
     }
 
     /// The whole profile, or `None` when there is none, or a piece is missing or one too many.
     fn joined(mut self) -> Option<Vec<u8>> {
-        if self.chunks.is_empty() || self.total_bytes > ICC_MAX_BYTES {
+        if self.chunks.is_empty() || self.is_overlong() {
             return None;
         }
         self.chunks.sort_by_key(|chunk| chunk.first().copied());

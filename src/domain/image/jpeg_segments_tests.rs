@@ -51,12 +51,12 @@ fn profile_pieces_are_joined_in_order_and_only_if_complete() {
 #[test]
 fn an_overlong_profile_is_ignored() {
     let mut source = plain();
-    for number in (1..=70).rev() {
-        let piece = [b"ICC_PROFILE\0", &[number, 70][..], &vec![0; 65_000]].concat();
+    for number in (1..=200).rev() {
+        let piece = [b"ICC_PROFILE\0", &[number, 200][..], &vec![0; 65_000]].concat();
         source = samples::with_segment(&source, 0xe2, &piece);
     }
     let found = head(&source).expect("a frame");
-    assert_eq!((found.width, found.icc), (40, None));
+    assert_eq!((found.width, found.has_scan, found.icc), (40, true, None));
 }
 
 #[test]

@@ -144,6 +144,54 @@ pub(super) fn png_head(width: u32, height: u32) -> Vec<u8> {
     [b"\x89PNG\r\n\x1a\n", &png_chunk(*b"IHDR", &header)[..]].concat()
 }
 
+/// Data as a zlib stream that does not compress (RFC 1950, RFC 1951 §3.2.4).
+fn stored(data: &[u8]) -> Vec<u8> {
+    let (low, high) = data.iter().fold((1_u32, 0_u32), |(low, high), byte| {
+        let low = (low + u32::from(*byte)) % 65_521;
+        (low, (high + low) % 65_521)
+    });
+    let length = data.len() as u16;
+    let lengths = [length.to_le_bytes(), (!length).to_le_bytes()].concat();
+    [&[0x78, 1, 1][..], &lengths, data, &((high << 16) | low).to_be_bytes()].concat()
+}
+
+/// A palette PNG of 2 by 2 pixels in [`RED`], [`GREEN`], [`BLUE`] and [`WHITE`], interlaced if
+/// asked; `last_alpha` is how opaque the white is.
+pub(super) fn palette_png(interlaced: bool, last_alpha: u8) -> Vec<u8> {
+    // Adam7 sends the first pixel, its right neighbour, then the lower row.
+    let rows: &[u8] = if interlaced { &[0, 0, 0, 1, 0, 2, 3] } else { &[0, 0, 1, 0, 2, 3] };
+    let header = [0, 0, 0, 2, 0, 0, 0, 2, 8, 3, 0, 0, u8::from(interlaced)];
+    [
+        b"\x89PNG\r\n\x1a\n".to_vec(),
+        png_chunk(*b"IHDR", &header),
+        png_chunk(*b"PLTE", &[RED, GREEN, BLUE, WHITE].concat()),
+        png_chunk(*b"tRNS", &[255, 255, 255, last_alpha]),
+        png_chunk(*b"IDAT", &stored(rows)),
+        png_chunk(*b"IEND", b""),
+    ]
+    .concat()
+}
+
+/// An animated PNG of 1 by 1 pixel: red, then blue.
+pub(super) fn animated_png() -> Vec<u8> {
+    let frame = |number: u32| {
+        let head = [number, 1, 1, 0, 0].map(u32::to_be_bytes).concat();
+        png_chunk(*b"fcTL", &[&head[..], &[0, 1, 0, 10, 0, 0]].concat())
+    };
+    let pixel = |[red, green, blue]: [u8; 3]| stored(&[0, red, green, blue]);
+    [
+        b"\x89PNG\r\n\x1a\n".to_vec(),
+        png_chunk(*b"IHDR", &[0, 0, 0, 1, 0, 0, 0, 1, 8, 2, 0, 0, 0]),
+        png_chunk(*b"acTL", &[0, 0, 0, 2, 0, 0, 0, 0]),
+        frame(0),
+        png_chunk(*b"IDAT", &pixel(RED)),
+        frame(1),
+        png_chunk(*b"fdAT", &[&[0, 0, 0, 2][..], &pixel(BLUE)].concat()),
+        png_chunk(*b"IEND", b""),
+    ]
+    .concat()
+}
+
 /// A GIF of `width` by `height` with one red frame of `frame` (left, top, width, height).
 pub(super) fn gif_of(width: u16, height: u16, frame: [u16; 4]) -> Vec<u8> {
     let mut file = b"GIF89a".to_vec();

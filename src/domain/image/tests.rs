@@ -250,6 +250,34 @@ fn every_depth_of_png_is_decoded() {
 }
 
 #[test]
+fn palette_and_interlaced_pngs_are_decoded() {
+    for interlaced in [false, true] {
+        let clear = preview(&samples::palette_png(interlaced, 100));
+        assert_eq!(clear.media_type, "image/png");
+        let picture = samples::open(&clear);
+        let [red, green, blue] = RED;
+        assert_eq!(picture.get_pixel(0, 0).0, [red, green, blue, 255]);
+        assert_eq!(picture.get_pixel(1, 0).0[..3], GREEN);
+        assert_eq!(picture.get_pixel(0, 1).0[..3], BLUE);
+        assert_eq!(picture.get_pixel(1, 1).0[3], 100);
+        let opaque = preview(&samples::palette_png(interlaced, 255));
+        assert_eq!((opaque.media_type, opaque.width, opaque.height), ("image/jpeg", 2, 2));
+    }
+}
+
+#[test]
+fn an_animated_png_gives_its_first_frame() {
+    assert_corners(&preview(&samples::animated_png()), [RED; 4], 6);
+}
+
+#[test]
+fn an_opaque_preview_is_a_jpeg_of_halved_colour_resolution() {
+    let preview = preview(&samples::jpeg(&samples::texture(900, 900)));
+    let found = turbojpeg::read_header(&preview.bytes).expect("a JPEG");
+    assert_eq!((preview.media_type, found.subsamp), ("image/jpeg", Subsamp::Sub2x2));
+}
+
+#[test]
 fn grey_with_transparency_is_kept() {
     let picture = GrayAlphaImage::from_fn(700, 700, |x, _| image::LumaA([90, (x / 3) as u8]));
     let source = samples::encoded(&DynamicImage::ImageLumaA8(picture), ImageFormat::Png);

@@ -22,6 +22,8 @@ static VALID: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
         samples::png_with(&picture, Some(samples::exif(8)), Some(icc)),
         samples::encoded(&dynamic, ImageFormat::Gif),
         samples::gif_of(20, 10, [10, 5, 10, 5]),
+        samples::palette_png(true, 9),
+        samples::animated_png(),
         samples::encoded(&dynamic, ImageFormat::Bmp),
     ]
 });
@@ -176,7 +178,7 @@ proptest! {
 
     #[test]
     fn changed_bytes_do_no_harm(
-        which in 0..6_usize,
+        which in 0..8_usize,
         changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
     ) {
         let mut source = VALID[which].clone();
@@ -189,7 +191,7 @@ proptest! {
 
     #[test]
     fn flipped_bits_in_the_header_do_no_harm(
-        which in 0..6_usize,
+        which in 0..8_usize,
         at in 0..200_usize,
         bit in 0..8_u8,
     ) {

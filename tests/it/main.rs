@@ -1,4 +1,6 @@
 //! Tests of behaviour, through HTTP against a real server: one binary, one file per feature.
 
 mod lists;
+mod lists_cache;
+mod lists_media;
 mod support;

@@ -1,6 +1,8 @@
 //! A real server in a folder of its own, on free ports, with a clock that stands still until a
 //! test moves it; and a client that reads well.
 
+mod sites;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -10,6 +12,8 @@ use dossier::serve::{self, Server};
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 use uuid::Uuid;
+
+pub(crate) use sites::Member;
 
 /// When every test begins, in Unix milliseconds.
 pub(crate) const START_MS: i64 = 1_800_000_000_000;
@@ -141,7 +145,13 @@ impl TestApp {
     }
 
     /// Asks for an upload URL and PUTs the bytes.
-    pub(crate) async fn upload(&self, contact: Uuid, name: &str, mime_type: &str, bytes: &[u8]) -> Answer {
+    pub(crate) async fn upload(
+        &self,
+        contact: Uuid,
+        name: &str,
+        mime_type: &str,
+        bytes: &[u8],
+    ) -> Answer {
         let url = self.upload_url(contact, name, mime_type).await;
         self.put(&url, bytes).await
     }

@@ -24,6 +24,7 @@ use crate::db::{Db, Site};
 use crate::http;
 use crate::jobs;
 use crate::page_cache::PageCache;
+use crate::rate_limit::RateLimit;
 use crate::registry::Registry;
 use crate::tls::Source;
 
@@ -85,6 +86,7 @@ pub async fn start(config: Config, clock: Clock) -> anyhow::Result<Server> {
         public_url: public_url(&config, http),
         registry: Registry::load(&db).await?,
         pages: PageCache::new(config.page_cache_bytes),
+        rate_limit: RateLimit::new(config.requests_per_minute),
         upload_places: Semaphore::new(config.uploads_at_once),
         previews: Previews::new(&config),
         tasks: Tasks::default(),

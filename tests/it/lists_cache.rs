@@ -142,7 +142,7 @@ async fn the_expiration_date_is_when_the_link_ends() {
 
 #[tokio::test]
 async fn without_the_page_cache_the_bytes_are_the_same() {
-    let mut app = TestApp::start_with(&[("public_url", "https://files.example")]).await;
+    let mut app = TestApp::start().await;
     let contact = Uuid::new_v4();
     for number in 0..3 {
         app.upload(contact, &format!("{number}.png"), "image/png", PNG).await.ok();

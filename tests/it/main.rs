@@ -1,6 +1,11 @@
 //! Tests of behaviour, through HTTP against a real server: one binary, one file per feature.
 
+mod auth;
+mod cors;
+mod errors;
 mod lists;
+mod lists_cache;
+mod lists_media;
 mod support;
 mod uploads;
 mod uploads_descriptor;

@@ -1,0 +1,12 @@
+//! Media ids: what is read is written back exactly.
+#![no_main]
+
+use dossier::domain::attachment::MediaId;
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|text: &str| {
+    if let Some(id) = MediaId::parse(text) {
+        assert_eq!(id.to_string(), text);
+        assert!(text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_~.".contains(&byte)));
+    }
+});

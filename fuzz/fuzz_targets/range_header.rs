@@ -1,0 +1,26 @@
+//! `Range` headers: every range lies inside the file, together they are no more than it, and
+//! they read back when they are written.
+#![no_main]
+
+use dossier::domain::byte_range::{MAX_RANGES, RangeAnswer, parse_range};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|input: (u64, &str)| {
+    let (size_bytes, header) = input;
+    let answer = parse_range(header, size_bytes);
+    let ranges = match &answer {
+        RangeAnswer::One(range) => vec![*range],
+        RangeAnswer::Many(ranges) => ranges.clone(),
+        RangeAnswer::Whole | RangeAnswer::Unsatisfiable => return,
+    };
+    assert!(ranges.len() <= MAX_RANGES);
+    let mut total = 0;
+    for range in &ranges {
+        assert!(range.start <= range.end && range.end < size_bytes);
+        total += u128::from(range.len());
+    }
+    assert!(total <= u128::from(size_bytes));
+    let specs: Vec<_> =
+        ranges.iter().map(|range| format!("{}-{}", range.start, range.end)).collect();
+    assert_eq!(parse_range(&format!("bytes={}", specs.join(",")), size_bytes), answer);
+});

@@ -96,7 +96,7 @@ async fn answer_list(
         Some(page) => page,
         None => make_page(app, site, key).await?,
     };
-    // The tag is made of digits, hyphens and quotes.
+    // The tag is made of hexadecimal digits, hyphens and quotes.
     let etag =
         HeaderValue::from_maybe_shared(page.etag).unwrap_or(HeaderValue::from_static("\"\""));
     let mut response = if etag_matches(headers, &etag) {
@@ -135,8 +135,12 @@ async fn make_page(app: &Arc<App>, site: &Arc<Site>, key: PageKey) -> Result<Pag
         app.db.list(key.site, key.contact, key.paging, writer, PageWriter::write_rows).await?;
     let mut body = listed.visited.body;
     wire::end_list(&mut body, listed.totals, key.paging.offset);
+    // The ids too: the form without an id in the path has one address for all contacts, and
+    // keys of several sites may ask at any address (S37).
     let etag = format!(
-        "\"{}-{}-{}-{}-{}\"",
+        "\"{}-{}-{}-{}-{}-{}-{}\"",
+        site.media_prefix,
+        key.contact.0.simple(),
         listed.totals.revision,
         key.links_expire_s,
         key.paging.offset,

@@ -1,4 +1,14 @@
 //! Tests of behaviour, through HTTP against a real server: one binary, one file per feature.
 
+mod auth;
+mod cors;
+mod errors;
 mod lists;
+mod lists_cache;
+mod lists_media;
 mod support;
+mod uploads;
+mod uploads_descriptor;
+mod uploads_hostile;
+mod uploads_refused;
+mod uploads_repeated;

@@ -1,6 +1,10 @@
 //! A real server in a folder of its own, on free ports, with a clock that stands still until a
 //! test moves it; and a client that reads well.
 
+pub(crate) mod files;
+pub(crate) mod raw;
+mod sites;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -10,6 +14,8 @@ use dossier::serve::{self, Server};
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 use uuid::Uuid;
+
+pub(crate) use sites::Member;
 
 /// When every test begins, in Unix milliseconds.
 pub(crate) const START_MS: i64 = 1_800_000_000_000;

@@ -2,7 +2,9 @@
 
 mod auth;
 mod cors;
+mod delete;
 mod errors;
+mod isolation;
 mod lists;
 mod lists_cache;
 mod lists_media;

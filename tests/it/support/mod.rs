@@ -2,6 +2,7 @@
 //! test moves it; and a client that reads well.
 
 mod sites;
+mod state;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};

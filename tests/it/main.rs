@@ -1,6 +1,7 @@
 //! Tests of behaviour, through HTTP against a real server: one binary, one file per feature.
 
 mod auth;
+mod binary;
 mod cors;
 mod delete;
 mod errors;

@@ -1,6 +1,7 @@
 //! A real server in a folder of its own, on free ports, with a clock that stands still until a
 //! test moves it; and a client that reads well.
 
+mod process;
 mod sites;
 mod state;
 
@@ -14,6 +15,7 @@ use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+pub(crate) use process::{Dossier, command, printed, refused, run};
 pub(crate) use sites::Member;
 
 /// When every test begins, in Unix milliseconds.

@@ -40,9 +40,21 @@ impl DataFolder {
         &self.root
     }
 
-    /// Where the database is.
-    pub fn database(&self) -> PathBuf {
-        self.root.join("dossier.db")
+    /// Where the database is. An empty one is made with mode 0600, which its log inherits.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be made.
+    pub fn database(&self) -> anyhow::Result<PathBuf> {
+        let path = self.root.join("dossier.db");
+        OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .open(&path)
+            .with_context(|| format!("cannot open the database {}", path.display()))?;
+        Ok(path)
     }
 
     /// Where certificates are.

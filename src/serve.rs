@@ -71,7 +71,7 @@ pub struct Server {
 pub async fn start(config: Config, clock: Clock) -> anyhow::Result<Server> {
     let folder = DataFolder::open(&config.data)?;
     let lock = folder.lock()?;
-    let db = Db::open(&folder.database(), reading_threads())?;
+    let db = Db::open(&folder.database()?, reading_threads())?;
     let blobs = Arc::new(Blobs::open(folder.root())?);
     let keys = folder.signing_keys()?;
     // Bound before anything is made that can be shown only once.

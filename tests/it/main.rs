@@ -2,6 +2,8 @@
 
 mod auth;
 mod binary;
+mod binary_folder;
+mod binary_settings;
 mod cors;
 mod delete;
 mod errors;

@@ -152,10 +152,10 @@ impl Mount {
 
     fn make_read_only(&self) {
         let path = self.path().to_str().unwrap();
-        assert!(self.call("mount", &["-o", "remount,ro", path]));
+        assert!(Self::call("mount", &["-o", "remount,ro", path]));
     }
 
-    fn call(&self, program: &str, arguments: &[&str]) -> bool {
+    fn call(program: &str, arguments: &[&str]) -> bool {
         let mut command = Command::new(program);
         command.args(arguments).stdout(Stdio::null()).stderr(Stdio::null());
         command.status().is_ok_and(|status| status.success())
@@ -166,7 +166,7 @@ impl Drop for Mount {
     fn drop(&mut self) {
         let path = self.path().to_str().unwrap();
         // It may never have been mounted.
-        self.call("umount", &[path]);
+        Self::call("umount", &[path]);
     }
 }
 

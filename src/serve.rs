@@ -139,8 +139,20 @@ fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
 fn certificates(config: &Config, folder: &DataFolder) -> anyhow::Result<Source> {
     Ok(match &config.tls_files {
         Some((cert, key)) => Source::Files { cert: cert.clone(), key: key.clone() },
-        None => Source::Local { folder: folder.tls()?, names: config.tls_names.clone() },
+        None => Source::Local { folder: folder.tls()?, names: certificate_names(config) },
     })
+}
+
+/// The names that clients will use: the given ones, the address, the public URL's host.
+fn certificate_names(config: &Config) -> Vec<String> {
+    let mut names = config.tls_names.clone();
+    let address = config.listen_tls.map(|address| address.ip());
+    names.extend(address.filter(|ip| !ip.is_unspecified()).map(|ip| ip.to_string()));
+    let host = config.public_url.as_ref().and_then(|url| url.host_str());
+    names.extend(host.map(|host| host.trim_matches(['[', ']']).to_owned()));
+    names.sort();
+    names.dedup();
+    names
 }
 
 /// Without the setting: plain HTTP on this machine, which needs no trust.

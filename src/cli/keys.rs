@@ -107,7 +107,7 @@ pub(super) fn run_site(command: &SiteCommand) -> anyhow::Result<()> {
 
 fn open(settings: &Settings) -> anyhow::Result<Db> {
     let config = settings.load(&[])?;
-    let folder = DataFolder::open(&config.data)?;
+    let folder = DataFolder::existing(&config.data)?;
     Db::open(&folder.database()?, 1)
 }
 

@@ -14,3 +14,8 @@ mod lists;
 mod lists_cache;
 mod lists_media;
 mod support;
+mod uploads;
+mod uploads_descriptor;
+mod uploads_hostile;
+mod uploads_refused;
+mod uploads_repeated;

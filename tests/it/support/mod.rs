@@ -1,7 +1,9 @@
 //! A real server in a folder of its own, on free ports, with a clock that stands still until a
 //! test moves it; and a client that reads well.
 
+pub(crate) mod files;
 mod process;
+pub(crate) mod raw;
 mod sites;
 mod state;
 

@@ -17,6 +17,7 @@ use crate::db::{Db, Site};
 use crate::domain::image::PreviewLimits;
 use crate::domain::signing::SigningKeys;
 use crate::page_cache::PageCache;
+use crate::rate_limit::RateLimit;
 use crate::registry::Registry;
 use crate::single_flight::SingleFlight;
 
@@ -40,6 +41,8 @@ pub struct App {
     pub clock: Clock,
     /// Sites and keys.
     pub registry: Registry,
+    /// Requests of each key.
+    pub rate_limit: RateLimit,
     /// Finished list answers.
     pub pages: PageCache,
     /// Places for uploads.

@@ -12,6 +12,8 @@ use base64::engine::general_purpose::STANDARD;
 
 use crate::domain::signing::{SigningKey, SigningKeys};
 
+const DATABASE: &str = "dossier.db";
+
 /// An open data folder.
 pub struct DataFolder {
     root: PathBuf,
@@ -35,14 +37,43 @@ impl DataFolder {
         Ok(Self { root: root.to_path_buf() })
     }
 
+    /// Opens a folder that a server has used before.
+    ///
+    /// # Errors
+    ///
+    /// When there is none.
+    pub fn existing(root: &Path) -> anyhow::Result<Self> {
+        if !root.join(DATABASE).is_file() {
+            bail!(
+                "there is no data in {}: start `dossier serve` there first, or name another \
+                 folder with --data",
+                root.display()
+            );
+        }
+        Ok(Self { root: root.to_path_buf() })
+    }
+
     /// Where the folder is.
     pub fn root(&self) -> &Path {
         &self.root
     }
 
-    /// Where the database is.
-    pub fn database(&self) -> PathBuf {
-        self.root.join("dossier.db")
+    /// The database's file, made with mode 0600 if it is not there; SQLite gives its companions
+    /// the same mode.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be made.
+    pub fn database(&self) -> anyhow::Result<PathBuf> {
+        let file = self.root.join(DATABASE);
+        OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .open(&file)
+            .with_context(|| format!("cannot write to {}", file.display()))?;
+        Ok(file)
     }
 
     /// Where certificates are.

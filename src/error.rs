@@ -95,6 +95,12 @@ pub enum Error {
     /// A precondition header did not hold (RFC 9110 §13).
     #[error("a precondition of the request does not hold")]
     PreconditionFailed,
+    /// The key has made all the requests that it may in this minute (contract §7).
+    #[error("too many requests; wait {retry_after_seconds} seconds")]
+    RateLimited {
+        /// When to try again, in seconds.
+        retry_after_seconds: u32,
+    },
     /// No capacity now; the same request can succeed later.
     #[error("busy")]
     Busy {

@@ -12,6 +12,7 @@ pub mod error;
 pub mod http;
 pub mod jobs;
 pub mod page_cache;
+pub mod rate_limit;
 pub mod registry;
 pub mod serve;
 pub mod single_flight;

@@ -24,6 +24,7 @@ use crate::db::{Db, Site};
 use crate::http;
 use crate::jobs;
 use crate::page_cache::PageCache;
+use crate::rate_limit::RateLimit;
 use crate::registry::Registry;
 use crate::tls::Source;
 
@@ -70,7 +71,7 @@ pub struct Server {
 pub async fn start(config: Config, clock: Clock) -> anyhow::Result<Server> {
     let folder = DataFolder::open(&config.data)?;
     let lock = folder.lock()?;
-    let db = Db::open(&folder.database(), reading_threads())?;
+    let db = Db::open(&folder.database()?, reading_threads())?;
     let blobs = Arc::new(Blobs::open(folder.root())?);
     let keys = folder.signing_keys()?;
     // Bound before anything is made that can be shown only once.
@@ -85,6 +86,7 @@ pub async fn start(config: Config, clock: Clock) -> anyhow::Result<Server> {
         public_url: public_url(&config, http),
         registry: Registry::load(&db).await?,
         pages: PageCache::new(config.page_cache_bytes),
+        rate_limit: RateLimit::new(config.requests_per_minute),
         upload_places: Semaphore::new(config.uploads_at_once),
         previews: Previews::new(&config),
         tasks: Tasks::default(),
@@ -137,8 +139,20 @@ fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
 fn certificates(config: &Config, folder: &DataFolder) -> anyhow::Result<Source> {
     Ok(match &config.tls_files {
         Some((cert, key)) => Source::Files { cert: cert.clone(), key: key.clone() },
-        None => Source::Local { folder: folder.tls()?, names: config.tls_names.clone() },
+        None => Source::Local { folder: folder.tls()?, names: certificate_names(config) },
     })
+}
+
+/// The names that clients will use: the given ones, the address, the public URL's host.
+fn certificate_names(config: &Config) -> Vec<String> {
+    let mut names = config.tls_names.clone();
+    let address = config.listen_tls.map(|address| address.ip());
+    names.extend(address.filter(|ip| !ip.is_unspecified()).map(|ip| ip.to_string()));
+    let host = config.public_url.as_ref().and_then(|url| url.host_str());
+    names.extend(host.map(|host| host.trim_matches(['[', ']']).to_owned()));
+    names.sort();
+    names.dedup();
+    names
 }
 
 /// Without the setting: plain HTTP on this machine, which needs no trust.

@@ -107,8 +107,8 @@ pub(super) fn run_site(command: &SiteCommand) -> anyhow::Result<()> {
 
 fn open(settings: &Settings) -> anyhow::Result<Db> {
     let config = settings.load(&[])?;
-    let folder = DataFolder::open(&config.data)?;
-    Db::open(&folder.database(), 1)
+    let folder = DataFolder::existing(&config.data)?;
+    Db::open(&folder.database()?, 1)
 }
 
 async fn create(command: &CreateKey) -> anyhow::Result<()> {

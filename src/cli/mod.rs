@@ -11,7 +11,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{Config, LogFormat};
+use crate::config::{Config, DEFAULTS, LogFormat};
 
 /// A self-hosted server for the files that belong to a contact.
 ///
@@ -30,6 +30,8 @@ enum Command {
     Serve(serve::Serve),
     /// Show the whole way of a file: a server of its own, an upload, the list, the link.
     Demo(demo::Demo),
+    /// Print every setting, its default and its reason: the start of a settings file.
+    Settings,
     /// API keys: create, list, revoke.
     #[command(subcommand)]
     Key(keys::KeyCommand),
@@ -38,16 +40,17 @@ enum Command {
     Site(keys::SiteCommand),
 }
 
-/// Where settings come from. Every setting can also be DOSSIER_<NAME> in the environment.
+/// Where settings come from.
 #[derive(Args, Clone)]
 struct Settings {
-    /// A settings file (TOML); config.default.toml lists every setting.
+    /// A settings file (TOML).
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// The data folder [default: ./dossier-data].
     #[arg(long, value_name = "FOLDER")]
     data: Option<String>,
-    /// Any setting by its name, repeatable.
+    /// Any setting by its name, repeatable. `dossier settings` lists them; each can also be
+    /// DOSSIER_<NAME> in the environment.
     #[arg(long = "set", value_name = "NAME=VALUE", value_parser = name_and_value)]
     settings: Vec<(String, String)>,
 }
@@ -74,6 +77,7 @@ pub fn run() -> ExitCode {
     let outcome = match arguments.command {
         Command::Serve(command) => serve::run(&command),
         Command::Demo(command) => demo::run(&command),
+        Command::Settings => say(DEFAULTS.trim_end()),
         Command::Key(command) => keys::run_key(&command),
         Command::Site(command) => keys::run_site(&command),
     };

@@ -2,7 +2,7 @@
 //! nothing of HTTP and nothing of bytes.
 //!
 //! Each statement is written once, in the subset that SQLite and PostgreSQL share, beside the
-//! function that uses it. The executor in [`sqlite`] runs them on its own threads.
+//! function that uses it. The executor in `sqlite` runs them on its own threads.
 
 mod attachments;
 mod changes;

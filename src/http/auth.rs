@@ -24,7 +24,8 @@ impl Caller {
     ///
     /// # Errors
     ///
-    /// 401 for no or an unknown key, 403 for a known one without the site or the scope.
+    /// 401 for no or an unknown key, 429 for one that calls too often, 403 for a known one
+    /// without the site or the scope.
     pub(super) async fn with_scope(app: &App, headers: &HeaderMap, scope: Scope) -> Result<Self> {
         let secret = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
         let secret = secret.map(without_bearer).filter(|secret| !secret.is_empty());
@@ -34,6 +35,9 @@ impl Caller {
         let Some(key) = app.registry.key(&app.db, secret).await? else {
             return Err(Error::Unauthenticated("the Authorization header holds no known API key"));
         };
+        app.rate_limit
+            .count(key.id, app.clock.now_ms())
+            .map_err(|retry_after_seconds| Error::RateLimited { retry_after_seconds })?;
         check_site(app, headers, &key.site)?;
         if !key.scopes.contains(scope) {
             return Err(denied(format!("this API key lacks the scope {}", scope.as_str())));

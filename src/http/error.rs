@@ -25,11 +25,13 @@ impl IntoResponse for Error {
                 return response;
             }
             Self::Busy { retry_after_seconds } => {
-                let mut response = system_error(StatusCode::SERVICE_UNAVAILABLE);
-                response
-                    .headers_mut()
-                    .insert(header::RETRY_AFTER, HeaderValue::from(retry_after_seconds));
-                return response;
+                let response = system_error(StatusCode::SERVICE_UNAVAILABLE);
+                return retry_after(response, retry_after_seconds);
+            }
+            Self::RateLimited { retry_after_seconds: seconds } => {
+                let data = json!({ "retryAfterSeconds": seconds });
+                let body = application_error(&message, "RESOURCE_EXHAUSTED", &data);
+                return retry_after(answer::json(StatusCode::TOO_MANY_REQUESTS, &body), seconds);
             }
             Self::StorageFull => return system_error(StatusCode::INSUFFICIENT_STORAGE),
             Self::Malformed { data, .. } => (StatusCode::BAD_REQUEST, "INVALID_ARGUMENT", data),
@@ -60,6 +62,11 @@ impl IntoResponse for Error {
         };
         answer::json(status, &application_error(&message, code, &data))
     }
+}
+
+fn retry_after(mut response: Response, seconds: u32) -> Response {
+    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    response
 }
 
 fn application_error(message: &str, code: &str, data: &Value) -> Value {

@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::Stream;
+use tokio::sync::mpsc;
 
-use self::receive::{Received, receive};
+use self::receive::{BATCHES, Message, Received, Writer, hash_only, pump};
 use super::preview;
 use crate::app::App;
 use crate::blobs::{BlobKey, StagedKey};
@@ -76,7 +77,7 @@ where
     match app.db.spent_upload(grant.site_id, grant.attachment_id).await? {
         Some(None) => return Err(SPENT),
         Some(Some(existing)) => {
-            let sha256 = receive::hash_only(body, idle, grant.max_bytes).await?;
+            let sha256 = hash_only(body, idle, grant.max_bytes).await?;
             return repeated(existing, sha256);
         }
         None => {}
@@ -85,11 +86,30 @@ where
         key: BlobKey { site: grant.site_id, blob: BlobId(uuid::Uuid::new_v4()) },
         attachment: grant.attachment_id,
     };
-    let received = receive(app, staged, upload, body, idle).await?;
-    let shared = Arc::clone(app);
-    // From here on the work goes on when the client has gone.
-    let commit = app.tasks.spawn(async move { commit(&shared, received).await });
-    commit.await.map_err(anyhow::Error::from)?
+    let max_bytes = grant.max_bytes;
+    let (send, queue) = mpsc::channel(BATCHES);
+    // A task of its own: once the body is whole, the work goes on when the client has gone.
+    let writer = Writer::new(app, staged, upload);
+    let keeping = app.tasks.spawn(keep(Arc::clone(app), writer, queue));
+    let pumped = pump(body, idle, max_bytes, &send).await;
+    drop(send);
+    // Awaited in any case, so that nothing is left when a refusal is answered.
+    let kept = keeping.await.map_err(anyhow::Error::from)?;
+    pumped?;
+    kept?.ok_or_else(|| Error::Internal(anyhow::anyhow!("the writer stopped early")))
+}
+
+/// Writes what comes through the queue and commits it; `None` when the body was given up.
+async fn keep(
+    app: Arc<App>,
+    writer: Writer,
+    queue: mpsc::Receiver<Message>,
+) -> Result<Option<Attachment>> {
+    let written = app.tasks.spawn_blocking(move || writer.run(queue)).await;
+    match written.map_err(anyhow::Error::from)?? {
+        Some(received) => commit(&app, received).await.map(Some),
+        None => Ok(None),
+    }
 }
 
 /// The same bytes again are the same answer; others are a conflict.

@@ -25,7 +25,7 @@ use crate::error::{Error, Result};
 /// Bytes that are handed to the writing thread at once.
 const BATCH_BYTES: usize = 128 * 1024;
 /// Batches that may wait for the writing thread.
-const BATCHES: usize = 2;
+pub(super) const BATCHES: usize = 2;
 
 /// Durable bytes and the row to be.
 pub(super) struct Received {
@@ -37,42 +37,12 @@ pub(super) struct Received {
     pub(super) expires_s: u32,
 }
 
-enum Message {
+/// What goes from the pump to the writer.
+pub(super) enum Message {
+    /// More of the body.
     Bytes(Vec<Bytes>),
     /// The body is whole. Without it the writer throws everything away.
     End,
-}
-
-/// Streams the body to disk and decides its type.
-pub(super) async fn receive<S, E>(
-    app: &Arc<App>,
-    staged: StagedKey,
-    upload: Upload,
-    body: S,
-    idle: Duration,
-) -> Result<Received>
-where
-    S: Stream<Item = std::result::Result<Bytes, E>> + Unpin,
-{
-    let (send, queue) = mpsc::channel(BATCHES);
-    let max_bytes = upload.grant.max_bytes;
-    let writer = Writer {
-        blobs: Arc::clone(&app.blobs),
-        limits: app.previews.limits,
-        now_ms: app.clock.now_ms(),
-        staged,
-        upload,
-    };
-    let written = app.tasks.spawn_blocking(move || writer.run(queue));
-    let pumped = pump(body, idle, max_bytes, &send).await;
-    drop(send);
-    let written = written.await.map_err(anyhow::Error::from)?;
-    // A writer that failed is the reason why the pump found nobody to send to.
-    match (pumped, written) {
-        (Err(error), _) | (Ok(()), Err(error)) => Err(error),
-        (Ok(()), Ok(Some(received))) => Ok(received),
-        (Ok(()), Ok(None)) => Err(Error::Internal(anyhow::anyhow!("the writer stopped early"))),
-    }
 }
 
 /// Reads a body for its hash alone.
@@ -109,7 +79,7 @@ where
 }
 
 /// Hands the body on in batches. Ends early, without an error, when the writer has gone.
-async fn pump<S, E>(
+pub(super) async fn pump<S, E>(
     mut body: S,
     idle: Duration,
     max_bytes: u64,
@@ -135,7 +105,8 @@ where
     Ok(())
 }
 
-struct Writer {
+/// Writes a body and decides what it is.
+pub(super) struct Writer {
     blobs: Arc<Blobs>,
     limits: PreviewLimits,
     now_ms: i64,
@@ -144,8 +115,18 @@ struct Writer {
 }
 
 impl Writer {
+    pub(super) fn new(app: &App, staged: StagedKey, upload: Upload) -> Self {
+        Self {
+            blobs: Arc::clone(&app.blobs),
+            limits: app.previews.limits,
+            now_ms: app.clock.now_ms(),
+            staged,
+            upload,
+        }
+    }
+
     /// Writes what comes; `None` when the body was given up.
-    fn run(self, mut queue: mpsc::Receiver<Message>) -> Result<Option<Received>> {
+    pub(super) fn run(self, mut queue: mpsc::Receiver<Message>) -> Result<Option<Received>> {
         let mut file = self.blobs.stage(self.staged)?;
         let (mut sha256, mut size_bytes) = (Sha256::new(), 0);
         loop {

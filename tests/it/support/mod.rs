@@ -141,7 +141,13 @@ impl TestApp {
     }
 
     /// Asks for an upload URL and PUTs the bytes.
-    pub(crate) async fn upload(&self, contact: Uuid, name: &str, mime_type: &str, bytes: &[u8]) -> Answer {
+    pub(crate) async fn upload(
+        &self,
+        contact: Uuid,
+        name: &str,
+        mime_type: &str,
+        bytes: &[u8],
+    ) -> Answer {
         let url = self.upload_url(contact, name, mime_type).await;
         self.put(&url, bytes).await
     }

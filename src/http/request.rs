@@ -16,8 +16,6 @@ use crate::error::{Error, Result, Rule, Violation};
 
 /// Largest JSON body.
 const MAX_JSON_BYTES: usize = 64 * 1024;
-/// Most parameters of a query that are looked at.
-const MAX_PARAMETERS: usize = 64;
 
 /// Values of `contactId`.
 pub(super) const CONTACT_ID: &str = "contactId";
@@ -26,13 +24,14 @@ pub(super) const ATTACHMENT_ID: &str = "attachmentId";
 const LIMIT: &str = "paging.limit";
 const OFFSET: &str = "paging.offset";
 
-/// The parameters of a query, decoded.
+/// The parameters of a query, decoded. All of them, so that none can hide behind others; their
+/// number is bounded by the size of a request's head.
 pub(super) struct Query<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
 
 impl<'a> Query<'a> {
     pub(super) fn parse(query: Option<&'a str>) -> Self {
         let pairs = url::form_urlencoded::parse(query.unwrap_or_default().as_bytes());
-        Self(pairs.take(MAX_PARAMETERS).collect())
+        Self(pairs.collect())
     }
 
     pub(super) fn all<'q>(&'q self, name: &'q str) -> impl Iterator<Item = &'q str> {

@@ -2,6 +2,7 @@
 //! for clients of the older kind. The token in the path is all the authority there is.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::body::{Body, BodyDataStream};
@@ -11,7 +12,7 @@ use axum::response::{IntoResponse as _, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use futures_util::{Stream, StreamExt as _};
+use futures_util::{Stream, StreamExt as _, TryStreamExt as _};
 use multer::{Constraints, Multipart, SizeLimit};
 use serde_json::json;
 
@@ -78,7 +79,7 @@ async fn take(
     request.content_length = number(headers.get(header::CONTENT_LENGTH));
     request.sent = Sent::from_header(text(headers, header::CONTENT_TYPE));
     request.sha256 = content_digest(headers)?;
-    upload(app, request, body).await
+    upload(app, request, body.map_err(cut_short)).await
 }
 
 async fn take_form(
@@ -103,15 +104,19 @@ async fn take_form(
         return Err(Error::TooLarge { code: "FILE_TOO_LARGE", limit_bytes });
     }
     let idle = Duration::from_secs(app.config.body_idle_seconds);
-    let mut form = form(body, boundary, most);
+    let found = Arc::new(AtomicBool::new(false));
+    let mut form = form(up_to_file(body, Arc::clone(&found)), boundary, most);
     for _ in 0..MAX_FORM_PARTS {
         let Ok(part) = tokio::time::timeout(idle, form.next_field()).await else {
             return Err(Error::Interrupted { problem: "the body stopped arriving" });
         };
-        let Some(part) = part.map_err(|error| form_error(&error))? else { break };
+        let max_bytes = request.grant.max_bytes;
+        let Some(part) = part.map_err(|error| form_error(error, max_bytes))? else { break };
         if part.file_name().is_some() || part.name() == Some("file") {
+            found.store(true, Ordering::Relaxed);
             request.sent = Sent::from_header(part.content_type().map(AsRef::as_ref));
-            return upload(app, request, part).await;
+            let bytes = part.map_err(|error| form_error(error, max_bytes));
+            return upload(app, request, bytes).await;
         }
     }
     Err(malformed("the form holds no file".to_owned(), json!({})))
@@ -127,10 +132,37 @@ where
     Multipart::with_constraints(body, boundary, Constraints::new().size_limit(limit))
 }
 
-fn form_error(error: &multer::Error) -> Error {
+/// Ends a form whose file has not begun after [`FORM_OVERHEAD_BYTES`]: until then the reader
+/// keeps in memory what it looks through.
+fn up_to_file<'a>(
+    body: &'a mut BodyDataStream,
+    found: Arc<AtomicBool>,
+) -> impl Stream<Item = Result<Bytes>> + Send + use<'a> {
+    let mut seen = 0;
+    body.map_err(cut_short).map(move |chunk| {
+        let chunk = chunk?;
+        if seen > FORM_OVERHEAD_BYTES && !found.load(Ordering::Relaxed) {
+            let problem = format!("the form's file does not begin in {FORM_OVERHEAD_BYTES} bytes");
+            return Err(malformed(problem, json!({})));
+        }
+        seen += chunk.len() as u64;
+        Ok(chunk)
+    })
+}
+
+fn cut_short(_: axum::Error) -> Error {
+    Error::Interrupted { problem: "the body ended before its time" }
+}
+
+fn form_error(error: multer::Error, limit_bytes: u64) -> Error {
     match error {
-        multer::Error::StreamReadFailed(_) | multer::Error::IncompleteStream => {
-            Error::Interrupted { problem: "the body ended before its time" }
+        // An error of ours that went through the reader.
+        multer::Error::StreamReadFailed(inner) => match inner.downcast::<Error>() {
+            Ok(error) => *error,
+            Err(_) => Error::Interrupted { problem: "the body ended before its time" },
+        },
+        multer::Error::StreamSizeExceeded { .. } => {
+            Error::TooLarge { code: "FILE_TOO_LARGE", limit_bytes }
         }
         other => malformed(format!("the form cannot be read: {other}"), json!({})),
     }
@@ -165,8 +197,8 @@ fn number(value: Option<&axum::http::HeaderValue>) -> Option<u64> {
 
 /// The SHA-256 in `Content-Digest: sha-256=:…:`; other algorithms are passed over.
 fn content_digest(headers: &HeaderMap) -> Result<Option<[u8; 32]>> {
-    let Some(digests) = text(headers, CONTENT_DIGEST) else { return Ok(None) };
-    let sha256 = digests.split(',').find_map(|digest| {
+    let lines = headers.get_all(CONTENT_DIGEST).iter().filter_map(|line| line.to_str().ok());
+    let sha256 = lines.flat_map(|line| line.split(',')).find_map(|digest| {
         let (algorithm, value) = digest.trim().split_once('=')?;
         algorithm.eq_ignore_ascii_case("sha-256").then_some(value)
     });

@@ -2,3 +2,8 @@
 
 mod lists;
 mod support;
+mod uploads;
+mod uploads_descriptor;
+mod uploads_hostile;
+mod uploads_refused;
+mod uploads_repeated;

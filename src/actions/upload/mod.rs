@@ -53,14 +53,15 @@ impl Upload {
 }
 
 /// Takes the body and makes the attachment. The same bytes sent again to the same URL get the
-/// same answer, so a lost answer is safe to retry (R17).
+/// same answer, so a lost answer is safe to retry (R17). An error that the body yields is the
+/// upload's.
 ///
 /// # Errors
 ///
 /// All of them leave nothing behind: see [`Error`] for which body is refused how.
-pub async fn upload<S, E>(app: &Arc<App>, upload: Upload, body: S) -> Result<Attachment>
+pub async fn upload<S>(app: &Arc<App>, upload: Upload, body: S) -> Result<Attachment>
 where
-    S: Stream<Item = std::result::Result<Bytes, E>> + Unpin,
+    S: Stream<Item = Result<Bytes>> + Unpin,
 {
     let Ok(_place) = app.upload_places.try_acquire() else {
         return Err(Error::Busy { retry_after_seconds: 1 });

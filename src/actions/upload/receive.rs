@@ -46,9 +46,9 @@ pub(super) enum Message {
 }
 
 /// Reads a body for its hash alone.
-pub(super) async fn hash_only<S, E>(mut body: S, idle: Duration, max_bytes: u64) -> Result<[u8; 32]>
+pub(super) async fn hash_only<S>(mut body: S, idle: Duration, max_bytes: u64) -> Result<[u8; 32]>
 where
-    S: Stream<Item = std::result::Result<Bytes, E>> + Unpin,
+    S: Stream<Item = Result<Bytes>> + Unpin,
 {
     let (mut sha256, mut total) = (Sha256::new(), 0);
     while let Some(chunk) = next(&mut body, idle, &mut total, max_bytes).await? {
@@ -58,18 +58,18 @@ where
 }
 
 /// The next piece of the body, within its time and its limit.
-async fn next<S, E>(
+async fn next<S>(
     body: &mut S,
     idle: Duration,
     total: &mut u64,
     max_bytes: u64,
 ) -> Result<Option<Bytes>>
 where
-    S: Stream<Item = std::result::Result<Bytes, E>> + Unpin,
+    S: Stream<Item = Result<Bytes>> + Unpin,
 {
     match tokio::time::timeout(idle, body.next()).await {
         Err(_) => Err(Error::Interrupted { problem: "the body stopped arriving" }),
-        Ok(Some(Err(_))) => Err(Error::Interrupted { problem: "the body ended before its time" }),
+        Ok(Some(Err(error))) => Err(error),
         Ok(None) => Ok(None),
         Ok(Some(Ok(chunk))) => {
             *total += chunk.len() as u64;
@@ -79,14 +79,14 @@ where
 }
 
 /// Hands the body on in batches. Ends early, without an error, when the writer has gone.
-pub(super) async fn pump<S, E>(
+pub(super) async fn pump<S>(
     mut body: S,
     idle: Duration,
     max_bytes: u64,
     send: &mpsc::Sender<Message>,
 ) -> Result<()>
 where
-    S: Stream<Item = std::result::Result<Bytes, E>> + Unpin,
+    S: Stream<Item = Result<Bytes>> + Unpin,
 {
     let (mut batch, mut batch_bytes, mut total) = (Vec::new(), 0, 0);
     while let Some(chunk) = next(&mut body, idle, &mut total, max_bytes).await? {

@@ -1,6 +1,9 @@
 //! A real server in a folder of its own, on free ports, with a clock that stands still until a
 //! test moves it; and a client that reads well.
 
+pub(crate) mod files;
+pub(crate) mod raw;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 

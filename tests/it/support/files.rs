@@ -1,0 +1,121 @@
+//! Files to upload, and what an upload leaves on disk.
+
+use std::io::Cursor;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use image::{DynamicImage, ImageFormat, RgbImage, RgbaImage};
+use sha2::{Digest as _, Sha256};
+use turbojpeg::{Compressor, PixelFormat};
+
+use super::TestApp;
+
+/// A small PDF.
+pub(crate) const PDF: &[u8] = b"%PDF-1.7\n1 0 obj\n<<>>\nendobj\ntrailer\n<<>>\n%%EOF\n";
+
+/// A picture of four plain quarters: red, green, blue, white.
+pub(crate) fn quarters(width: u32, height: u32) -> RgbImage {
+    let colours = [[230, 30, 30], [30, 200, 30], [30, 30, 220], [240, 240, 240]];
+    RgbImage::from_fn(width, height, |x, y| {
+        image::Rgb(colours[usize::from(x >= width / 2) + 2 * usize::from(y >= height / 2)])
+    })
+}
+
+/// Encodes a JPEG.
+pub(crate) fn jpeg(picture: &RgbImage) -> Vec<u8> {
+    let (width, height) = (picture.width() as usize, picture.height() as usize);
+    let (pitch, format) = (width * 3, PixelFormat::RGB);
+    let pixels = picture.as_raw().as_slice();
+    let mut compressor = Compressor::new().unwrap();
+    compressor.compress_to_vec(turbojpeg::Image { pixels, width, pitch, height, format }).unwrap()
+}
+
+/// Encodes a PNG.
+pub(crate) fn png(picture: &RgbImage) -> Vec<u8> {
+    encoded(&DynamicImage::ImageRgb8(picture.clone()), ImageFormat::Png)
+}
+
+/// Encodes a picture.
+pub(crate) fn encoded(picture: &DynamicImage, format: ImageFormat) -> Vec<u8> {
+    let mut file = Cursor::new(Vec::new());
+    picture.write_to(&mut file, format).unwrap();
+    file.into_inner()
+}
+
+/// Decodes a JPEG or PNG.
+pub(crate) fn decoded(bytes: &[u8]) -> RgbaImage {
+    if bytes.starts_with(b"\x89PNG") {
+        return image::load_from_memory(bytes).unwrap().to_rgba8();
+    }
+    let picture = turbojpeg::decompress(bytes, PixelFormat::RGBA).unwrap();
+    RgbaImage::from_raw(picture.width as u32, picture.height as u32, picture.pixels).unwrap()
+}
+
+/// Puts a segment right after the start of a JPEG.
+pub(crate) fn with_segment(jpeg: &[u8], marker: u8, payload: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(payload.len() + 2).unwrap().to_be_bytes();
+    [&jpeg[..2], &[0xff, marker], &length, payload, &jpeg[2..]].concat()
+}
+
+/// A JPEG with EXIF data: the orientation and a description.
+pub(crate) fn with_exif(jpeg: &[u8], orientation: u16, description: &[u8]) -> Vec<u8> {
+    let mut tiff = b"Exif\0\0II*\0\x08\0\0\0\x02\0".to_vec();
+    tiff.extend([0x0e, 0x01, 2, 0]);
+    tiff.extend((description.len() as u32).to_le_bytes());
+    tiff.extend(38_u32.to_le_bytes());
+    tiff.extend([0x12, 0x01, 3, 0, 1, 0, 0, 0]);
+    tiff.extend(u32::from(orientation).to_le_bytes());
+    tiff.extend(0_u32.to_le_bytes());
+    tiff.extend(description);
+    with_segment(jpeg, 0xe1, &tiff)
+}
+
+/// Many bytes that are a supported file: lines of CSV, all different.
+pub(crate) fn csv(size_bytes: usize) -> Vec<u8> {
+    let mut file = Vec::with_capacity(size_bytes + 32);
+    let mut line = 0_u64;
+    while file.len() < size_bytes {
+        line = line.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        file.extend_from_slice(format!("{line:016x},{:x}\n", line >> 40).as_bytes());
+    }
+    file.truncate(size_bytes);
+    file
+}
+
+/// SHA-256 in hexadecimal.
+pub(crate) fn sha256_hex(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Waits until something is true, by asking again; fails after a deadline far beyond the time
+/// that it should take.
+pub(crate) async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !holds().await {
+        assert!(Instant::now() < deadline, "still not true: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+impl TestApp {
+    /// Every file in the staging and blobs folders.
+    pub(crate) fn stored_files(&self) -> Vec<PathBuf> {
+        let mut found = Vec::new();
+        for folder in ["staging", "blobs"] {
+            files_below(&self.data().join(folder), &mut found);
+        }
+        found
+    }
+
+    /// Fails unless, soon, no bytes of any upload are stored.
+    pub(crate) async fn nothing_is_stored(&self) {
+        eventually("nothing is stored", async || self.stored_files().is_empty()).await;
+    }
+}
+
+fn files_below(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() { files_below(&path, found) } else { found.push(path) }
+    }
+}

@@ -1,0 +1,274 @@
+//! Uploads that are refused, and that they leave nothing behind (contract §8, S2, S3, S40).
+
+use reqwest::multipart::{Form, Part};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::support::files::{PDF, csv, eventually};
+use crate::support::raw::Raw;
+use crate::support::{Answer, PNG, TestApp};
+
+/// Fails unless the contact has nothing and no bytes are stored.
+async fn nothing_came_of_it(app: &TestApp, contact: Uuid) {
+    assert_eq!(app.list(contact).await.ok()["metadata"]["total"], 0);
+    app.nothing_is_stored().await;
+}
+
+fn chunked(bytes: &[u8]) -> reqwest::Body {
+    let pieces: Vec<Result<Vec<u8>, std::io::Error>> =
+        bytes.chunks(1_000).map(<[u8]>::to_vec).map(Ok).collect();
+    reqwest::Body::wrap_stream(futures_util::stream::iter(pieces))
+}
+
+fn data(answer: &Answer) -> Value {
+    answer.json()["details"]["applicationError"]["data"].clone()
+}
+
+#[tokio::test]
+async fn an_empty_file_is_refused_and_its_url_stays_usable() {
+    let app = TestApp::start().await;
+    let contact = Uuid::new_v4();
+    let url = app.upload_url(contact, "a.csv", "text/csv").await;
+    let empty = || (400, "EMPTY_FILE".to_owned());
+    assert_eq!(app.put(&url, b"").await.refused(), empty());
+    assert_eq!(Answer::of(app.client().put(&url).body(chunked(b""))).await.refused(), empty());
+    let form = Form::new().part("file", Part::bytes(&b""[..]));
+    assert_eq!(Answer::of(app.client().post(&url).multipart(form)).await.refused(), empty());
+    nothing_came_of_it(&app, contact).await;
+    app.put(&url, b"a,b\n").await.ok();
+}
+
+#[tokio::test]
+async fn the_size_limit_counts_the_bytes_that_arrive() {
+    let app = TestApp::start_with(&[("upload_max_bytes", "50000")]).await;
+    let contact = Uuid::new_v4();
+    let too_large = csv(50_001);
+    for body in ["length", "chunked"] {
+        let url = app.upload_url(contact, "a.csv", "text/csv").await;
+        let request = app.client().put(&url);
+        let request = match body {
+            "length" => request.body(too_large.clone()),
+            _ => request.body(chunked(&too_large)),
+        };
+        let answer = Answer::of(request).await;
+        assert_eq!(answer.refused(), (413, "FILE_TOO_LARGE".to_owned()), "{body}");
+        assert_eq!(data(&answer), json!({ "limitBytes": 50_000 }));
+        assert_eq!(answer.header("content-type"), "application/json");
+        nothing_came_of_it(&app, contact).await;
+        app.put(&url, &too_large[..50_000]).await.ok();
+        let list = app.list(contact).await.ok();
+        let id = list["attachments"][0]["id"].as_str().unwrap();
+        app.delete(&format!("/contacts/v4/attachments/{contact}/{id}")).await.ok();
+        app.advance_seconds(3_600);
+        dossier::actions::delete::sweep(app.app()).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn the_size_limit_holds_for_forms_too() {
+    let app = TestApp::start_with(&[("upload_max_bytes", "50000")]).await;
+    let contact = Uuid::new_v4();
+    let url = app.upload_url(contact, "a.csv", "text/csv").await;
+    // A little too large; too large by more than the form's own bytes; with and without length.
+    for size in [50_001, 120_000, 900_000] {
+        let whole = Form::new().part("file", Part::bytes(csv(size)));
+        let streamed = Form::new().part("file", Part::stream(chunked(&csv(size))));
+        for form in [whole, streamed] {
+            let answer = Answer::of(app.client().post(&url).multipart(form)).await;
+            assert_eq!(answer.refused(), (413, "FILE_TOO_LARGE".to_owned()), "{size}");
+            assert_eq!(data(&answer), json!({ "limitBytes": 50_000 }));
+        }
+    }
+    nothing_came_of_it(&app, contact).await;
+    let form = Form::new().part("file", Part::bytes(csv(50_000)));
+    Answer::of(app.client().post(&url).multipart(form)).await.ok();
+}
+
+#[tokio::test]
+async fn content_that_is_not_what_was_announced_is_refused() {
+    let app = TestApp::start().await;
+    let contact = Uuid::new_v4();
+    let mut jpeg_then_script = b"GIF89a".to_vec();
+    jpeg_then_script.extend(b"/*\x01*/=1;alert(1)");
+    for (name, mime_type, content_type, body) in [
+        ("a.png", "image/png", "image/png", PDF),
+        ("a.jpg", "image/jpeg", "image/jpeg", PNG),
+        ("a.pdf", "application/pdf", "", PNG),
+        ("a.pdf", "application/pdf", "application/pdf", b"MZ\x90\0\x03\0\0\0"),
+        ("a.csv", "text/csv", "text/csv", b"<html><script>alert(1)</script></html>"),
+        ("a.csv", "text/csv", "", b"PK\x03\x04\x14\0\0\0\x08\0"),
+        ("a.docx", &docx(), "", b"PK\x03\x04\x14\0\0\0\x08\0"),
+        ("a.png", "image/png", "", b"<svg xmlns=\"http://www.w3.org/2000/svg\"/>"),
+        ("a.png", "image/png", "image/jpeg", PNG),
+        ("a.png", "image/png", "application/pdf", PNG),
+        ("a.png", "image/png", "application/octet-stream", b"RIFF\x10\0\0\0WEBPVP8 "),
+        ("a.pdf", "application/pdf", "", &jpeg_then_script),
+    ] {
+        let url = app.upload_url(contact, name, mime_type).await;
+        let request = app.client().put(&url).header("content-type", content_type);
+        let answer = Answer::of(request.body(body.to_vec())).await;
+        let what = format!("{name} {mime_type} {content_type}");
+        assert_eq!(answer.refused(), (400, "MIME_TYPE_MISMATCH".to_owned()), "{what}");
+    }
+    nothing_came_of_it(&app, contact).await;
+}
+
+fn docx() -> String {
+    "application/vnd.openxmlformats-officedocument.wordprocessingml.document".to_owned()
+}
+
+#[tokio::test]
+async fn a_name_of_the_query_must_fit_the_type_too() {
+    let app = TestApp::start().await;
+    let contact = Uuid::new_v4();
+    let url = app.upload_url(contact, "a.png", "image/png").await;
+    for name in ["a.pdf", "a.exe", "a.png.html", "a.svg", "a.exe.", "a.png%E2%80%AE.js"] {
+        let answer = app.put(&format!("{url}?filename={name}"), PNG).await;
+        assert_eq!(answer.refused(), (400, "MIME_TYPE_MISMATCH".to_owned()), "{name}");
+    }
+    nothing_came_of_it(&app, contact).await;
+    app.put(&url, PNG).await.ok();
+}
+
+#[tokio::test]
+async fn names_of_the_query_have_the_limits_of_generate() {
+    let app = TestApp::start().await;
+    let contact = Uuid::new_v4();
+    let url = app.upload_url(contact, "a.png", "image/png").await;
+    for (query, rule) in [
+        ("filename=".to_owned(), "MIN_LENGTH"),
+        ("filename".to_owned(), "MIN_LENGTH"),
+        (format!("filename={}", "n".repeat(261)), "MAX_LENGTH"),
+        (format!("filename={}", "%C3%BC".repeat(300)), "MAX_LENGTH"),
+        ("filename=a.png&filename=b.png".to_owned(), "OTHER"),
+        ("filename=a.png&filename=a.png".to_owned(), "OTHER"),
+        (format!("filename=a.png&{}filename=b.png", "x=1&".repeat(100)), "OTHER"),
+    ] {
+        let answer = app.put(&format!("{url}?{query}"), PNG).await;
+        assert_eq!(answer.violations(), [("filename".to_owned(), rule.to_owned())], "{query}");
+    }
+    nothing_came_of_it(&app, contact).await;
+    app.put(&format!("{url}?filename={}", "%F0%9F%93%B7".repeat(260)), PNG).await.ok();
+}
+
+#[tokio::test]
+async fn a_token_with_any_character_changed_or_cut_is_refused() {
+    let app = TestApp::start().await;
+    let contact = Uuid::new_v4();
+    let url = app.upload_url(contact, "a.png", "image/png").await;
+    let (base, token) = url.rsplit_once('/').unwrap();
+    let mut forged = Vec::new();
+    for (at, character) in token.char_indices() {
+        let other = if character == 'A' { 'B' } else { 'A' };
+        forged.push(format!("{}{other}{}", &token[..at], &token[at + 1..]));
+        if at > 0 && at % 5 == 0 {
+            forged.extend([token[..at].to_owned(), token[at..].to_owned()]);
+        }
+    }
+    for other in ["=", "A", "%00", ".", "%3D"] {
+        forged.push(format!("{token}{other}"));
+        forged.push(format!("{other}{token}"));
+    }
+    forged.extend(["undefined".to_owned(), "A".repeat(5_000), "%FF%FE".to_owned()]);
+    for token in forged {
+        let answer = app.put(&format!("{base}/{token}"), PNG).await;
+        assert_eq!(answer.refused(), (403, "INVALID_UPLOAD_TOKEN".to_owned()), "{token}");
+    }
+    nothing_came_of_it(&app, contact).await;
+    app.put(&url, PNG).await.ok();
+}
+
+#[tokio::test]
+async fn every_bit_of_a_token_counts() {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+    let app = TestApp::start().await;
+    let url = app.upload_url(Uuid::new_v4(), "a.png", "image/png").await;
+    let token = url.rsplit_once('/').unwrap().1;
+    let bytes = URL_SAFE_NO_PAD.decode(token).unwrap();
+    let now_ms = app.app().clock.now_ms();
+    app.app().keys.check_upload(token, now_ms).unwrap();
+    for bit in 0..bytes.len() * 8 {
+        let mut forged = bytes.clone();
+        forged[bit / 8] ^= 1 << (bit % 8);
+        let forged = URL_SAFE_NO_PAD.encode(&forged);
+        assert!(app.app().keys.check_upload(&forged, now_ms).is_err(), "bit {bit}");
+    }
+}
+
+#[tokio::test]
+async fn a_media_token_opens_no_upload() {
+    let app = TestApp::start().await;
+    let contact = Uuid::new_v4();
+    let file = app.upload(contact, "a.png", "image/png", PNG).await.ok();
+    let link = file["file"]["url"].as_str().unwrap();
+    let token = link.split_once("?token=").unwrap().1;
+    let answer = app.put(&format!("{}/upload/{token}", app.base), PNG).await;
+    assert_eq!(answer.refused(), (403, "INVALID_UPLOAD_TOKEN".to_owned()));
+}
+
+#[tokio::test]
+async fn forms_that_cannot_be_read_are_refused_in_json() {
+    let app = TestApp::start().await;
+    let contact = Uuid::new_v4();
+    let url = app.upload_url(contact, "a.csv", "text/csv").await;
+    let file = "Content-Disposition: form-data; name=\"file\"; filename=\"a.csv\"\r\n";
+    let many = "--b\r\nContent-Disposition: form-data; name=\"x\"\r\n\r\n1\r\n".repeat(17);
+    let form = "multipart/form-data; boundary=b";
+    for (content_type, body) in [
+        ("multipart/form-data", format!("--b\r\n{file}\r\na,b\r\n--b--\r\n")),
+        ("multipart/form-data; boundary=", format!("--b\r\n{file}\r\na,b\r\n--b--\r\n")),
+        ("text/csv", "a,b".to_owned()),
+        ("", "a,b".to_owned()),
+        (form, String::new()),
+        (form, "a,b".to_owned()),
+        (form, "--b--\r\n".to_owned()),
+        (form, "--c\r\nx\r\n--c--".to_owned()),
+        (form, format!("--b\r\n{file}")),
+        (form, format!("--b\r\n{file}\r\n")),
+        (form, format!("--b\r\n{file}\r\na,b\r\n")),
+        (form, format!("--b\r\n{file}\r\na,b\r\n--")),
+        (form, "--b\r\nno colon\r\n\r\na,b\r\n--b--\r\n".to_owned()),
+        (form, "--b\r\nContent-Disposition: form-data; name=x\r\n\r\n1\r\n--b--\r\n".to_owned()),
+        (form, format!("{many}--b\r\n{file}\r\na,b\r\n--b--\r\n")),
+        (form, format!("--b\r\nX: {}\r\n{file}\r\na,b\r\n--b--\r\n", "h".repeat(3_000_000))),
+        (form, format!("{}--b\r\n{file}\r\na,b\r\n--b--\r\n", "preamble".repeat(500_000))),
+    ] {
+        let start: String = body.chars().take(60).collect();
+        let request = app.client().post(&url).header("content-type", content_type).body(body);
+        let answer = Answer::of(request).await;
+        assert_eq!(
+            answer.refused(),
+            (400, "INVALID_ARGUMENT".to_owned()),
+            "{content_type} {start}"
+        );
+    }
+    nothing_came_of_it(&app, contact).await;
+    app.put(&url, b"a,b\n").await.ok();
+}
+
+#[tokio::test]
+async fn one_upload_too_many_is_told_to_come_back() {
+    let app = TestApp::start_with(&[("uploads_at_once", "1")]).await;
+    let contact = Uuid::new_v4();
+    let (first, second) = (
+        app.upload_url(contact, "a.png", "image/png").await,
+        app.upload_url(contact, "b.png", "image/png").await,
+    );
+    let (path, length) = (app.path_of(&first), PNG.len());
+    let mut raw = Raw::connect(&app).await;
+    raw.send(format!(
+        "PUT {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n"
+    ))
+    .await;
+    raw.send(&PNG[..10]).await;
+    eventually("the place is taken", async || app.app().upload_places.available_permits() == 0)
+        .await;
+    let busy = app.put(&second, PNG).await;
+    assert_eq!((busy.status.as_u16(), busy.header("retry-after")), (503, "1"));
+    assert_eq!(busy.json(), json!({ "message": "", "details": {} }));
+    raw.send(&PNG[10..]).await;
+    assert_eq!(raw.read_answer().await.status, 200);
+    app.put(&second, PNG).await.ok();
+}

@@ -13,7 +13,7 @@ if (given === undefined) {
   throw new Error('start these tests by "node run.mjs": they need servers');
 }
 
-/** `auto` and `id` are named after their setting media_references. */
+/** `auto` and `id` are named after their setting media_references; `limited` takes few requests. */
 export const servers = JSON.parse(given);
 
 /** A contact that no other test uses. */

@@ -1,11 +1,11 @@
 //! Sites and API keys in memory, so that a request costs no query to know who is calling.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use sha2::{Digest as _, Sha256};
+use tokio::sync::Mutex;
 use uuid::Uuid;
 
 use crate::db::{Db, Site};
@@ -15,7 +15,8 @@ use crate::error::Result;
 
 /// How soon another process's change (`dossier key revoke`) holds at the latest.
 pub const REFRESH_EVERY: Duration = Duration::from_secs(1);
-/// An unknown key looks into the database at most this often, whoever asks.
+/// Unknown keys make the server look into the database at most this often, whoever asks. They
+/// wait for the next look: it may be the one that finds a key made a moment ago.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(50);
 
 /// A key that is not revoked.
@@ -39,8 +40,9 @@ struct Known {
 /// All sites and live keys.
 pub struct Registry {
     known: RwLock<Arc<Known>>,
-    started: Instant,
-    refreshed_ms: AtomicU64,
+    /// When the last look began. Held while looking, so that an older look never replaces what
+    /// a newer one found.
+    looked: Mutex<Instant>,
 }
 
 /// The stored form of an API key's secret. It has 256 random bits, so a plain hash suffices
@@ -56,11 +58,7 @@ impl Registry {
     ///
     /// Only when the database fails.
     pub async fn load(db: &Db) -> Result<Self> {
-        let registry = Self {
-            known: RwLock::default(),
-            started: Instant::now(),
-            refreshed_ms: AtomicU64::new(0),
-        };
+        let registry = Self { known: RwLock::default(), looked: Mutex::new(Instant::now()) };
         registry.refresh(db).await?;
         Ok(registry)
     }
@@ -71,6 +69,12 @@ impl Registry {
     ///
     /// Only when the database fails; then what was known stays.
     pub async fn refresh(&self, db: &Db) -> Result<()> {
+        let mut looked = self.looked.lock().await;
+        self.look(db, &mut looked).await
+    }
+
+    async fn look(&self, db: &Db, looked: &mut Instant) -> Result<()> {
+        let began = Instant::now();
         let mut known = Known::default();
         for site in db.sites().await? {
             let site = Arc::new(site);
@@ -84,12 +88,8 @@ impl Registry {
             known.keys.insert(key.secret_hash, Arc::new(known_key));
         }
         *self.known.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(known);
-        self.refreshed_ms.store(self.now_ms(), Ordering::Relaxed);
+        *looked = began;
         Ok(())
-    }
-
-    fn now_ms(&self) -> u64 {
-        self.started.elapsed().as_millis() as u64
     }
 
     fn known(&self) -> Arc<Known> {
@@ -103,15 +103,16 @@ impl Registry {
     ///
     /// Only when the database fails.
     pub async fn key(&self, db: &Db, secret: &str) -> Result<Option<Arc<KnownKey>>> {
-        let hash = secret_hash(secret);
+        let (asked, hash) = (Instant::now(), secret_hash(secret));
         if let Some(key) = self.known().keys.get(&hash) {
             return Ok(Some(Arc::clone(key)));
         }
-        let age_ms = self.now_ms() - self.refreshed_ms.load(Ordering::Relaxed).min(self.now_ms());
-        if u128::from(age_ms) < LOOK_AGAIN_AFTER.as_millis() {
-            return Ok(None);
+        let mut looked = self.looked.lock().await;
+        // A look that began after the question has seen every key made before it.
+        if *looked <= asked {
+            tokio::time::sleep_until((*looked + LOOK_AGAIN_AFTER).into()).await;
+            self.look(db, &mut looked).await?;
         }
-        self.refresh(db).await?;
         Ok(self.known().keys.get(&hash).map(Arc::clone))
     }
 

@@ -450,10 +450,10 @@ fn delete(
     connection
         .prepare_cached(
             "UPDATE contacts SET attachment_count = attachment_count - 1, \
-             total_bytes = total_bytes - $3, revision = revision + 1 \
-             WHERE site_id = $1 AND contact_id = $2",
+             total_bytes = total_bytes - $1, revision = revision + 1 \
+             WHERE site_id = $2 AND contact_id = $3",
         )?
-        .execute(params![site, contact, size_bytes])?;
+        .execute(params![size_bytes, site, contact])?;
     connection
         .prepare_cached(
             "INSERT INTO blob_removals (site_id, blob_id, remove_after_ms) VALUES ($1, $2, $3)",

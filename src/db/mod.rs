@@ -52,3 +52,28 @@ impl Db {
         self.sqlite.read(|connection| connection.query_row("SELECT 1", [], |_| Ok(()))).await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    /// `SQLite` takes `$2` for a name and numbers names as it meets them, while `PostgreSQL`
+    /// reads the number: only parameters that first appear in order mean the same to both.
+    #[test]
+    fn parameters_first_appear_in_the_order_of_their_numbers() {
+        for source in [include_str!("attachments.rs"), include_str!("sites.rs")] {
+            for statement in source.split("prepare_cached(").skip(1) {
+                let statement = statement.split("params!").next().unwrap();
+                let mut highest = 0;
+                for rest in statement.split('$').skip(1) {
+                    let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
+                    let number: u32 = digits.parse().unwrap();
+                    assert!(
+                        number <= highest + 1,
+                        "${number} before ${}: {statement}",
+                        highest + 1
+                    );
+                    highest = highest.max(number);
+                }
+            }
+        }
+    }
+}

@@ -128,12 +128,12 @@ impl Db {
             .write(move |connection| {
                 let revoked = connection
                     .prepare_cached(
-                        "UPDATE api_keys SET revoked_at_ms = COALESCE(revoked_at_ms, $2) \
-                         WHERE key_id = $1 RETURNING revoked_at_ms",
+                        "UPDATE api_keys SET revoked_at_ms = COALESCE(revoked_at_ms, $1) \
+                         WHERE key_id = $2 RETURNING revoked_at_ms",
                     )
                     .and_then(|mut statement| {
                         let id = id.as_bytes().as_slice();
-                        statement.query_row(params![id, now_ms], |row| row.get(0)).optional()
+                        statement.query_row(params![now_ms, id], |row| row.get(0)).optional()
                     })
                     .map_err(from_sqlite)?;
                 Ok(Done { value: revoked, changed: None })

@@ -33,8 +33,6 @@ use crate::page_cache::{MediaView, Page, PageKey};
 /// What the official SDK calls itself in every request (contract §5).
 const SDK_HEADER: &str = "x-wix-bi-gateway";
 const SDK_MARK: &str = "environment=js-sdk";
-/// Room for one attachment in an answer.
-const ATTACHMENT_JSON_BYTES: usize = 768;
 
 pub(super) type Ids<T> = std::result::Result<Path<T>, PathRejection>;
 
@@ -96,7 +94,7 @@ async fn answer_list(
         Some(page) => page,
         None => make_page(app, site, key).await?,
     };
-    // The tag is made of digits, hyphens and quotes.
+    // The tag is made of hexadecimal digits, hyphens and quotes.
     let etag =
         HeaderValue::from_maybe_shared(page.etag).unwrap_or(HeaderValue::from_static("\"\""));
     let mut response = if etag_matches(headers, &etag) {
@@ -135,8 +133,12 @@ async fn make_page(app: &Arc<App>, site: &Arc<Site>, key: PageKey) -> Result<Pag
         app.db.list(key.site, key.contact, key.paging, writer, PageWriter::write_rows).await?;
     let mut body = listed.visited.body;
     wire::end_list(&mut body, listed.totals, key.paging.offset);
+    // The ids too: the form without an id in the path has one address for all contacts, and
+    // keys of several sites may ask at any address (S37).
     let etag = format!(
-        "\"{}-{}-{}-{}-{}\"",
+        "\"{}-{}-{}-{}-{}-{}-{}\"",
+        site.media_prefix,
+        key.contact.0.simple(),
         listed.totals.revision,
         key.links_expire_s,
         key.paging.offset,
@@ -152,15 +154,7 @@ impl PageWriter {
     fn write_rows(&mut self, rows: Rows<'_>) {
         let signer = self.app.keys.media_signer(self.key.links_expire_s);
         let shapes = Shapes::new(&self.site, &self.app.public_url, signer, self.key.view);
-        let body = &mut self.body;
-        let mut first = true;
-        rows(&mut |row| {
-            if !std::mem::replace(&mut first, false) {
-                body.push(b',');
-            }
-            body.reserve(ATTACHMENT_JSON_BYTES);
-            shapes.attachment(body, row);
-        });
+        shapes.items(&mut self.body, rows);
     }
 }
 

@@ -31,6 +31,7 @@ use crate::app::App;
 use crate::error::Error;
 
 pub use uploads::form;
+pub use wire::Shapes;
 
 /// Where the SDK looks, on the vendor's own host and on any other (contract §2).
 const PREFIXES: [&str; 2] = ["/contacts/v4/attachments", "/_api/contacts/v4/attachments"];

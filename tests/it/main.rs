@@ -1,6 +1,14 @@
 //! Tests of behaviour, through HTTP against a real server: one binary, one file per feature.
 
+mod auth;
+mod binary;
+mod cors;
+mod delete;
+mod errors;
+mod isolation;
 mod lists;
+mod lists_cache;
+mod lists_media;
 mod support;
 mod uploads;
 mod uploads_descriptor;

@@ -2,7 +2,10 @@
 //! test moves it; and a client that reads well.
 
 pub(crate) mod files;
+mod process;
 pub(crate) mod raw;
+mod sites;
+mod state;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -13,6 +16,9 @@ use dossier::serve::{self, Server};
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 use uuid::Uuid;
+
+pub(crate) use process::{Dossier, command, printed, refused, run};
+pub(crate) use sites::Member;
 
 /// When every test begins, in Unix milliseconds.
 pub(crate) const START_MS: i64 = 1_800_000_000_000;

@@ -1,0 +1,74 @@
+//! More sites and keys than the first, made as another process would make them: in the
+//! database, beside the running server.
+
+use dossier::actions::sites::{create_key, create_site};
+use dossier::domain::ids::SiteId;
+use dossier::domain::scope::Scopes;
+use reqwest::{Method, RequestBuilder};
+use serde_json::json;
+use uuid::Uuid;
+
+use super::{Answer, START_MS, TestApp};
+
+/// A site and a key of it.
+pub(crate) struct Member {
+    pub(crate) site: Uuid,
+    pub(crate) key: String,
+    pub(crate) key_id: Uuid,
+}
+
+impl TestApp {
+    /// Makes another site with a key that may do everything.
+    pub(crate) async fn other_site(&self) -> Member {
+        let db = &self.app().db;
+        let (site, key) = create_site(db, START_MS, "other", None, Some("other")).await.unwrap();
+        self.app().registry.refresh(db).await.unwrap();
+        let key = key.unwrap();
+        Member { site: site.id.0, key: key.secret, key_id: key.id }
+    }
+
+    /// Makes another key of the first site; the server is not told.
+    pub(crate) async fn other_key(&self, scopes: &str) -> Member {
+        let scopes = Scopes::parse(scopes).unwrap();
+        let site = SiteId(self.site);
+        let key = create_key(&self.app().db, START_MS, site, "test", scopes).await.unwrap();
+        Member { site: self.site, key: key.secret, key_id: key.id }
+    }
+
+    /// A request with a key and its site.
+    pub(crate) fn request_as(&self, who: &Member, method: Method, path: &str) -> RequestBuilder {
+        self.anonymous(method, path)
+            .header("authorization", &who.key)
+            .header("wix-site-id", who.site.to_string())
+    }
+
+    /// Uploads a small CSV file with a key and returns the attachment's id.
+    pub(crate) async fn upload_as(&self, who: &Member, contact: Uuid, name: &str) -> String {
+        let path = format!("/contacts/v4/attachments/{contact}/upload-url");
+        let body = json!({ "fileName": name, "mimeType": "text/csv" });
+        let answer = Answer::of(self.request_as(who, Method::POST, &path).json(&body)).await.ok();
+        self.put(answer["uploadUrl"].as_str().unwrap(), b"a,b\n1,2\n").await.ok();
+        let list = Answer::of(self.request_as(
+            who,
+            Method::GET,
+            &format!("/contacts/v4/attachments/{contact}"),
+        ));
+        let list = list.await.ok();
+        let found = list["attachments"].as_array().unwrap();
+        let found = found.iter().find(|attachment| attachment["fileName"] == name).unwrap();
+        found["id"].as_str().unwrap().to_owned()
+    }
+
+    /// The first site and key, as one of several.
+    pub(crate) fn first(&self) -> Member {
+        Member { site: self.site, key: self.key.clone(), key_id: Uuid::nil() }
+    }
+
+    /// Uploads small CSV files one after another.
+    pub(crate) async fn upload_csvs(&self, contact: Uuid, names: impl IntoIterator<Item = String>) {
+        for name in names {
+            let bytes = format!("name\n{name}\n");
+            self.upload(contact, &name, "text/csv", bytes.as_bytes()).await.ok();
+        }
+    }
+}

@@ -2,6 +2,7 @@
 //! that commits what has queued in one transaction (`synchronous=FULL`, so that an answered
 //! upload survives a power cut).
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -105,7 +106,10 @@ impl Sqlite {
             let connection = open_reader(&file)?;
             std::thread::Builder::new().name(format!("db-reader-{number}")).spawn(move || {
                 for job in queued {
-                    job(&connection);
+                    // A panic, which the hook has reported, costs its caller's answer only.
+                    if catch_unwind(AssertUnwindSafe(|| job(&connection))).is_err() {
+                        let _ = connection.execute_batch("ROLLBACK");
+                    }
                 }
             })?;
         }
@@ -220,7 +224,8 @@ fn run_one(connection: &Connection, job: &mut dyn WriteJob) -> rusqlite::Result<
         connection.execute_batch("BEGIN IMMEDIATE")?;
     }
     connection.prepare_cached("SAVEPOINT job")?.execute([])?;
-    if !job.run(connection) {
+    let kept = catch_unwind(AssertUnwindSafe(|| job.run(connection)));
+    if !kept.unwrap_or(false) {
         connection.execute_batch("ROLLBACK TO job")?;
     }
     connection.prepare_cached("RELEASE job")?.execute([])?;
@@ -293,3 +298,7 @@ fn migrate(connection: &Connection, file: &Path) -> anyhow::Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+#[path = "sqlite_tests.rs"]
+mod tests;

@@ -33,8 +33,6 @@ use crate::page_cache::{MediaView, Page, PageKey};
 /// What the official SDK calls itself in every request (contract §5).
 const SDK_HEADER: &str = "x-wix-bi-gateway";
 const SDK_MARK: &str = "environment=js-sdk";
-/// Room for one attachment in an answer.
-const ATTACHMENT_JSON_BYTES: usize = 768;
 
 pub(super) type Ids<T> = std::result::Result<Path<T>, PathRejection>;
 
@@ -156,15 +154,7 @@ impl PageWriter {
     fn write_rows(&mut self, rows: Rows<'_>) {
         let signer = self.app.keys.media_signer(self.key.links_expire_s);
         let shapes = Shapes::new(&self.site, &self.app.public_url, signer, self.key.view);
-        let body = &mut self.body;
-        let mut first = true;
-        rows(&mut |row| {
-            if !std::mem::replace(&mut first, false) {
-                body.push(b',');
-            }
-            body.reserve(ATTACHMENT_JSON_BYTES);
-            shapes.attachment(body, row);
-        });
+        shapes.items(&mut self.body, rows);
     }
 }
 

@@ -9,6 +9,7 @@ mod file_body;
 mod media;
 mod request;
 mod trace;
+mod unread;
 mod upload_urls;
 mod uploads;
 mod wire;
@@ -30,6 +31,7 @@ use crate::app::App;
 use crate::error::Error;
 
 pub use uploads::form;
+pub use wire::Shapes;
 
 /// Where the SDK looks, on the vendor's own host and on any other (contract §2).
 const PREFIXES: [&str; 2] = ["/contacts/v4/attachments", "/_api/contacts/v4/attachments"];
@@ -63,6 +65,7 @@ pub fn router(app: &Arc<App>) -> Router {
         // Every handler counts the bytes that it reads.
         .layer(DefaultBodyLimit::disable())
         .layer(cors(&app.config.cors_origins))
+        .layer(middleware::from_fn(unread::drain))
         .layer(CatchPanicLayer::custom(trace::answer_panic))
         .layer(middleware::from_fn_with_state(Arc::<trace::RequestIds>::default(), trace::request))
         .with_state(Arc::clone(app))

@@ -2,15 +2,18 @@
 
 use serde_json::{Value, json};
 
-use crate::db::{AttachmentRow, PageTotals, Site};
+use crate::db::{AttachmentRow, PageTotals, Rows, Site};
 use crate::domain::attachment::{Attachment, MediaId};
 use crate::domain::hex;
 use crate::domain::signing::MediaSigner;
 use crate::domain::timestamp::timestamp;
 use crate::page_cache::MediaView;
 
+/// Room for one attachment in an answer.
+const ATTACHMENT_JSON_BYTES: usize = 768;
+
 /// Writes attachments with links that end at one time.
-pub(super) struct Shapes<'a> {
+pub struct Shapes<'a> {
     site: &'a Site,
     public_url: &'a str,
     signer: MediaSigner<'a>,
@@ -27,7 +30,8 @@ enum Reference {
 }
 
 impl<'a> Shapes<'a> {
-    pub(super) fn new(
+    /// For one caller's view of one site.
+    pub fn new(
         site: &'a Site,
         public_url: &'a str,
         signer: MediaSigner<'a>,
@@ -35,6 +39,18 @@ impl<'a> Shapes<'a> {
     ) -> Self {
         let expiration = timestamp(i64::from(signer.expires_s()) * 1_000);
         Self { site, public_url, signer, expiration, view }
+    }
+
+    /// Appends the Attachments of a list, with commas between them.
+    pub fn items(&self, out: &mut Vec<u8>, rows: Rows<'_>) {
+        let mut first = true;
+        rows(&mut |row| {
+            if !std::mem::replace(&mut first, false) {
+                out.push(b',');
+            }
+            out.reserve(ATTACHMENT_JSON_BYTES);
+            self.attachment(out, row);
+        });
     }
 
     /// Appends an Attachment.

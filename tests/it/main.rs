@@ -1,8 +1,15 @@
 //! Tests of behaviour, through HTTP against a real server: one binary, one file per feature.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod auth;
+mod binary;
+mod binary_folder;
+mod binary_settings;
 mod cors;
+mod delete;
 mod errors;
+mod isolation;
 mod lists;
 mod lists_cache;
 mod lists_media;

@@ -2,8 +2,10 @@
 //! test moves it; and a client that reads well.
 
 pub(crate) mod files;
+mod process;
 pub(crate) mod raw;
 mod sites;
+mod state;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -15,6 +17,7 @@ use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+pub(crate) use process::{Dossier, command, printed, refused, run};
 pub(crate) use sites::Member;
 
 /// When every test begins, in Unix milliseconds.

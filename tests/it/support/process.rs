@@ -1,0 +1,156 @@
+//! The program itself, as a process that never outlives its test.
+
+use std::ffi::OsStr;
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// How long the program may take for anything, on a machine under load.
+const DEADLINE: Duration = Duration::from_mins(1);
+
+/// A running `dossier`.
+pub(crate) struct Dossier {
+    child: Child,
+    lines: Receiver<String>,
+    errors: Option<JoinHandle<String>>,
+}
+
+/// What a command that ended has left.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) code: Option<i32>,
+    pub(crate) out: String,
+    pub(crate) err: String,
+}
+
+impl Dossier {
+    /// Starts a command with these variables and no others.
+    pub(crate) fn start<A: AsRef<OsStr>>(arguments: &[A], variables: &[(&str, &str)]) -> Self {
+        Self::of(command(arguments, variables))
+    }
+
+    /// Starts a prepared command.
+    pub(crate) fn of(mut command: Command) -> Self {
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (send, lines) = channel();
+        let (out, mut err) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
+        std::thread::spawn(move || {
+            for line in BufReader::new(out).lines() {
+                // Nobody reads on when the test is over.
+                let _ = send.send(line.unwrap());
+            }
+        });
+        let errors = std::thread::spawn(move || {
+            let mut text = Vec::new();
+            err.read_to_end(&mut text).unwrap();
+            String::from_utf8_lossy(&text).into_owned()
+        });
+        Self { child, lines, errors: Some(errors) }
+    }
+
+    /// Starts `serve` on free ports and waits until it is ready.
+    pub(crate) fn serve(data: &Path, more: &[&str]) -> (Self, Value) {
+        let data = data.to_str().unwrap();
+        let own = ["serve", "--ready-json", "--data", data, "--listen", "127.0.0.1:0"];
+        let tls =
+            if more.contains(&"--listen-tls") { &[][..] } else { &["--listen-tls", "127.0.0.1:0"] };
+        let mut server = Self::start(&[&own, tls, more].concat(), &[]);
+        let ready = server.ready();
+        (server, ready)
+    }
+
+    /// The next line of standard output.
+    pub(crate) fn line(&mut self) -> String {
+        self.lines.recv_timeout(DEADLINE).unwrap_or_else(|error| {
+            let _ = self.child.kill();
+            panic!("no line came ({error}): {}", self.errors())
+        })
+    }
+
+    /// The next line, read as JSON.
+    pub(crate) fn ready(&mut self) -> Value {
+        let line = self.line();
+        serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"))
+    }
+
+    /// Sends a signal such as `TERM`.
+    pub(crate) fn signal(&self, name: &str) {
+        let kill = format!("kill -{name} {}", self.child.id());
+        assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
+    }
+
+    /// Whether it has not ended.
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    /// Waits for the end.
+    pub(crate) fn ended(mut self) -> Ended {
+        let begin = Instant::now();
+        let status: ExitStatus = loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                break status;
+            }
+            assert!(begin.elapsed() < DEADLINE, "it does not end");
+            std::thread::sleep(Duration::from_millis(5));
+        };
+        let out: Vec<String> = self.lines.iter().collect();
+        Ended { code: status.code(), out: out.join("\n"), err: self.errors() }
+    }
+
+    /// Asks it to stop and waits for the end, which must be a success.
+    pub(crate) fn stop(self) -> Ended {
+        self.signal("TERM");
+        let ended = self.ended();
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        ended
+    }
+
+    fn errors(&mut self) -> String {
+        self.errors.take().map(|thread| thread.join().unwrap()).unwrap_or_default()
+    }
+}
+
+impl Drop for Dossier {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The program with these variables and no others.
+pub(crate) fn command<A: AsRef<OsStr>>(arguments: &[A], variables: &[(&str, &str)]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_dossier"));
+    command.args(arguments).env_clear().envs(variables.iter().copied());
+    command
+}
+
+/// Runs a command to its end.
+pub(crate) fn run<A: AsRef<OsStr>>(arguments: &[A]) -> Ended {
+    Dossier::start(arguments, &[]).ended()
+}
+
+/// Runs a command that must succeed and returns what it printed.
+pub(crate) fn printed<A: AsRef<OsStr>>(arguments: &[A]) -> String {
+    let ended = run(arguments);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    ended.out
+}
+
+/// Runs a command that must be refused and returns the message.
+pub(crate) fn refused<A: AsRef<OsStr>>(arguments: &[A]) -> String {
+    let ended = run(arguments);
+    assert_eq!((ended.code, ended.out.as_str()), (Some(1), ""), "{ended:?}");
+    ended.err
+}

@@ -1,0 +1,73 @@
+//! Everything that a server has stored, for tests of calls that must change nothing.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rusqlite::types::ValueRef;
+use rusqlite::{Connection, OpenFlags};
+
+use super::TestApp;
+
+/// How long work that follows an answer may take, on a machine under load.
+const DEADLINE: Duration = Duration::from_secs(20);
+
+impl TestApp {
+    /// Every row and every file beside the database, once nothing is in flight.
+    pub(crate) async fn stored(&self) -> Vec<String> {
+        self.nothing_staged().await;
+        let mut stored = rows(&self.data().join("dossier.db"));
+        stored.extend(self.blob_files().iter().map(|path| path.display().to_string()));
+        stored
+    }
+
+    /// Waits until the names of finished uploads have left the staging folder, which happens
+    /// just after their answer.
+    pub(crate) async fn nothing_staged(&self) {
+        let (begin, mut staged) = (Instant::now(), files(&self.data().join("staging")));
+        while !staged.is_empty() {
+            assert!(begin.elapsed() < DEADLINE, "left in staging: {staged:?}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            staged = files(&self.data().join("staging"));
+        }
+    }
+
+    /// The files that hold uploaded bytes and previews.
+    pub(crate) fn blob_files(&self) -> Vec<PathBuf> {
+        files(&self.data().join("blobs"))
+    }
+}
+
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let (mut folders, mut files) = (vec![folder.to_path_buf()], Vec::new());
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() { folders.push(path) } else { files.push(path) }
+        }
+    }
+    files.sort();
+    files
+}
+
+fn rows(database: &Path) -> Vec<String> {
+    let connection =
+        Connection::open_with_flags(database, OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
+    let mut tables = connection
+        .prepare("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")
+        .unwrap();
+    let tables: Vec<String> =
+        tables.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
+    let mut rows = Vec::new();
+    for table in tables {
+        let mut statement = connection.prepare(&format!("SELECT * FROM {table}")).unwrap();
+        let columns = statement.column_count();
+        let mut found = statement.query([]).unwrap();
+        while let Some(row) = found.next().unwrap() {
+            let values: Vec<ValueRef<'_>> =
+                (0..columns).map(|column| row.get_ref(column).unwrap()).collect();
+            rows.push(format!("{table}: {values:?}"));
+        }
+    }
+    rows.sort();
+    rows
+}

@@ -49,7 +49,7 @@ impl Raw {
                 }
             }
         };
-        tokio::time::timeout(PATIENCE, read).await.expect("the server does not answer");
+        tokio::time::timeout(PATIENCE, read).await.unwrap();
         String::from_utf8_lossy(&head).into_owned()
     }
 
@@ -57,9 +57,7 @@ impl Raw {
     pub(crate) async fn read_answer(&mut self) -> RawAnswer {
         let mut bytes = Vec::new();
         // A reset ends the answer as well; what arrived before it counts.
-        let _ = tokio::time::timeout(PATIENCE, self.0.read_to_end(&mut bytes))
-            .await
-            .expect("the server neither answers nor closes");
+        let _ = tokio::time::timeout(PATIENCE, self.0.read_to_end(&mut bytes)).await.unwrap();
         RawAnswer::parse(&bytes)
     }
 }
@@ -77,7 +75,7 @@ impl RawAnswer {
 impl TestApp {
     /// The path of a URL of this server.
     pub(crate) fn path_of<'a>(&self, url: &'a str) -> &'a str {
-        url.strip_prefix(&self.base).expect("a URL of this server")
+        url.strip_prefix(&self.base).unwrap()
     }
 
     /// Sends one request as it is and reads the answer until the server closes.

@@ -9,6 +9,7 @@ mod file_body;
 mod media;
 mod request;
 mod trace;
+mod unread;
 mod upload_urls;
 mod uploads;
 mod wire;
@@ -64,6 +65,7 @@ pub fn router(app: &Arc<App>) -> Router {
         // Every handler counts the bytes that it reads.
         .layer(DefaultBodyLimit::disable())
         .layer(cors(&app.config.cors_origins))
+        .layer(middleware::from_fn(unread::drain))
         .layer(CatchPanicLayer::custom(trace::answer_panic))
         .layer(middleware::from_fn_with_state(Arc::<trace::RequestIds>::default(), trace::request))
         .with_state(Arc::clone(app))

@@ -8,7 +8,7 @@ use std::time::Duration;
 use axum::body::{Body, BodyDataStream};
 use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, HeaderName, StatusCode, header};
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -35,11 +35,6 @@ const CONTENT_DIGEST: HeaderName = HeaderName::from_static("content-digest");
 const MAX_FORM_PARTS: usize = 16;
 /// Bytes of a form beside its file.
 const FORM_OVERHEAD_BYTES: u64 = 64 * 1024;
-/// What is still read, and thrown away, of a body that was refused, so that the client gets to
-/// read the answer instead of a broken connection.
-const DRAIN_BYTES: usize = 16 * 1024 * 1024;
-/// How long that may take.
-const DRAIN_TIME: Duration = Duration::from_secs(2);
 
 /// PUT `/upload/{token}`.
 pub(super) async fn put(
@@ -48,10 +43,10 @@ pub(super) async fn put(
     RawQuery(query): RawQuery,
     headers: HeaderMap,
     body: Body,
-) -> Response {
+) -> Result<Response> {
     let mut body = body.into_data_stream();
-    let outcome = take(&app, path, query.as_deref(), &headers, &mut body).await;
-    finish(&app, outcome, &headers, body).await
+    let attachment = take(&app, path, query.as_deref(), &headers, &mut body).await?;
+    descriptor(&app, &attachment)
 }
 
 /// POST `/upload/{token}`.
@@ -61,10 +56,10 @@ pub(super) async fn post(
     RawQuery(query): RawQuery,
     headers: HeaderMap,
     body: Body,
-) -> Response {
+) -> Result<Response> {
     let mut body = body.into_data_stream();
-    let outcome = take_form(&app, path, query.as_deref(), &headers, &mut body).await;
-    finish(&app, outcome, &headers, body).await
+    let attachment = take_form(&app, path, query.as_deref(), &headers, &mut body).await?;
+    descriptor(&app, &attachment)
 }
 
 async fn take(
@@ -211,45 +206,13 @@ fn content_digest(headers: &HeaderMap) -> Result<Option<[u8; 32]>> {
     })
 }
 
-async fn finish(
-    app: &App,
-    outcome: Result<Attachment>,
-    headers: &HeaderMap,
-    body: BodyDataStream,
-) -> Response {
-    match outcome {
-        Ok(attachment) => descriptor(app, &attachment),
-        Err(error) => {
-            // A client that waits for "100 Continue" sends nothing that would need draining.
-            if !headers.contains_key(header::EXPECT) {
-                drain(body).await;
-            }
-            error.into_response()
-        }
-    }
-}
-
-fn descriptor(app: &App, attachment: &Attachment) -> Response {
-    let Some(site) = app.registry.site(attachment.site_id) else {
-        return Error::InvalidUploadToken { problem: "this upload URL's site is gone" }
-            .into_response();
-    };
+fn descriptor(app: &App, attachment: &Attachment) -> Result<Response> {
+    let site = app
+        .registry
+        .site(attachment.site_id)
+        .ok_or(Error::InvalidUploadToken { problem: "this upload URL's site is gone" })?;
     let expires_s = link_expiry_s(app.clock.now_ms(), app.link_life_seconds(&site));
     let signer = app.keys.media_signer(expires_s);
     let shapes = Shapes::new(&site, &app.public_url, signer, MediaView::Both);
-    answer::json(StatusCode::OK, &shapes.file_descriptor(attachment))
-}
-
-async fn drain(mut body: BodyDataStream) {
-    let read_on = async {
-        let mut left = DRAIN_BYTES;
-        while let Some(Ok(chunk)) = body.next().await {
-            left = left.saturating_sub(chunk.len());
-            if left == 0 {
-                break;
-            }
-        }
-    };
-    // Time-out or end: the answer goes out either way.
-    let _ = tokio::time::timeout(DRAIN_TIME, read_on).await;
+    Ok(answer::json(StatusCode::OK, &shapes.file_descriptor(attachment)))
 }

@@ -1,0 +1,37 @@
+// A refusal that needs no body must still let the client send it all: an HTTP/2 stream that is
+// reset under a client which is still sending is a failure to some, such as curl 7.88.
+
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { connect } from 'node:http2';
+import { test } from 'node:test';
+
+import { newContact, servers } from './support.mjs';
+
+/** More than the server's first window, so that the body cannot be sent without being read. */
+const BODY = Buffer.alloc(3 * 1024 * 1024, ' ');
+
+async function post(path) {
+  const session = connect(servers.auto.http);
+  try {
+    const stream = session.request({ ':method': 'POST', ':path': path });
+    const sent = once(stream, 'finish');
+    stream.end(BODY);
+    const [headers] = await once(stream, 'response');
+    const parts = [];
+    for await (const part of stream) parts.push(part);
+    await sent;
+    assert.equal(stream.rstCode, 0);
+    return { status: headers[':status'], body: JSON.parse(Buffer.concat(parts)) };
+  } finally {
+    session.close();
+  }
+}
+
+test('a refused request may send its body to the end', async () => {
+  const noKey = await post(`/contacts/v4/attachments/${newContact()}/upload-url`);
+  assert.equal(noKey.status, 401);
+  assert.equal(noKey.body.details.applicationError.code, 'UNAUTHENTICATED');
+  const noRoute = await post('/nowhere');
+  assert.equal(noRoute.status, 404);
+});

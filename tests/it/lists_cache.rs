@@ -141,6 +141,25 @@ async fn the_expiration_date_is_when_the_link_ends() {
 }
 
 #[tokio::test]
+async fn a_site_can_have_a_link_life_of_its_own() {
+    let app = TestApp::start().await;
+    let (hasty, contact) = (app.site_with_link_life(Some(60)).await, Uuid::new_v4());
+    app.upload(contact, "a.csv", "text/csv", b"a,b\n").await.ok();
+    app.upload_as(&hasty, contact, "a.csv").await;
+    let mut links = Vec::new();
+    for (who, end) in [(&app.first(), "09:00:00"), (&hasty, "08:01:00")] {
+        let path = format!("/contacts/v4/attachments/{contact}");
+        let list = Answer::of(app.request_as(who, Method::GET, &path)).await.ok();
+        let document = &list["attachments"][0]["document"];
+        assert_eq!(document["urlExpirationDate"], format!("2027-01-15T{end}.000Z"));
+        links.push(document["url"].as_str().unwrap().to_owned());
+    }
+    app.advance_seconds(60);
+    assert_eq!(app.open(&links[0]).await.status, StatusCode::OK);
+    assert_eq!(app.open(&links[1]).await.refused(), (403, "INVALID_LINK".to_owned()));
+}
+
+#[tokio::test]
 async fn without_the_page_cache_the_bytes_are_the_same() {
     let mut app = TestApp::start().await;
     let contact = Uuid::new_v4();

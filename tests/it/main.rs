@@ -9,6 +9,7 @@ mod binary_settings;
 mod cors;
 mod delete;
 mod errors;
+mod errors_http;
 mod isolation;
 mod lists;
 mod lists_cache;

@@ -20,8 +20,14 @@ pub(crate) struct Member {
 impl TestApp {
     /// Makes another site with a key that may do everything.
     pub(crate) async fn other_site(&self) -> Member {
+        self.site_with_link_life(None).await
+    }
+
+    /// Makes another site whose links live so long.
+    pub(crate) async fn site_with_link_life(&self, seconds: Option<u32>) -> Member {
         let db = &self.app().db;
-        let (site, key) = create_site(db, START_MS, "other", None, Some("other")).await.unwrap();
+        let made = create_site(db, START_MS, "other", seconds, Some("other")).await;
+        let (site, key) = made.unwrap();
         self.app().registry.refresh(db).await.unwrap();
         let key = key.unwrap();
         Member { site: site.id.0, key: key.secret, key_id: key.id }

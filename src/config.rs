@@ -106,10 +106,7 @@ impl Config {
     ///
     /// One that names the setting that is unknown or wrong, and where it stands.
     pub fn load(file: Option<&Path>, flags: &[(String, String)]) -> anyhow::Result<Self> {
-        #[expect(clippy::disallowed_methods, reason = "settings are read here and only here")]
-        let variables: Vec<(String, String)> =
-            std::env::vars().filter(|(name, _)| name.starts_with(VARIABLE_PREFIX)).collect();
-        Self::from_sources(file, &variables, flags)
+        Self::from_sources(file, &variables()?, flags)
     }
 
     /// [`Config::load`] with the environment as an argument.
@@ -128,7 +125,8 @@ impl Config {
             merge_file(&mut settings, file)?;
         }
         for (variable, text) in variables.iter().filter(|(name, _)| name != FILE_VARIABLE) {
-            let name = variable.trim_start_matches(VARIABLE_PREFIX).to_ascii_lowercase();
+            let name = variable.strip_prefix(VARIABLE_PREFIX).unwrap_or(variable);
+            let name = name.to_ascii_lowercase();
             merge_text(&mut settings, &name, text).with_context(|| format!("in {variable}"))?;
         }
         for (name, text) in flags {
@@ -138,6 +136,19 @@ impl Config {
         let raw: Raw = settings.try_into().context("in the settings")?;
         raw.check()
     }
+}
+
+/// Our part of the environment. What others put there may be anything, even no UTF-8.
+fn variables() -> anyhow::Result<Vec<(String, String)>> {
+    #[expect(clippy::disallowed_methods, reason = "settings are read here and only here")]
+    let ours = std::env::vars_os().filter_map(|(name, value)| {
+        name.into_string().ok().filter(|name| name.starts_with(VARIABLE_PREFIX)).zip(Some(value))
+    });
+    ours.map(|(name, value)| match value.into_string() {
+        Ok(value) => Ok((name, value)),
+        Err(_) => bail!("the value of {name} is not UTF-8"),
+    })
+    .collect()
 }
 
 fn merge_file(settings: &mut Table, file: &Path) -> anyhow::Result<()> {

@@ -1,9 +1,8 @@
 //! Preconditions and ranges of a media request, in the order of RFC 9110 §13.2.2.
 
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, Method, header};
 use headers::{
-    ETag, HeaderMapExt as _, IfMatch, IfModifiedSince, IfNoneMatch, IfRange, IfUnmodifiedSince,
-    LastModified,
+    ETag, HeaderMapExt as _, IfMatch, IfModifiedSince, IfNoneMatch, IfUnmodifiedSince, LastModified,
 };
 
 use crate::domain::byte_range::{RangeAnswer, parse_range};
@@ -25,8 +24,8 @@ pub(super) enum Send {
 /// 412 when a precondition does not hold, 416 when the range lies outside.
 pub(super) fn decide(
     headers: &HeaderMap,
-    etag: &ETag,
-    modified: LastModified,
+    method: &Method,
+    (etag, modified): (&ETag, LastModified),
     size_bytes: u64,
 ) -> Result<Send> {
     let modified_at = std::time::SystemTime::from(modified);
@@ -49,12 +48,21 @@ pub(super) fn decide(
         return Ok(Send::NotModified);
     }
     let range = headers.get(header::RANGE).and_then(|range| range.to_str().ok());
-    let stale = headers
-        .typed_get::<IfRange>()
-        .is_some_and(|condition| condition.is_modified(Some(etag), Some(&modified)));
-    match range.filter(|_| !stale).map(|range| parse_range(range, size_bytes)) {
+    // A range is defined for GET alone (RFC 9110 §14.2).
+    let range = range.filter(|_| method == Method::GET && is_same_file(headers, etag, modified));
+    match range.map(|range| parse_range(range, size_bytes)) {
         None => Ok(Send::Parts(RangeAnswer::Whole)),
         Some(RangeAnswer::Unsatisfiable) => Err(Error::RangeNotSatisfiable { size_bytes }),
         Some(parts) => Ok(Send::Parts(parts)),
     }
+}
+
+/// Whether `If-Range`, if there is one, names exactly this tag or date: a weak tag, a later date
+/// and what cannot be read do not (RFC 9110 §13.1.5).
+fn is_same_file(headers: &HeaderMap, etag: &ETag, modified: LastModified) -> bool {
+    let Some(validator) = headers.get(header::IF_RANGE) else { return true };
+    let mut own = HeaderMap::new();
+    own.typed_insert(etag.clone());
+    own.typed_insert(modified);
+    own.values().any(|value| value == validator)
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use axum::body::Body;
 use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use headers::{ETag, HeaderMapExt as _, LastModified};
 use serde_json::json;
@@ -40,8 +40,8 @@ pub(super) async fn original(
     RawQuery(query): RawQuery,
     method: Method,
     headers: HeaderMap,
-) -> Result<Response> {
-    serve(&app, &ids(path)?, query.as_deref(), Part::Original, (&method, &headers)).await
+) -> Response {
+    finish(serve(&app, path, query.as_deref(), Part::Original, (&method, &headers)).await)
 }
 
 /// GET and HEAD `/media/{mediaId}/preview`.
@@ -51,19 +51,32 @@ pub(super) async fn preview(
     RawQuery(query): RawQuery,
     method: Method,
     headers: HeaderMap,
-) -> Result<Response> {
-    serve(&app, &ids(path)?, query.as_deref(), Part::Preview, (&method, &headers)).await
+) -> Response {
+    finish(serve(&app, path, query.as_deref(), Part::Preview, (&method, &headers)).await)
+}
+
+/// Gives every answer of a link, refusals too, its safe headers. A refusal is not kept: the
+/// same link may open later, for example when a preview has been made.
+fn finish(answer: Result<Response>) -> Response {
+    let mut response = answer.unwrap_or_else(|error| {
+        let mut refusal = error.into_response();
+        set(refusal.headers_mut(), header::CACHE_CONTROL, "no-store");
+        refusal
+    });
+    safe_headers(response.headers_mut());
+    response
 }
 
 async fn serve(
     app: &Arc<App>,
-    media_id: &str,
+    path: Ids<String>,
     query: Option<&str>,
     part: Part,
     (method, headers): (&Method, &HeaderMap),
 ) -> Result<Response> {
     let not_found = || Error::NotFound { what: "file", data: json!({}) };
-    let media_id = MediaId::parse(media_id).ok_or_else(not_found)?;
+    let path = ids(path)?;
+    let media_id = MediaId::parse(&path).ok_or_else(not_found)?;
     let site = app.registry.site_by_prefix(media_id.prefix).ok_or_else(not_found)?;
     let query = Query::parse(query);
     let token = query.one("token").ok().flatten().unwrap_or_default();
@@ -97,14 +110,13 @@ async fn answer(
     let etag = etag(&opened, part)?;
     let created = UNIX_EPOCH + Duration::from_millis(attachment.created_at_ms.max(0) as u64);
     let modified = LastModified::from(created);
-    let send = conditional::decide(headers, &etag, modified, opened.size_bytes)?;
+    let send = conditional::decide(headers, method, (&etag, modified), opened.size_bytes)?;
     let mut response = Response::new(Body::empty());
     let out = response.headers_mut();
     out.typed_insert(etag);
     out.typed_insert(modified);
     let cache = format!("private, max-age={}, immutable", left_s.max(0));
     set(out, header::CACHE_CONTROL, &cache);
-    safe_headers(out);
     out.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
     let disposition =
         if shows_inline(&media_type) { Disposition::Inline } else { Disposition::Attachment };

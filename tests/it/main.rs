@@ -1,7 +1,11 @@
 //! Tests of behaviour, through HTTP against a real server: one binary, one file per feature.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod auth;
 mod binary;
+mod binary_folder;
+mod binary_settings;
 mod cors;
 mod delete;
 mod errors;
@@ -9,6 +13,11 @@ mod isolation;
 mod lists;
 mod lists_cache;
 mod lists_media;
+mod media;
+mod media_conditions;
+mod media_links;
+mod previews;
+mod previews_hostile;
 mod support;
 mod uploads;
 mod uploads_descriptor;

@@ -159,7 +159,7 @@ async fn names_are_kept_as_given_and_served_safely() {
     assert_eq!(listed, names);
     for path in app.stored_files() {
         let name = path.file_name().unwrap().to_str().unwrap();
-        let ours = |byte: u8| byte.is_ascii_hexdigit() || b".preview".contains(&byte);
+        let ours = |byte: u8| byte.is_ascii_hexdigit() || b".previewn".contains(&byte);
         assert!(name.bytes().all(ours), "{name}");
     }
 }

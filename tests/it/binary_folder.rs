@@ -141,8 +141,7 @@ impl Mount {
     fn new() -> Option<Self> {
         let mount = Self(tempfile::tempdir().unwrap());
         let path = mount.path().to_str().unwrap();
-        mount
-            .call("mount", &["-t", "tmpfs", "-o", "size=16m,mode=700", "tmpfs", path])
+        Self::call("mount", &["-t", "tmpfs", "-o", "size=16m,mode=700", "tmpfs", path])
             .then_some(mount)
     }
 
@@ -190,7 +189,8 @@ fn a_folder_that_cannot_be_written_is_refused_and_kept() {
         let name = data.to_str().unwrap();
         for command in [&["key", "create"], &["site", "create"]] {
             let message = refused(&[&command[..], &["--data", name]].concat());
-            assert!(message.contains(name), "{message}");
+            let words = if data == &empty { "there is no data in" } else { "cannot write to" };
+            assert!(message.contains(&format!("{words} {name}")), "{message}");
         }
     }
     let new = mount.path().join("new");

@@ -75,15 +75,34 @@ async fn flags_win_over_variables_and_these_over_the_file() {
 #[test]
 fn the_data_folder_can_be_a_variable_or_the_default() {
     let folder = tempfile::tempdir().unwrap();
+    let serve = ["serve", "--ready-json", "--listen", "127.0.0.1:0", "--listen-tls", "off"];
     let data = folder.path().join("by-variable");
-    let variables = [("DOSSIER_DATA", data.to_str().unwrap())];
-    let ended = Dossier::start(&["site", "list"], &variables).ended();
-    assert_eq!((ended.code, data.is_dir()), (Some(0), true), "{ended:?}");
-    let mut by_default = command(&["site", "list"], &[]);
+    let mut by_variable = Dossier::start(&serve, &[("DOSSIER_DATA", data.to_str().unwrap())]);
+    by_variable.ready();
+    assert!(data.join("dossier.db").is_file());
+    let mut by_default = command(&serve, &[]);
     by_default.current_dir(folder.path());
-    let ended = Dossier::of(by_default).ended();
-    assert_eq!(ended.code, Some(0), "{ended:?}");
-    assert!(folder.path().join("dossier-data").is_dir());
+    Dossier::of(by_default).ready();
+    assert!(folder.path().join("dossier-data/dossier.db").is_file());
+}
+
+/// A folder that a server has used.
+fn used_folder() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    Dossier::serve(folder.path(), &["--listen-tls", "off"]).0.stop();
+    folder
+}
+
+#[test]
+fn keys_and_sites_of_a_folder_without_data_are_refused_and_nothing_is_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("mistyped");
+    for command in [["key", "create"], ["key", "list"], ["site", "create"], ["site", "list"]] {
+        let message = refused(&with_data(&data, &command));
+        let expected = format!("there is no data in {}", data.display());
+        assert!(message.contains(&expected), "{message}");
+    }
+    assert!(!data.exists());
 }
 
 #[test]
@@ -131,7 +150,7 @@ fn a_wrong_value_is_refused_with_the_name_of_its_setting() {
 
 #[test]
 fn variables_of_others_do_not_matter() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = used_folder();
     let mut list = command(&with_data(folder.path(), &["site", "list"]), &[("DOSSIERX", "1")]);
     list.env("SOMETHING", std::ffi::OsStr::from_bytes(b"not UTF-8: \xff"));
     let ended = Dossier::of(list).ended();
@@ -243,11 +262,9 @@ async fn sites_are_made_and_listed_beside_a_running_server() {
 
 #[test]
 fn keys_and_sites_that_cannot_be_are_refused() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = used_folder();
     let data = folder.path();
-    let message = refused(&with_data(data, &["key", "create"]));
-    assert!(message.contains("there is no site yet"), "{message}");
-    let site = json_of(data, &["site", "create"]);
+    let before = json_of(data, &["key", "list"]);
     let unknown = Uuid::new_v4().to_string();
     for (arguments, words) in [
         (vec!["key", "create", "--scope", "ADMIN"], "there is no scope \"ADMIN\""),
@@ -260,9 +277,10 @@ fn keys_and_sites_that_cannot_be_are_refused() {
         let message = refused(&with_data(data, &arguments));
         assert!(message.contains(words), "{arguments:?}: {message}");
     }
-    assert_eq!(json_of(data, &["key", "list"]), json!({ "keys": [] }));
+    assert_eq!(json_of(data, &["key", "list"]), before);
     let made = printed(&with_data(data, &["key", "create"]));
-    for part in ["dossier_", "shown this once", site["siteId"].as_str().unwrap(), "MODIFY"] {
+    let site = before["keys"][0]["siteId"].as_str().unwrap();
+    for part in ["dossier_", "shown this once", site, "MODIFY"] {
         assert!(made.contains(part), "{part} is missing in {made}");
     }
 }

@@ -129,10 +129,10 @@ where
 
 /// Ends a form whose file has not begun after [`FORM_OVERHEAD_BYTES`]: until then the reader
 /// keeps in memory what it looks through.
-fn up_to_file<'a>(
-    body: &'a mut BodyDataStream,
+fn up_to_file(
+    body: &mut BodyDataStream,
     found: Arc<AtomicBool>,
-) -> impl Stream<Item = Result<Bytes>> + Send + use<'a> {
+) -> impl Stream<Item = Result<Bytes>> + Send + use<'_> {
     let mut seen = 0;
     body.map_err(cut_short).map(move |chunk| {
         let chunk = chunk?;

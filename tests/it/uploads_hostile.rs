@@ -277,6 +277,7 @@ struct SmallDisk(tempfile::TempDir);
 
 impl SmallDisk {
     /// `None`, said aloud, where mounting is not allowed.
+    #[expect(clippy::print_stderr, reason = "a test that cannot run here says so")]
     fn mount() -> Option<Self> {
         let folder = tempfile::tempdir().unwrap();
         let done = Command::new("mount")

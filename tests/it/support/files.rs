@@ -84,7 +84,7 @@ pub(crate) fn csv(size_bytes: usize) -> Vec<u8> {
 
 /// SHA-256 in hexadecimal.
 pub(crate) fn sha256_hex(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    dossier::domain::hex::encode(&Sha256::digest(bytes))
 }
 
 /// Waits until something is true, by asking again; fails after a deadline far beyond the time

@@ -47,15 +47,15 @@ pub(super) fn run(command: &Demo) -> anyhow::Result<()> {
         let first = server.first_start.take().context("the demo's folder was not empty")?;
         say(&format!("A server of its own, at http://{} (data in {data})\n", server.http))?;
         let shown = Visitor::new(server.http, &first).show().await;
-        if shown.is_ok() && command.keep {
-            say(&what_next(&server, &first))?;
+        if let (Ok(links), true) = (&shown, command.keep) {
+            say(&what_next(&server, &first, links))?;
             tokio::select! {
                 _ = int.recv() => {}
                 _ = term.recv() => {}
             }
         }
         server.stop().await;
-        shown
+        shown.map(drop)
     })?;
     if !command.keep {
         say("\nThat was all of it; the folder is gone again. To go on:\n  \
@@ -65,15 +65,16 @@ pub(super) fn run(command: &Demo) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn what_next(server: &serve::Server, first: &FirstStart) -> String {
+fn what_next(server: &serve::Server, first: &FirstStart, links: &[String]) -> String {
     let ca_file = server.ca_file.as_ref().map(|file| file.display().to_string());
     let https = server.https.map(|address| address.to_string()).unwrap_or_default();
     format!(
-        "\nThe server stays until Ctrl-C. With the official SDK:\n\n  \
+        "\nThe server stays until Ctrl-C. In a browser:\n\n  {}\n\nWith the official SDK:\n\n  \
          NODE_EXTRA_CA_CERTS={} node your-code.mjs\n\n  \
          createClient({{\n    modules: {{ attachments }},\n    \
          auth: ApiKeyStrategy({{ apiKey: '{}', siteId: '{}' }}),\n    \
          host: {{ apiBaseUrl: '{https}' }},\n  }})",
+        links.join("\n  "),
         ca_file.unwrap_or_default(),
         first.key.secret,
         first.site.id,
@@ -118,7 +119,8 @@ impl<'a> Visitor<'a> {
         Self { client, base: format!("http://{address}"), first }
     }
 
-    async fn show(&self) -> anyhow::Result<()> {
+    /// The whole way of two files; returns the links that opened.
+    async fn show(&self) -> anyhow::Result<Vec<String>> {
         let contact = Uuid::new_v4();
         say(&format!("A contact: {contact}"))?;
         let photo = demo_files::photo()?;
@@ -128,9 +130,12 @@ impl<'a> Visitor<'a> {
         say("\nBoth are in the contact's list:")?;
         let path = format!("/contacts/v4/attachments/{contact}");
         let list = self.call(Method::GET, &path, None).await?;
-        self.open(&list, "/attachments/0/image/url", "the photo", Some(&photo)).await?;
-        self.open(&list, "/attachments/0/previewImage/url", "its preview", None).await?;
-        self.open(&list, "/attachments/1/document/url", "the document", Some(&document)).await
+        Ok(vec![
+            self.open(&list, "/attachments/0/image/url", "the photo", Some(&photo)).await?,
+            self.open(&list, "/attachments/0/previewImage/url", "its preview", None).await?,
+            self.open(&list, "/attachments/1/document/url", "the document", Some(&document))
+                .await?,
+        ])
     }
 
     async fn upload(
@@ -177,7 +182,7 @@ impl<'a> Visitor<'a> {
         pointer: &str,
         what: &str,
         expected: Option<&[u8]>,
-    ) -> anyhow::Result<()> {
+    ) -> anyhow::Result<String> {
         let url = list.pointer(pointer).and_then(Value::as_str);
         let url = url.with_context(|| format!("the list has no {pointer}"))?;
         let answer = self.send(Method::GET, url, &[], Bytes::new()).await?;
@@ -193,7 +198,8 @@ impl<'a> Visitor<'a> {
             answer.content_type,
             answer.body.len(),
             &hash[..12]
-        ))
+        ))?;
+        Ok(url.to_owned())
     }
 
     async fn send(

@@ -1,27 +1,107 @@
-// The program that README.md tells people to try.
+// What README.md tells people to try.
 
 import assert from 'node:assert/strict';
-import { execFile } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { createInterface } from 'node:readline';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 
-import { servers } from './support.mjs';
+import { BINARY, startServer } from './server.mjs';
+import { newContact, photo, restHeaders, servers } from './support.mjs';
 
 const README = new URL('../../README.md', import.meta.url);
 /** A folder from which the packages are found. */
 const PACKAGES = fileURLToPath(new URL('./node_modules/', import.meta.url));
 
+const run = promisify(execFile);
+
+/** The code blocks of a language, in order. */
+async function blocks(language) {
+  const fences = new RegExp(`^\`\`\`${language}\n(.*?)^\`\`\`$`, 'gms');
+  return [...(await readFile(README, 'utf8')).matchAll(fences)].map((match) => match[1]);
+}
+
+/** The one shell block that holds a text. */
+async function shell(text) {
+  const found = (await blocks('sh')).filter((block) => block.includes(text));
+  assert.equal(found.length, 1, `there is one sh block with ${text}`);
+  return found[0];
+}
+
+test('the curl commands of the README upload a file and list it', async () => {
+  const { http, apiKey } = servers.auto;
+  const contact = newContact();
+  const folder = await mkdtemp(path.join(tmpdir(), 'dossier-readme-'));
+  try {
+    await writeFile(path.join(folder, 'photo.png'), photo().bytes);
+    const commands = (await shell('upload-url')).replaceAll('http://127.0.0.1:8080', http);
+    const { stdout } = await run('bash', ['-euo', 'pipefail', '-c', commands], {
+      cwd: folder,
+      env: { ...process.env, API_KEY: apiKey, CONTACT: contact },
+    });
+    assert.match(stdout, /"total":0.*"displayName":"photo\.png"/s);
+    const list = await fetch(`${http}/contacts/v4/attachments/${contact}`, {
+      headers: restHeaders(),
+    });
+    assert.equal((await list.json()).attachments[0].fileName, 'photo.png');
+  } finally {
+    await rm(folder, { recursive: true });
+  }
+});
+
+test('the commands for sites and keys of the README work beside a running server', async () => {
+  const server = await startServer();
+  try {
+    let siteId;
+    let keyId;
+    for (const line of (await shell('dossier site create')).trim().split('\n')) {
+      const words = line.replace('SITE_ID', siteId).replace('KEY_ID', keyId).split(' ');
+      assert.equal(words.shift(), 'dossier');
+      const { stdout } = await run(BINARY, [...words, '--data', server.data], {
+        env: { PATH: process.env.PATH },
+      });
+      siteId ??= /^site id  (\S+)/m.exec(stdout)?.[1];
+      keyId ??= /^key id   (\S+)/m.exec(stdout)?.[1];
+      assert.notEqual(stdout, '');
+    }
+    assert.match(String(keyId), /^[0-9a-f-]{36}$/);
+  } finally {
+    await server.stop();
+  }
+});
+
+test('the command for CI of the README prints what it says', async () => {
+  const command = await shell('--ready-json');
+  const expected = Object.keys(JSON.parse((await blocks('json'))[0]));
+  const folder = await mkdtemp(path.join(tmpdir(), 'dossier-readme-'));
+  const server = spawn('bash', ['-c', `exec ${command.trim().replace('dossier', '"$BINARY"')}`], {
+    env: { PATH: process.env.PATH, TMPDIR: folder, BINARY },
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  try {
+    const [line] = await once(createInterface({ input: server.stdout }), 'line');
+    assert.deepEqual(Object.keys(JSON.parse(line)), expected);
+  } finally {
+    const ended = once(server, 'exit');
+    server.kill();
+    await ended;
+    await rm(folder, { recursive: true });
+  }
+});
+
 test('the SDK example of the README does what it says', async () => {
-  const blocks = [...(await readFile(README, 'utf8')).matchAll(/^```js\n(.*?)^```$/gms)];
-  assert.equal(blocks.length, 1, 'there is one js block');
+  const programs = await blocks('js');
+  assert.equal(programs.length, 1, 'there is one js block');
   const folder = await mkdtemp(path.join(PACKAGES, '.readme-'));
   try {
     const file = path.join(folder, 'try.mjs');
-    await writeFile(file, blocks[0][1]);
-    const { stdout } = await promisify(execFile)(process.execPath, [file], {
+    await writeFile(file, programs[0]);
+    const { stdout } = await run(process.execPath, [file], {
       env: {
         ...process.env,
         API_KEY: servers.auto.apiKey,

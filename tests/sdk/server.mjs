@@ -9,7 +9,8 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 
 const DEFAULT_BINARY = fileURLToPath(new URL('../../target/debug/dossier', import.meta.url));
-const BINARY = path.resolve(process.env.DOSSIER_BIN ?? DEFAULT_BINARY);
+/** The program under test. */
+export const BINARY = path.resolve(process.env.DOSSIER_BIN ?? DEFAULT_BINARY);
 
 /** How long a server may take to start or to stop before the run fails. */
 const PATIENCE_MS = 30_000;

@@ -1,6 +1,6 @@
 //! Tests of behaviour, through HTTP against a real server: one binary, one file per feature.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod auth;
 mod binary;

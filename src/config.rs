@@ -201,6 +201,7 @@ impl Raw {
         positive("uploads_at_once", self.uploads_at_once as u64)?;
         positive("body_idle_seconds", self.body_idle_seconds)?;
         positive("header_read_seconds", self.header_read_seconds)?;
+        self.cors_origins.iter().try_for_each(|origin| check_origin(origin))?;
         Ok(Config {
             listen: address("listen", &self.listen)?,
             listen_tls: match self.listen_tls.as_str() {
@@ -236,6 +237,18 @@ fn positive(name: &str, number: u64) -> anyhow::Result<()> {
         bail!("{name} must be at least 1");
     }
     Ok(())
+}
+
+/// An origin exactly as browsers send it, since it is compared as text (S26).
+fn check_origin(origin: &str) -> anyhow::Result<()> {
+    let as_sent = Url::parse(origin).map(|url| url.origin().ascii_serialization());
+    if origin == "*" || as_sent.is_ok_and(|as_sent| as_sent == origin && as_sent != "null") {
+        return Ok(());
+    }
+    bail!(
+        "cors_origins: {origin:?} is not an origin such as https://app.example.com, in lower \
+         case and without a slash at the end"
+    )
 }
 
 fn address(name: &str, text: &str) -> anyhow::Result<SocketAddr> {
@@ -329,6 +342,9 @@ mod tests {
             ("media_references", "both"),
             ("log_format", "xml"),
             ("tls_cert", "cert.pem"),
+            ("cors_origins", "https://app.example/"),
+            ("cors_origins", "https://app.example,null"),
+            ("cors_origins", "App.example"),
         ] {
             let error = format!("{:#}", load(&[], &[(name, text)]).unwrap_err());
             assert!(error.contains(name), "{name}: {error}");

@@ -220,8 +220,8 @@ fn limits(builder: &mut Builder<hyper_util::rt::TokioExecutor>, config: &Config)
         .http1()
         .timer(TokioTimer::new())
         .header_read_timeout(Duration::from_secs(config.header_read_seconds))
-        .max_buf_size(MAX_HEADERS_BYTES * 8)
-        .pipeline_flush(true);
+        // Not pipeline_flush: it copies every body and buffers it without bound (R28).
+        .max_buf_size(MAX_HEADERS_BYTES * 8);
     builder.http2().timer(TokioTimer::new()).max_header_list_size(MAX_HEADERS_BYTES as u32);
 }
 

@@ -3,7 +3,7 @@
 use quick_cache::sync::Cache;
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-use super::rows::{self, AttachmentRow, attachment_columns};
+use super::rows::{self, AttachmentRow, CREATED_AT, attachment_columns, listed_columns};
 use super::sqlite::{Done, from_sqlite};
 use super::{Change, Db};
 use crate::domain::attachment::Attachment;
@@ -330,7 +330,7 @@ fn visit_page(
         Start::After(at, id) => {
             statement = connection.prepare_cached(concat!(
                 "SELECT ",
-                attachment_columns!(),
+                listed_columns!(),
                 " FROM attachments WHERE site_id = $1 AND contact_id = $2 \
                  AND (created_at_ms, attachment_id) > ($3, $4) \
                  ORDER BY created_at_ms, attachment_id LIMIT $5"
@@ -340,7 +340,7 @@ fn visit_page(
         Start::Skip(offset) => {
             statement = connection.prepare_cached(concat!(
                 "SELECT ",
-                attachment_columns!(),
+                listed_columns!(),
                 " FROM attachments WHERE site_id = $1 AND contact_id = $2 \
                  ORDER BY created_at_ms, attachment_id LIMIT $3 OFFSET $4"
             ))?;
@@ -351,7 +351,7 @@ fn visit_page(
     while let Some(row) = found.next()? {
         let shown = AttachmentRow::read(row)?;
         show(&shown);
-        end = Some((row.get(10)?, shown.id));
+        end = Some((row.get(CREATED_AT)?, shown.id));
     }
     Ok(end)
 }
@@ -420,15 +420,15 @@ fn insert(connection: &Connection, attachment: &Attachment) -> rusqlite::Result<
             attachment.file_name,
             attachment.mime_type,
             attachment.media_extension,
-            attachment.size_bytes as i64,
-            attachment.sha256,
-            attachment.blob_id,
             attachment.width,
             attachment.height,
             attachment.has_preview,
             attachment.created_at_ms,
             attachment.site_id,
             attachment.contact_id,
+            attachment.size_bytes as i64,
+            attachment.sha256,
+            attachment.blob_id,
         ])?;
     Ok(())
 }

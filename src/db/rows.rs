@@ -5,14 +5,29 @@ use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, 
 use crate::domain::attachment::Attachment;
 use crate::domain::ids::{AttachmentId, BlobId, ContactId, SiteId};
 
-/// The columns of an attachment, in the order that [`AttachmentRow::read`] expects.
+/// The columns that a list shows, in the order that [`AttachmentRow::read`] expects, and the
+/// time that orders it. A list reads no others: each costs as much as a link.
+macro_rules! listed_columns {
+    () => {
+        "attachment_id, file_name, mime_type, media_extension, width, height, has_preview, \
+         created_at_ms"
+    };
+}
+pub(super) use listed_columns;
+
+/// All columns of an attachment, in the order that [`attachment`] expects.
 macro_rules! attachment_columns {
     () => {
-        "attachment_id, file_name, mime_type, media_extension, size_bytes, sha256, blob_id, \
-         width, height, has_preview, created_at_ms, site_id, contact_id"
+        concat!(
+            $crate::db::rows::listed_columns!(),
+            ", site_id, contact_id, size_bytes, sha256, blob_id"
+        )
     };
 }
 pub(super) use attachment_columns;
+
+/// Where [`listed_columns`] has the time.
+pub(super) const CREATED_AT: usize = 7;
 
 /// An attachment as a statement shows it: borrowed, so that a page needs no copies.
 #[derive(Debug, Clone, Copy)]
@@ -40,9 +55,9 @@ impl<'a> AttachmentRow<'a> {
             file_name: text(row, 1)?,
             mime_type: text(row, 2)?,
             media_extension: text(row, 3)?,
-            width: row.get(7)?,
-            height: row.get(8)?,
-            has_preview: row.get(9)?,
+            width: row.get(4)?,
+            height: row.get(5)?,
+            has_preview: row.get(6)?,
         })
     }
 }
@@ -68,16 +83,16 @@ fn text<'a>(row: &'a rusqlite::Row<'_>, column: usize) -> rusqlite::Result<&'a s
 pub(super) fn attachment(row: &rusqlite::Row<'_>) -> rusqlite::Result<Attachment> {
     let shown = AttachmentRow::read(row)?;
     Ok(Attachment {
-        site_id: row.get(11)?,
-        contact_id: row.get(12)?,
+        site_id: row.get(8)?,
+        contact_id: row.get(9)?,
         id: shown.id,
-        created_at_ms: row.get(10)?,
+        created_at_ms: row.get(CREATED_AT)?,
         file_name: shown.file_name.to_owned(),
         mime_type: shown.mime_type.to_owned(),
         media_extension: shown.media_extension.to_owned(),
-        size_bytes: row.get::<_, i64>(4)? as u64,
-        sha256: row.get(5)?,
-        blob_id: row.get(6)?,
+        size_bytes: row.get::<_, i64>(10)? as u64,
+        sha256: row.get(11)?,
+        blob_id: row.get(12)?,
         width: shown.width,
         height: shown.height,
         has_preview: shown.has_preview,

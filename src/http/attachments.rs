@@ -126,13 +126,17 @@ struct PageWriter {
 }
 
 async fn make_page(app: &Arc<App>, site: &Arc<Site>, key: PageKey) -> Result<Page> {
-    let mut body = Vec::new();
+    // Room for a full page at once: growing copies, and memory that is not touched costs nothing.
+    let mut body =
+        Vec::with_capacity(key.paging.limit as usize * wire::ATTACHMENT_JSON_BYTES + 256);
     wire::begin_list(&mut body);
     let writer = PageWriter { app: Arc::clone(app), site: Arc::clone(site), key, body };
     let listed =
         app.db.list(key.site, key.contact, key.paging, writer, PageWriter::write_rows).await?;
     let mut body = listed.visited.body;
     wire::end_list(&mut body, listed.totals, key.paging.offset);
+    // The cache counts lengths.
+    body.shrink_to_fit();
     // The ids too: the form without an id in the path has one address for all contacts, and
     // keys of several sites may ask at any address (S37).
     let etag = format!(

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures_util::stream;
 
 /// Bytes read at once.
-const READ_BYTES: usize = 256 * 1024;
+const READ_BYTES: usize = 128 * 1024;
 
 /// A piece of a body.
 pub(super) enum Piece {
@@ -39,18 +39,24 @@ pub(super) fn body(file: File, pieces: Vec<Piece>) -> Body {
             None => return Ok::<_, io::Error>(None),
             Some(Piece::Bytes(bytes)) => bytes,
             Some(Piece::File { offset, length }) => {
-                let now = length.min(READ_BYTES as u64);
-                if length > now {
-                    pieces.push_front(Piece::File { offset: offset + now, length: length - now });
+                let bytes = read(&file, offset, length.min(READ_BYTES as u64) as usize).await?;
+                let read = bytes.len() as u64;
+                if length > read {
+                    pieces.push_front(Piece::File { offset: offset + read, length: length - read });
                 }
-                read(&file, offset, now as usize).await?
+                bytes
             }
         };
         Ok(Some((bytes, (file, pieces))))
     }))
 }
 
+/// Reads at most so many bytes: what the system has in memory at once, which is as quick as
+/// any other work; what it must fetch from the disk on a blocking thread.
 async fn read(file: &Arc<File>, offset: u64, length: usize) -> io::Result<Bytes> {
+    if let Some(bytes) = read_cached(file, offset, length) {
+        return Ok(bytes);
+    }
     let file = Arc::clone(file);
     let read = tokio::task::spawn_blocking(move || {
         let mut bytes = vec![0; length];
@@ -58,4 +64,21 @@ async fn read(file: &Arc<File>, offset: u64, length: usize) -> io::Result<Bytes>
         Ok(Bytes::from(bytes))
     });
     read.await.map_err(io::Error::other)?
+}
+
+#[cfg(target_os = "linux")]
+fn read_cached(file: &File, offset: u64, length: usize) -> Option<Bytes> {
+    use rustix::io::{ReadWriteFlags, preadv2};
+
+    let mut bytes = vec![0; length];
+    let mut target = [io::IoSliceMut::new(&mut bytes)];
+    // A refusal only says that the disk is needed; an error of the disk shows there.
+    let count = preadv2(file, &mut target, offset, ReadWriteFlags::NOWAIT).ok()?;
+    bytes.truncate(count);
+    (count > 0).then(|| Bytes::from(bytes))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn read_cached(_: &File, _: u64, _: usize) -> Option<Bytes> {
+    None
 }

@@ -10,7 +10,7 @@ use crate::domain::timestamp::timestamp;
 use crate::page_cache::MediaView;
 
 /// Room for one attachment in an answer.
-const ATTACHMENT_JSON_BYTES: usize = 768;
+pub(super) const ATTACHMENT_JSON_BYTES: usize = 768;
 
 /// Writes attachments with links that end at one time.
 pub struct Shapes<'a> {

@@ -19,6 +19,7 @@ mod media_conditions;
 mod media_links;
 mod previews;
 mod previews_hostile;
+mod slow_readers;
 mod support;
 mod uploads;
 mod uploads_descriptor;

@@ -31,6 +31,8 @@ pub struct App {
     pub config: Config,
     /// What links begin with; ends with a slash.
     pub public_url: String,
+    /// Part of every list's `ETag`: changes with the form of links.
+    pub links_version: u32,
     /// The rows.
     pub db: Db,
     /// The bytes.

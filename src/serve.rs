@@ -82,8 +82,10 @@ pub async fn start(config: Config, clock: Clock) -> anyhow::Result<Server> {
     };
     let http = plain.local_addr()?;
     let first_start = first_start(&db, &clock).await?;
+    let public_url = public_url(&config, http);
     let app = Arc::new(App {
-        public_url: public_url(&config, http),
+        links_version: keys.links_version(&public_url),
+        public_url,
         registry: Registry::load(&db).await?,
         pages: PageCache::new(config.page_cache_bytes),
         rate_limit: RateLimit::new(config.requests_per_minute),

@@ -75,6 +75,16 @@ impl SigningKeys {
         Self { keys }
     }
 
+    /// Changes when links made from now on look different: another key signs, or they begin
+    /// with another URL.
+    pub fn links_version(&self, public_url: &str) -> u32 {
+        let mut mac = self.keys[0].media.clone();
+        mac.update(b"links version");
+        mac.update(public_url.as_bytes());
+        let tag = mac.finalize().into_bytes();
+        u32::from_be_bytes([tag[0], tag[1], tag[2], tag[3]])
+    }
+
     fn find(&self, id: u8) -> Option<&SigningKey> {
         self.keys.iter().find(|key| key.id == id)
     }

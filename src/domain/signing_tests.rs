@@ -147,6 +147,15 @@ fn an_older_key_still_verifies_and_a_removed_one_does_not() {
 }
 
 #[test]
+fn links_have_another_version_with_another_key_or_url() {
+    let version = keys().links_version("http://a/");
+    assert_eq!(keys().links_version("http://a/"), version);
+    assert_ne!(keys().links_version("http://b/"), version);
+    let other = SigningKeys::new(SigningKey::new(1, &[8; 32]), vec![]);
+    assert_ne!(other.links_version("http://a/"), version);
+}
+
+#[test]
 fn links_repeat_within_a_window() {
     let hour = 3_600;
     assert_eq!(link_expiry_s(1_800_000, hour), 5_400);

@@ -140,7 +140,8 @@ async fn make_page(app: &Arc<App>, site: &Arc<Site>, key: PageKey) -> Result<Pag
     // The ids too: the form without an id in the path has one address for all contacts, and
     // keys of several sites may ask at any address (S37).
     let etag = format!(
-        "\"{}-{}-{}-{}-{}-{}-{}\"",
+        "\"{:08x}-{}-{}-{}-{}-{}-{}-{}\"",
+        app.links_version,
         site.media_prefix,
         key.contact.0.simple(),
         listed.totals.revision,

@@ -219,3 +219,17 @@ async fn every_acknowledged_change_is_in_the_next_list() {
     };
     tokio::join!(writer, reader(), reader(), reader());
 }
+
+#[tokio::test]
+async fn a_tag_does_not_outlive_the_form_of_its_links() {
+    let app = TestApp::start().await;
+    let contact = Uuid::new_v4();
+    app.upload(contact, "dot.png", "image/png", PNG).await.ok();
+    let tag = app.list(contact).await.header("etag").to_owned();
+    let app = app.restart_with(&[("public_url", "https://files.example/")]).await;
+    let path = format!("/contacts/v4/attachments/{contact}");
+    let again = app.request(Method::GET, &path).header("if-none-match", tag);
+    let list = Answer::of(again).await.ok();
+    let url = list["attachments"][0]["image"]["url"].as_str().unwrap();
+    assert!(url.starts_with("https://files.example/media/"), "{url}");
+}

@@ -28,10 +28,10 @@ fn main() -> anyhow::Result<()> {
     let _lock = folder.lock()?;
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
     let (site, key) = runtime.block_on(async {
-        let db = Db::open(&folder.database(), 1)?;
+        let db = Db::open(&folder.database()?, 1)?;
         create_site(&db, START_MS, "bench", None, Some("bench")).await.map_err(anyhow::Error::from)
     })?;
-    let mut connection = Connection::open(folder.database())?;
+    let mut connection = Connection::open(folder.database()?)?;
     connection.pragma_update(None, "synchronous", "OFF")?;
     let transaction = connection.transaction()?;
     for contact in 1..=contacts {

@@ -1,0 +1,275 @@
+//! What ARCHITECTURE.md promises about the source text, and docs that do not go stale.
+//!
+//! The ladder, top-down; a module imports only from rungs below its own, and modules on one
+//! rung do not import each other:
+//!
+//! `main → cli → serve → http | jobs → actions → app → registry | page_cache | tls →
+//! db | blobs | data_folder | rate_limit | single_flight → config → error → domain`
+//!
+//! `registry` and `page_cache` stand above `db`, whose rows and change counts they keep in
+//! memory; `tls` stands above `data_folder`, which makes its secrets. `domain` is at the very
+//! bottom: `error` tells of its ids, and it knows no error but its own.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+const LADDER: &[&[&str]] = &[
+    &["main"],
+    &["cli"],
+    &["serve"],
+    &["http", "jobs"],
+    &["actions"],
+    &["app"],
+    &["registry", "page_cache", "tls"],
+    &["db", "blobs", "data_folder", "rate_limit", "single_flight"],
+    &["config"],
+    &["error"],
+    &["domain"],
+];
+
+/// Who may name the file system, and why.
+const FILE_SYSTEM: &[(&str, &str)] = &[
+    ("src/blobs.rs", "the bytes: the only maker of their paths"),
+    ("src/blobs_tests.rs", "looks at what the store left behind"),
+    ("src/data_folder.rs", "the folder itself, its lock and its secrets"),
+    ("src/config.rs", "the settings file"),
+    ("src/tls.rs", "certificates and their keys"),
+    ("src/cli/demo.rs", "the demo's temporary folder"),
+    ("src/actions/download.rs", "holds an open file"),
+    ("src/actions/preview.rs", "holds an open file"),
+    ("src/actions/upload/receive.rs", "writes to a file that blobs opened"),
+    ("src/http/file_body.rs", "sends an open file"),
+];
+
+const MOST_LINES: usize = 500;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// A file of this project by its name from the root, with its text.
+struct Source {
+    name: String,
+    text: String,
+}
+
+/// The files with these endings under a folder, without what is built or downloaded.
+fn sources(folder: &str, endings: &[&str]) -> Vec<Source> {
+    let mut found = Vec::new();
+    let mut folders = vec![root().join(folder)];
+    while let Some(folder) = folders.pop() {
+        let Ok(entries) = fs::read_dir(&folder) else { continue };
+        for path in entries.map(|entry| entry.unwrap().path()) {
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            if path.is_dir() && !is_made(&path, &name) {
+                folders.push(path);
+            } else if endings.iter().any(|ending| name.ends_with(ending)) {
+                let name = path.strip_prefix(root()).unwrap().display().to_string();
+                found.push(Source { name, text: fs::read_to_string(&path).unwrap() });
+            }
+        }
+    }
+    found.sort_by(|a, b| a.name.cmp(&b.name));
+    found
+}
+
+/// A folder that no one wrote: hidden, downloaded, or a target folder of cargo, by any name.
+fn is_made(path: &Path, name: &str) -> bool {
+    name.starts_with('.') || name == "node_modules" || path.join("CACHEDIR.TAG").exists()
+}
+
+fn rust_sources() -> Vec<Source> {
+    let folders = ["src", "tests", "benches", "examples", "fuzz"];
+    let sources: Vec<Source> =
+        folders.iter().flat_map(|folder| sources(folder, &[".rs"])).collect();
+    assert!(sources.len() > 50, "the sources were not found");
+    sources
+}
+
+/// The text without lines that are comments.
+fn code(text: &str) -> String {
+    text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
+}
+
+/// The top-level module that a file under `src/` belongs to.
+fn module(name: &str) -> &str {
+    let inside = name.strip_prefix("src/").unwrap();
+    let first = inside.split('/').next().unwrap().trim_end_matches(".rs");
+    first.trim_end_matches("_tests")
+}
+
+fn word(text: &str) -> &str {
+    let end = text.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(text.len());
+    &text[..end]
+}
+
+/// The top-level modules that a text names as `crate::…`, alone or in a group of any lines.
+fn imports(text: &str) -> BTreeSet<String> {
+    let text = code(text).replace("in crate::", "");
+    let mut found = BTreeSet::new();
+    for rest in text.split("crate::").skip(1) {
+        match rest.strip_prefix('{') {
+            None => {
+                found.insert(word(rest).to_owned());
+            }
+            Some(group) => found.extend(members(group)),
+        }
+    }
+    found.remove("self");
+    found
+}
+
+/// The first words of the members of a group, up to its closing brace.
+fn members(group: &str) -> Vec<String> {
+    let (mut depth, mut members, mut member) = (0, Vec::new(), String::new());
+    for character in group.chars() {
+        match character {
+            '}' if depth == 0 => break,
+            ',' if depth == 0 => members.push(std::mem::take(&mut member)),
+            _ => {
+                depth += i32::from(character == '{') - i32::from(character == '}');
+                member.push(character);
+            }
+        }
+    }
+    members.push(member);
+    let words = members.iter().map(|member| word(member.trim()).to_owned());
+    words.filter(|word| !word.is_empty()).collect()
+}
+
+fn rung(module: &str) -> Option<usize> {
+    LADDER.iter().position(|rung| rung.contains(&module))
+}
+
+#[test]
+fn imports_are_read_from_lines_paths_and_groups() {
+    let text = "use crate::app::App;\n// use crate::serve;\nlet a = crate::db::Db::open();\n\
+                use crate::{\n    blobs::{Blobs, Part},\n    error::Error,\n    tls,\n};\n\
+                pub(in crate::domain) fn f() {}\n";
+    let expected = ["app", "blobs", "db", "error", "tls"].map(str::to_owned);
+    assert_eq!(imports(text), BTreeSet::from(expected));
+}
+
+#[test]
+fn modules_import_only_from_rungs_below_their_own() {
+    let mut upward = Vec::new();
+    for source in sources("src", &[".rs"]) {
+        let own = module(&source.name);
+        if own == "lib" {
+            continue;
+        }
+        let own_rung = rung(own).unwrap_or_else(|| panic!("{own} has no rung on the ladder"));
+        for import in imports(&source.text).iter().filter(|import| *import != own) {
+            let rung = rung(import);
+            if rung.is_none_or(|rung| rung <= own_rung) {
+                upward.push(format!("{} imports {import}", source.name));
+            }
+        }
+    }
+    assert!(upward.is_empty(), "{}", upward.join("\n"));
+}
+
+#[test]
+fn every_rung_of_the_ladder_is_a_module_and_stands_in_architecture_md() {
+    let text = fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
+    for module in LADDER.iter().copied().flatten() {
+        let (file, folder) = (format!("src/{module}.rs"), format!("src/{module}"));
+        assert!(root().join(file).is_file() || root().join(folder).is_dir(), "{module} is gone");
+        let named = text.split(|c: char| !c.is_alphanumeric() && c != '_').any(|w| w == *module);
+        assert!(named, "ARCHITECTURE.md does not name {module}");
+    }
+}
+
+/// Fails when a file outside `allowed` names `library::`.
+fn only_in(library: &str, allowed: impl Fn(&str) -> bool) {
+    let path = format!("{library}::");
+    let strangers: Vec<String> = sources("src", &[".rs"])
+        .into_iter()
+        .filter(|source| !allowed(&source.name) && code(&source.text).contains(&path))
+        .map(|source| source.name)
+        .collect();
+    assert!(strangers.is_empty(), "{library} is named in {}", strangers.join(", "));
+}
+
+#[test]
+fn http_libraries_stand_in_http_and_serve_only() {
+    only_in("axum", |name| name.starts_with("src/http/") || name == "src/serve.rs");
+    only_in("tower_http", |name| name.starts_with("src/http/"));
+    // Its TLS settings are what the listener is given.
+    only_in("axum_server", |name| ["src/serve.rs", "src/tls.rs"].contains(&name));
+}
+
+#[test]
+fn sql_stands_in_db_only() {
+    only_in("rusqlite", |name| name.starts_with("src/db/"));
+}
+
+#[test]
+fn the_file_system_is_named_where_it_is_listed_only() {
+    only_in("std::fs", |name| FILE_SYSTEM.iter().any(|(file, _)| *file == name));
+    only_in("tokio::fs", |_| false);
+    for (file, reason) in FILE_SYSTEM {
+        let text = fs::read_to_string(root().join(file)).unwrap_or_default();
+        assert!(code(&text).contains("std::fs"), "{file} is listed ({reason}) and needs no longer");
+    }
+}
+
+#[test]
+fn files_are_short_and_say_what_they_hold() {
+    for Source { name, text } in rust_sources() {
+        let lines = text.lines().count();
+        assert!(lines < MOST_LINES, "{name} has {lines} lines: make a folder of it");
+        let header = text.starts_with("//!") || text.starts_with("#![doc = include_str!");
+        // A fuzz target begins with the attribute that takes its main function away.
+        let header = header || text.lines().nth(1).is_some_and(|line| line.starts_with("//!"));
+        assert!(header, "{name} does not begin with what it holds (//!)");
+    }
+}
+
+#[test]
+fn nothing_is_left_to_be_done_later() {
+    let mark = ["TO", "DO"].concat();
+    for Source { name, text } in sources("", &[".rs", ".md", ".toml", ".mjs", ".sql", ".py"]) {
+        assert!(!text.contains(&mark), "{name} holds a {mark}");
+    }
+}
+
+#[test]
+fn every_setting_stands_in_the_readme() {
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let settings: toml::Table = dossier::config::DEFAULTS.parse().unwrap();
+    for setting in settings.keys() {
+        let named = [format!("`{setting}`"), format!("`{setting} =")];
+        let named = named.iter().any(|name| readme.contains(name));
+        assert!(named, "README.md does not mention {setting}");
+    }
+}
+
+/// The targets of `[text](target)`, outside code blocks.
+fn links(markdown: &str) -> Vec<String> {
+    let prose: String = markdown.split("```").step_by(2).collect();
+    let targets = prose.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+    targets.map(str::to_owned).collect()
+}
+
+#[test]
+fn relative_links_in_the_docs_lead_somewhere() {
+    let documents = sources("", &[".md"]);
+    assert!(documents.iter().any(|document| document.name == "ARCHITECTURE.md"));
+    let mut lost = Vec::new();
+    for Source { name, text } in documents {
+        for link in links(&text) {
+            let file = link.split('#').next().unwrap();
+            if file.is_empty() || link.contains("://") || link.starts_with("mailto:") {
+                continue;
+            }
+            let target: PathBuf = root().join(&name).parent().unwrap().join(file);
+            if !target.exists() {
+                lost.push(format!("{name} links to {file}"));
+            }
+        }
+    }
+    assert!(lost.is_empty(), "{}", lost.join("\n"));
+}

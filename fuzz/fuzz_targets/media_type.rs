@@ -17,5 +17,7 @@ fuzz_target!(|input: (&str, &str)| {
     let extension = media_extension(&media_type, name);
     assert!((1..=MAX_EXTENSION_CHARS).contains(&extension.len()));
     assert!(extension.bytes().all(|byte| byte.is_ascii_digit() || byte.is_ascii_lowercase()));
-    assert!(extension_fits(&format!("a.{extension}"), &media_type) || extension_fits(name, &media_type));
+    assert!(
+        extension_fits(&format!("a.{extension}"), &media_type) || extension_fits(name, &media_type)
+    );
 });

@@ -3,7 +3,9 @@
 
 use std::io::Cursor;
 
-use dossier::domain::image::{ImageKind, PREVIEW_EDGE_PX, PreviewLimits, make_preview, read_header};
+use dossier::domain::image::{
+    ImageKind, PREVIEW_EDGE_PX, PreviewLimits, make_preview, read_header,
+};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {

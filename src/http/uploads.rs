@@ -70,6 +70,11 @@ async fn take(
     body: &mut BodyDataStream,
 ) -> Result<Attachment> {
     let grant = grant(app, path)?;
+    if headers.contains_key(header::CONTENT_RANGE) {
+        // A part must not pass for the whole file (RFC 9110 §14.5).
+        let problem = "a PUT to an upload URL takes the whole file, without Content-Range";
+        return Err(malformed(problem.to_owned(), json!({})));
+    }
     let mut request = request(grant, query)?;
     request.content_length = number(headers.get(header::CONTENT_LENGTH));
     request.sent = Sent::from_header(text(headers, header::CONTENT_TYPE));

@@ -249,6 +249,17 @@ async fn forms_that_cannot_be_read_are_refused_in_json() {
 }
 
 #[tokio::test]
+async fn a_part_of_a_file_does_not_pass_for_the_whole() {
+    let app = TestApp::start().await;
+    let contact = Uuid::new_v4();
+    let url = app.upload_url(contact, "a.csv", "text/csv").await;
+    let part = app.client().put(&url).header("content-range", "bytes 0-3/8").body("a,b\n");
+    assert_eq!(Answer::of(part).await.refused(), (400, "INVALID_ARGUMENT".to_owned()));
+    nothing_came_of_it(&app, contact).await;
+    app.put(&url, b"a,b\n1,2\n").await.ok();
+}
+
+#[tokio::test]
 async fn one_upload_too_many_is_told_to_come_back() {
     let app = TestApp::start_with(&[("uploads_at_once", "1")]).await;
     let contact = Uuid::new_v4();

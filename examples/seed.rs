@@ -23,8 +23,7 @@ fn main() -> anyhow::Result<()> {
     let [_, data, contacts, each, deep] = arguments.as_slice() else {
         anyhow::bail!("usage: seed DATA CONTACTS EACH DEEP");
     };
-    let (contacts, each, deep): (u64, u64, u64) =
-        (contacts.parse()?, each.parse()?, deep.parse()?);
+    let (contacts, each, deep): (u64, u64, u64) = (contacts.parse()?, each.parse()?, deep.parse()?);
     let folder = DataFolder::open(Path::new(data))?;
     let _lock = folder.lock()?;
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;

@@ -62,12 +62,15 @@ pub fn router(app: &Arc<App>) -> Router {
         .route("/dossier/v1/health", get(health))
         .fallback(unknown_route)
         .method_not_allowed_fallback(unknown_method)
-        // Every handler counts the bytes that it reads.
-        .layer(DefaultBodyLimit::disable())
-        .layer(cors(&app.config.cors_origins))
-        .layer(middleware::from_fn(unread::drain))
-        .layer(CatchPanicLayer::custom(trace::answer_panic))
-        .layer(middleware::from_fn_with_state(Arc::<trace::RequestIds>::default(), trace::request))
+        // As one layer, the outermost first: each layer of its own costs a box for each request.
+        .layer((
+            middleware::from_fn_with_state(Arc::<trace::RequestIds>::default(), trace::request),
+            CatchPanicLayer::custom(trace::answer_panic),
+            middleware::from_fn(unread::drain),
+            cors(&app.config.cors_origins),
+            // Every handler counts the bytes that it reads.
+            DefaultBodyLimit::disable(),
+        ))
         .with_state(Arc::clone(app))
 }
 

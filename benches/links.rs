@@ -1,6 +1,5 @@
 //! What links cost: a list of 100 signs 100 tokens, or 200 if originals and previews had one
 //! each; every download and upload checks one.
-#![expect(missing_docs, reason = "criterion's macros make public items")]
 
 use std::hint::black_box;
 
@@ -29,7 +28,7 @@ fn media(bench: &mut Criterion) {
         });
     });
     let token = signer.token(site, ids[7]);
-    let token = std::str::from_utf8(&token).expect("base64 is ASCII");
+    let token = std::str::from_utf8(&token).unwrap_or_default();
     bench.bench_function("check a media token", |bench| {
         bench.iter(|| keys.check_media(black_box(token), site, ids[7], NOW_MS));
     });

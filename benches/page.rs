@@ -1,6 +1,5 @@
 //! What the items of a list of 100 attachments cost once their rows are read: links signed and
 //! JSON written in one pass.
-#![expect(missing_docs, reason = "criterion's macros make public items")]
 
 use std::hint::black_box;
 

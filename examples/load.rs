@@ -1,4 +1,4 @@
-//! Uploads for the benches, the same way to Dossier and to a plain WebDAV server:
+//! Uploads for the benches, the same way to Dossier and to a plain `WebDAV` server:
 //! `load --url http://HOST:PORT --count N --connections C --bytes B [--key K --site S]`.
 //! With a key, N upload URLs are asked for first; without, the files get names of their own
 //! below the URL. Only the PUTs are timed. Ends by itself after N uploads.
@@ -112,7 +112,7 @@ async fn paths(arguments: &Arguments, address: &str) -> anyhow::Result<VecDeque<
     let mut sender = connect(address).await?;
     let mut paths = VecDeque::new();
     for number in 0..arguments.count {
-        let contact = uuid::Uuid::from_u128(0x4000_8000_0000_0000_0000 | number as u128 % 100);
+        let contact = uuid::Uuid::from_u128(0x4000_8000_0000_0000_0000 | (number as u128 % 100));
         let body = json!({ "fileName": format!("{number}.pdf"), "mimeType": "application/pdf" });
         let request = Request::builder()
             .method(Method::POST)

@@ -21,6 +21,9 @@ use crate::domain::ids::{AttachmentId, BlobId, SiteId};
 
 const PRIVATE_DIRECTORY: Mode = Mode::RWXU;
 const PRIVATE_FILE: Mode = Mode::RUSR.union(Mode::WUSR);
+/// After so many bytes the disk is told to begin with them, so that it works while the rest of
+/// the upload arrives and the sync at the end finds little left to do.
+const WRITE_BACK_BYTES: u64 = 8 << 20;
 
 /// Names a blob: the site that owns it and its id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -118,7 +121,14 @@ impl Blobs {
             OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         lock(&self.active).insert(staged.key.blob);
         match rustix::fs::openat(&self.staging, staged.file(), flags, PRIVATE_FILE) {
-            Ok(file) => Ok(Staged { store: self, staged, file: File::from(file), keep: false }),
+            Ok(file) => Ok(Staged {
+                store: self,
+                staged,
+                file: File::from(file),
+                written: 0,
+                handed_on: 0,
+                keep: false,
+            }),
             Err(error) => {
                 lock(&self.active).remove(&staged.key.blob);
                 Err(error.into())
@@ -237,11 +247,28 @@ pub struct Staged<'a> {
     store: &'a Blobs,
     staged: StagedKey,
     file: File,
+    written: u64,
+    handed_on: u64,
     keep: bool,
 }
 
 impl Staged<'_> {
-    /// The file, to write and to look into.
+    /// Appends to the file.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be written, for example on a full disk.
+    pub fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_all(bytes)?;
+        self.written += bytes.len() as u64;
+        if self.written - self.handed_on >= WRITE_BACK_BYTES {
+            begin_write_back(&self.file, self.handed_on, self.written - self.handed_on);
+            self.handed_on = self.written;
+        }
+        Ok(())
+    }
+
+    /// The file, to look into.
     pub fn file(&mut self) -> &mut File {
         &mut self.file
     }
@@ -281,6 +308,26 @@ impl Drop for Staged<'_> {
         }
     }
 }
+
+/// Makes nothing durable, so its outcome does not matter: [`Staged::seal`] syncs.
+#[cfg(target_os = "linux")]
+#[expect(unsafe_code, reason = "there is no safe wrapper of sync_file_range; it takes numbers")]
+fn begin_write_back(file: &File, offset: u64, length: u64) {
+    use std::os::fd::AsRawFd as _;
+
+    // SAFETY: the descriptor is open for as long as `file` is borrowed; no memory is passed.
+    unsafe {
+        libc::sync_file_range(
+            file.as_raw_fd(),
+            offset as libc::off64_t,
+            length as libc::off64_t,
+            libc::SYNC_FILE_RANGE_WRITE,
+        );
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn begin_write_back(_: &File, _: u64, _: u64) {}
 
 fn lock(active: &Mutex<HashSet<BlobId>>) -> std::sync::MutexGuard<'_, HashSet<BlobId>> {
     active.lock().unwrap_or_else(PoisonError::into_inner)

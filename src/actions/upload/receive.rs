@@ -2,7 +2,7 @@
 //! blocking thread writes; between them a short queue, so that an upload of any size holds a
 //! few hundred KiB (R28).
 
-use std::io::{self, Seek as _, SeekFrom, Write as _};
+use std::io::{self, Seek as _, SeekFrom};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -135,7 +135,7 @@ impl Writer {
                 Some(Message::End) => break,
                 Some(Message::Bytes(batch)) => {
                     for chunk in batch {
-                        file.file().write_all(&chunk)?;
+                        file.append(&chunk)?;
                         sha256.update(&chunk);
                         size_bytes += chunk.len() as u64;
                     }

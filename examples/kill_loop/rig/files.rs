@@ -1,0 +1,146 @@
+//! Files to upload. Each is made again from its few facts, so that a lost answer can be retried
+//! with the same bytes.
+
+use image::{DynamicImage, ImageFormat, RgbImage};
+use sha2::{Digest as _, Sha256};
+use turbojpeg::{Compressor, PixelFormat};
+
+const KIB: u64 = 1024;
+
+/// Numbers that look random and are the same for the same seed (splitmix64).
+pub(crate) struct Dice(u64);
+
+impl Dice {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// A number from `low` to below `high`.
+    pub(crate) fn between(&mut self, low: u64, high: u64) -> u64 {
+        low + self.next() % (high - low)
+    }
+
+    /// True so many times in a hundred.
+    pub(crate) fn percent(&mut self, chance: u64) -> bool {
+        self.next() % 100 < chance
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    Csv,
+    Pdf,
+    Jpeg,
+    Png,
+}
+
+/// What a file is made of.
+#[derive(Debug, Clone)]
+pub(crate) struct File {
+    /// Unique in its run.
+    pub(crate) name: String,
+    kind: Kind,
+    seed: u64,
+    size: u64,
+}
+
+impl File {
+    /// A file of random kind and size: most are small, some have a few MiB.
+    pub(crate) fn roll(number: usize, dice: &mut Dice) -> Self {
+        let (kind, extension) = match dice.between(0, 10) {
+            0..4 => (Kind::Csv, "csv"),
+            4..7 => (Kind::Pdf, "pdf"),
+            7..9 => (Kind::Jpeg, "jpg"),
+            _ => (Kind::Png, "png"),
+        };
+        let size = match dice.between(0, 20) {
+            0..6 => dice.between(1, KIB),
+            6..14 => dice.between(KIB, 200 * KIB),
+            14..19 => dice.between(200 * KIB, 1024 * KIB),
+            _ => dice.between(1024 * KIB, 4096 * KIB),
+        };
+        Self { name: format!("{number:07}.{extension}"), kind, seed: dice.next(), size }
+    }
+
+    pub(crate) fn mime_type(&self) -> &'static str {
+        match self.kind {
+            Kind::Csv => "text/csv",
+            Kind::Pdf => "application/pdf",
+            Kind::Jpeg => "image/jpeg",
+            Kind::Png => "image/png",
+        }
+    }
+
+    /// The same bytes at every call.
+    pub(crate) fn bytes(&self) -> anyhow::Result<Vec<u8>> {
+        let mut dice = Dice::new(self.seed);
+        let size = self.size as usize;
+        Ok(match self.kind {
+            Kind::Csv => {
+                let mut file = Vec::with_capacity(size + 18);
+                while file.len() < size {
+                    file.extend_from_slice(format!("{:016x},\n", dice.next()).as_bytes());
+                }
+                file.truncate(size);
+                file
+            }
+            Kind::Pdf => {
+                let mut file = b"%PDF-1.7\n".to_vec();
+                while file.len() < size {
+                    file.extend_from_slice(&dice.next().to_le_bytes());
+                }
+                file
+            }
+            // The bigger the file, the bigger the picture, up to 1200 pixels.
+            Kind::Jpeg => jpeg(&picture(&mut dice, 16 + self.size.isqrt().min(1184)))?,
+            Kind::Png => png(&picture(&mut dice, 1 + (self.size / KIB).min(255)))?,
+        })
+    }
+}
+
+/// SHA-256 in hexadecimal.
+pub(crate) fn sha256(bytes: &[u8]) -> String {
+    dossier::domain::hex::encode(&Sha256::digest(bytes))
+}
+
+/// Whether a preview's bytes begin and end as a picture does.
+pub(crate) fn is_whole_picture(bytes: &[u8]) -> bool {
+    bytes.starts_with(b"\xff\xd8") && bytes.ends_with(b"\xff\xd9")
+        || bytes.starts_with(b"\x89PNG") && bytes.ends_with(b"IEND\xae\x42\x60\x82")
+}
+
+/// Squares of random colours.
+fn picture(dice: &mut Dice, side: u64) -> RgbImage {
+    let side = side as u32;
+    let colours: Vec<[u8; 3]> = (0..64)
+        .map(|_| {
+            let [red, green, blue, ..] = dice.next().to_le_bytes();
+            [red, green, blue]
+        })
+        .collect();
+    RgbImage::from_fn(side, side, |x, y| {
+        image::Rgb(colours[(x * 8 / side + y * 8 / side * 8) as usize])
+    })
+}
+
+fn jpeg(picture: &RgbImage) -> anyhow::Result<Vec<u8>> {
+    let (width, height) = (picture.width() as usize, picture.height() as usize);
+    let pixels = picture.as_raw().as_slice();
+    let image =
+        turbojpeg::Image { pixels, width, pitch: width * 3, height, format: PixelFormat::RGB };
+    Ok(Compressor::new()?.compress_to_vec(image)?)
+}
+
+fn png(picture: &RgbImage) -> anyhow::Result<Vec<u8>> {
+    let mut file = std::io::Cursor::new(Vec::new());
+    DynamicImage::ImageRgb8(picture.clone()).write_to(&mut file, ImageFormat::Png)?;
+    Ok(file.into_inner())
+}

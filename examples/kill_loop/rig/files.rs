@@ -1,6 +1,7 @@
 //! Files to upload. Each is made again from its few facts, so that a lost answer can be retried
 //! with the same bytes.
 
+use anyhow::Context as _;
 use image::{DynamicImage, ImageFormat, RgbImage};
 use sha2::{Digest as _, Sha256};
 use turbojpeg::{Compressor, PixelFormat};
@@ -82,28 +83,30 @@ impl File {
     /// The same bytes at every call.
     pub(crate) fn bytes(&self) -> anyhow::Result<Vec<u8>> {
         let mut dice = Dice::new(self.seed);
-        let size = self.size as usize;
         Ok(match self.kind {
-            Kind::Csv => {
-                let mut file = Vec::with_capacity(size + 18);
-                while file.len() < size {
-                    file.extend_from_slice(format!("{:016x},\n", dice.next()).as_bytes());
-                }
-                file.truncate(size);
-                file
-            }
-            Kind::Pdf => {
-                let mut file = b"%PDF-1.7\n".to_vec();
-                while file.len() < size {
-                    file.extend_from_slice(&dice.next().to_le_bytes());
-                }
-                file
-            }
+            Kind::Csv => text(&mut dice, self.size as usize),
+            Kind::Pdf => [b"%PDF-1.7\n", &*text(&mut dice, self.size as usize)].concat(),
             // The bigger the file, the bigger the picture, up to 1200 pixels.
-            Kind::Jpeg => jpeg(&picture(&mut dice, 16 + self.size.isqrt().min(1184)))?,
-            Kind::Png => png(&picture(&mut dice, 1 + (self.size / KIB).min(255)))?,
+            Kind::Jpeg => jpeg(&picture(&mut dice, 16 + self.size.isqrt().min(1184))?)?,
+            Kind::Png => png(&picture(&mut dice, 1 + (self.size / KIB).min(255))?)?,
         })
     }
+}
+
+/// Lines of text: from 4096 bytes on no two files are equal anywhere. Made in large copies, as
+/// this program is not optimised in test builds.
+fn text(dice: &mut Dice, size: usize) -> Vec<u8> {
+    let lines: Vec<String> = (0..256).map(|_| format!("{:014x},\n", dice.next() >> 8)).collect();
+    let block = lines.concat();
+    let mut file = block.repeat(size / block.len() + 1).into_bytes();
+    file.truncate(size);
+    // Blocks that lie at each other's place are found out too.
+    for (number, place) in (0..size).step_by(block.len()).enumerate().skip(1) {
+        let mark = format!("{number:08x}");
+        let end = size.min(place + mark.len());
+        file[place..end].copy_from_slice(&mark.as_bytes()[..end - place]);
+    }
+    file
 }
 
 /// SHA-256 in hexadecimal.
@@ -117,18 +120,20 @@ pub(crate) fn is_whole_picture(bytes: &[u8]) -> bool {
         || bytes.starts_with(b"\x89PNG") && bytes.ends_with(b"IEND\xae\x42\x60\x82")
 }
 
-/// Squares of random colours.
-fn picture(dice: &mut Dice, side: u64) -> RgbImage {
+/// Eight bands of eight random colours.
+fn picture(dice: &mut Dice, side: u64) -> anyhow::Result<RgbImage> {
+    let side = side as usize;
+    let mut pixels = Vec::with_capacity(side * side * 3);
+    for band in 0..8 {
+        let mut row = Vec::with_capacity(side * 3);
+        for square in 0..8 {
+            let colour = &dice.next().to_le_bytes()[..3];
+            row.extend(colour.repeat(side * (square + 1) / 8 - side * square / 8));
+        }
+        pixels.extend(row.repeat(side * (band + 1) / 8 - side * band / 8));
+    }
     let side = side as u32;
-    let colours: Vec<[u8; 3]> = (0..64)
-        .map(|_| {
-            let [red, green, blue, ..] = dice.next().to_le_bytes();
-            [red, green, blue]
-        })
-        .collect();
-    RgbImage::from_fn(side, side, |x, y| {
-        image::Rgb(colours[(x * 8 / side + y * 8 / side * 8) as usize])
-    })
+    RgbImage::from_raw(side, side, pixels).context("a picture of another size")
 }
 
 fn jpeg(picture: &RgbImage) -> anyhow::Result<Vec<u8>> {

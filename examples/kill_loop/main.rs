@@ -69,7 +69,10 @@ fn beside() -> anyhow::Result<PathBuf> {
 
 #[expect(clippy::print_stdout, reason = "it is this program's answer")]
 fn print(figures: &Figures) {
-    let (p50, most) = figures.recovery();
+    let mut times = figures.recoveries.clone();
+    times.sort_unstable();
+    let p50 = times.get(times.len() / 2).copied().unwrap_or_default();
+    let most = times.last().copied().unwrap_or_default();
     println!(
         "kills                  {} ({} while starting)",
         figures.kills, figures.kills_while_starting

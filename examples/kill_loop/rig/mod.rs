@@ -212,13 +212,3 @@ pub(crate) fn end_of_log(folder: &Path) -> String {
     let lines: Vec<&str> = log.lines().collect();
     lines[lines.len().saturating_sub(20)..].join("\n")
 }
-
-impl Figures {
-    /// Half of the starts were answered within the first time, all within the second.
-    pub(crate) fn recovery(&self) -> (Duration, Duration) {
-        let mut times = self.recoveries.clone();
-        times.sort_unstable();
-        let p50 = times.get(times.len() / 2).copied().unwrap_or_default();
-        (p50, times.last().copied().unwrap_or_default())
-    }
-}

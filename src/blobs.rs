@@ -59,6 +59,11 @@ impl BlobKey {
             Part::Preview => format!("{blob}.preview"),
         }
     }
+
+    /// The name of a preview that is being written. A killed process may leave it.
+    fn unfinished_preview(self) -> String {
+        format!("{}.new", self.file(Part::Preview))
+    }
 }
 
 /// An upload that has not been committed: its blob and the attachment that it is to become.
@@ -187,7 +192,7 @@ impl Blobs {
     pub fn put_preview(&self, key: BlobKey, bytes: &[u8]) -> io::Result<()> {
         let directory = self.open_blob_directory(key)?;
         let (name, whole) = (key.file(Part::Preview), key.file(Part::Original));
-        let temporary = format!("{name}.new");
+        let temporary = key.unfinished_preview();
         let flags =
             OFlags::CREATE | OFlags::TRUNC | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let written = rustix::fs::openat(&directory, &temporary, flags, PRIVATE_FILE)
@@ -210,7 +215,8 @@ impl Blobs {
         Ok(())
     }
 
-    /// Removes a blob and its preview. Removing what is gone already is no error.
+    /// Removes a blob and its preview, also one that was never finished. Removing what is gone
+    /// already is no error.
     ///
     /// # Errors
     ///
@@ -221,6 +227,8 @@ impl Blobs {
             Err(error) => Err(error),
             Ok(directory) => {
                 remove_file(&directory, &key.file(Part::Original))?;
+                // In this order a maker at work cannot rename the one into the other unseen.
+                remove_file(&directory, &key.unfinished_preview())?;
                 remove_file(&directory, &key.file(Part::Preview))
             }
         }

@@ -96,6 +96,17 @@ fn a_removed_blob_takes_its_preview_along() {
 }
 
 #[test]
+fn a_removed_blob_takes_along_a_preview_that_a_killed_process_left_unfinished() {
+    let (root, blobs) = store();
+    let staged = staged_key(7);
+    put(&blobs, staged, b"bytes");
+    let original = root.path().join(files_below(root.path()).remove(0));
+    std::fs::write(original.with_extension("preview.new"), b"hal").unwrap();
+    blobs.remove(staged.key).unwrap();
+    assert_eq!(files_below(root.path()), Vec::<String>::new());
+}
+
+#[test]
 fn a_preview_of_a_removed_blob_is_not_kept() {
     let (root, blobs) = store();
     put(&blobs, staged_key(7), b"bytes");

@@ -11,6 +11,7 @@ mod delete;
 mod errors;
 mod errors_http;
 mod isolation;
+mod kill;
 mod lists;
 mod lists_cache;
 mod lists_media;
@@ -19,6 +20,8 @@ mod media_conditions;
 mod media_links;
 mod previews;
 mod previews_hostile;
+#[path = "../../examples/kill_loop/rig/mod.rs"]
+mod rig;
 mod slow_readers;
 mod support;
 mod uploads;

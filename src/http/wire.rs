@@ -21,14 +21,6 @@ pub struct Shapes<'a> {
     view: MediaView,
 }
 
-/// Which file of an attachment a reference opens.
-#[derive(Clone, Copy, PartialEq)]
-enum Reference {
-    Image,
-    Preview,
-    Document,
-}
-
 impl<'a> Shapes<'a> {
     /// For one caller's view of one site.
     pub fn new(
@@ -63,34 +55,39 @@ impl<'a> Shapes<'a> {
         string(out, row.file_name);
         out.extend_from_slice(b",\"mimeType\":");
         string(out, row.mime_type);
-        let token = self.signer.token(self.site.id, row.id);
+        let media_id = MediaId {
+            prefix: &self.site.media_prefix,
+            attachment_id: row.id,
+            is_image,
+            extension: row.media_extension,
+        };
         if is_image {
             out.extend_from_slice(b",\"attachmentType\":\"IMAGE\",\"image\":");
-            self.reference(out, row, Reference::Image, &token);
+            let (begin, path_end) = self.reference(out, &media_id, Some((row.width, row.height)));
             if row.has_preview {
+                // The same but for the end of its path, also in size: the SDK makes originWidth
+                // of it (contract §16).
+                let end = out.len();
                 out.extend_from_slice(b",\"previewImage\":");
-                self.reference(out, row, Reference::Preview, &token);
+                out.extend_from_within(begin..path_end);
+                out.extend_from_slice(b"/preview");
+                out.extend_from_within(path_end..end);
             }
         } else {
             out.extend_from_slice(b",\"attachmentType\":\"OTHER\",\"document\":");
-            self.reference(out, row, Reference::Document, &token);
+            self.reference(out, &media_id, None);
         }
         out.push(b'}');
     }
 
+    /// Appends an Image or a Document; returns where it begins and where its URL's path ends.
     fn reference(
         &self,
         out: &mut Vec<u8>,
-        row: &AttachmentRow<'_>,
-        reference: Reference,
-        token: &[u8],
-    ) {
-        let media_id = MediaId {
-            prefix: &self.site.media_prefix,
-            attachment_id: row.id,
-            is_image: reference != Reference::Document,
-            extension: row.media_extension,
-        };
+        media_id: &MediaId<'_>,
+        size: Option<(u32, u32)>,
+    ) -> (usize, usize) {
+        let begin = out.len();
         out.push(b'{');
         if self.view == MediaView::Both {
             out.extend_from_slice(b"\"id\":\"");
@@ -98,43 +95,37 @@ impl<'a> Shapes<'a> {
             out.extend_from_slice(b"\",");
         }
         out.extend_from_slice(b"\"url\":\"");
-        self.url(out, &media_id, reference, token);
+        let path_end = self.url(out, media_id);
         out.push(b'"');
-        if reference != Reference::Document {
-            // The original's size, also for the preview: the SDK makes originWidth of it
-            // (contract §16).
+        if let Some((width, height)) = size {
             out.extend_from_slice(b",\"height\":");
-            number(out, u64::from(row.height));
+            number(out, u64::from(height));
             out.extend_from_slice(b",\"width\":");
-            number(out, u64::from(row.width));
+            number(out, u64::from(width));
         }
         out.extend_from_slice(b",\"urlExpirationDate\":\"");
         out.extend_from_slice(self.expiration.as_bytes());
         out.extend_from_slice(b"\"}");
+        (begin, path_end)
     }
 
-    fn url(&self, out: &mut Vec<u8>, media_id: &MediaId<'_>, reference: Reference, token: &[u8]) {
+    /// Appends the URL of an original; returns where its path ends.
+    fn url(&self, out: &mut Vec<u8>, media_id: &MediaId<'_>) -> usize {
         out.extend_from_slice(self.public_url.as_bytes());
-        out.extend_from_slice(match reference {
-            Reference::Document => b"ugd/",
-            Reference::Image | Reference::Preview => b"media/",
-        });
+        out.extend_from_slice(if media_id.is_image { &b"media/"[..] } else { &b"ugd/"[..] });
         media_id.write_to(out);
-        if reference == Reference::Preview {
-            out.extend_from_slice(b"/preview");
-        }
+        let path_end = out.len();
         out.extend_from_slice(b"?token=");
-        out.extend_from_slice(token);
+        out.extend_from_slice(&self.signer.token(self.site.id, media_id.attachment_id));
+        path_end
     }
 
     /// The answer of an upload (contract §8).
     pub(super) fn file_descriptor(&self, attachment: &Attachment) -> Value {
         let media_id = attachment.media_id(&self.site.media_prefix);
         let is_image = attachment.is_image();
-        let reference = if is_image { Reference::Image } else { Reference::Document };
         let mut url = Vec::new();
-        let token = self.signer.token(self.site.id, attachment.id);
-        self.url(&mut url, &media_id, reference, &token);
+        self.url(&mut url, &media_id);
         let url = String::from_utf8_lossy(&url);
         let size = attachment.size_bytes.to_string();
         let (id, name) = (media_id.to_string(), &attachment.file_name);

@@ -175,6 +175,7 @@ impl Check<'_> {
         let answer = self.client.upload(entry, entry.file.bytes()?).await?;
         let (media_id, link) = descriptor(entry, &answer)?;
         self.figures.retried += 1;
+        self.log.uploads += 1;
         if let Some(one) = &one {
             ensure!(one.media_id == media_id, "sent again, it became {media_id}: {one:?}");
         }

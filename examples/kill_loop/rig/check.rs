@@ -11,8 +11,8 @@ use super::files::{Dice, is_whole_picture};
 use super::load::Shared;
 use super::log::{Entry, Log, State};
 
-/// Old attachments, and old deletes, that are looked at after each crash.
-const OLD_ONES: u64 = 15;
+/// Old uploads, deleted or not, that are looked at after each crash.
+const OLD_ONES: u64 = 60;
 
 /// One look at everything.
 pub(crate) struct Check<'a> {
@@ -49,8 +49,13 @@ impl Check<'_> {
         self.nothing_unknown_is_listed()?;
         let old = self.log.entries.len().max(1) as u64;
         for place in 0..self.log.entries.len() {
-            let entry = self.log.entries[place].clone();
-            let look = entry.is_new || everything || self.dice.between(0, old) < OLD_ONES * 4;
+            let entry = &self.log.entries[place];
+            let look = entry.is_new || everything || self.dice.between(0, old) < OLD_ONES;
+            let is_gone = matches!(entry.state, State::Deleted | State::GivenUp);
+            if !look && is_gone && !self.listed.contains_key(&entry.file.name) {
+                continue;
+            }
+            let entry = entry.clone();
             self.log.entries[place].is_new = false;
             self.one(place, &entry, look)
                 .await
@@ -80,11 +85,10 @@ impl Check<'_> {
     }
 
     fn nothing_unknown_is_listed(&self) -> anyhow::Result<()> {
-        let known: HashMap<_, _> =
-            self.log.entries.iter().map(|entry| (entry.file.name.as_str(), entry)).collect();
         for one in self.listed.values() {
-            let entry =
-                known.get(one.name.as_str()).with_context(|| format!("sent by nobody: {one:?}"))?;
+            let place = self.log.places.get(&one.name);
+            let place = *place.with_context(|| format!("sent by nobody: {one:?}"))?;
+            let entry = &self.log.entries[place];
             ensure!(
                 entry.contact == one.contact && entry.file.mime_type() == one.mime_type,
                 "it was sent as {entry:?} and is listed as {one:?}"
@@ -171,6 +175,7 @@ impl Check<'_> {
         let answer = self.client.upload(entry, entry.file.bytes()?).await?;
         let (media_id, link) = descriptor(entry, &answer)?;
         self.figures.retried += 1;
+        self.log.uploads += 1;
         if let Some(one) = &one {
             ensure!(one.media_id == media_id, "sent again, it became {media_id}: {one:?}");
         }

@@ -93,14 +93,14 @@ impl File {
     }
 }
 
-/// Lines of text: from 4096 bytes on no two files are equal anywhere. Made in large copies, as
-/// this program is not optimised in test builds.
+/// Lines of text, other ones in each file. One block is copied, as this program is not optimised
+/// in test builds.
 fn text(dice: &mut Dice, size: usize) -> Vec<u8> {
     let lines: Vec<String> = (0..256).map(|_| format!("{:014x},\n", dice.next() >> 8)).collect();
     let block = lines.concat();
     let mut file = block.repeat(size / block.len() + 1).into_bytes();
     file.truncate(size);
-    // Blocks that lie at each other's place are found out too.
+    // Numbered, so that a block at another's place is found out.
     for (number, place) in (0..size).step_by(block.len()).enumerate().skip(1) {
         let mark = format!("{number:08x}");
         let end = size.min(place + mark.len());

@@ -1,5 +1,7 @@
 //! What the clients know: each upload, and what was acknowledged of it.
 
+use std::collections::HashMap;
+
 use super::files::{Dice, File};
 
 /// What is known of an upload.
@@ -39,6 +41,8 @@ pub(crate) struct Entry {
 #[derive(Default)]
 pub(crate) struct Log {
     pub(crate) entries: Vec<Entry>,
+    /// Where a file's name stands.
+    pub(crate) places: HashMap<String, usize>,
     /// Places of those that are kept.
     kept: Vec<usize>,
     names: usize,
@@ -54,8 +58,10 @@ impl Log {
     }
 
     pub(crate) fn sent(&mut self, entry: Entry) -> usize {
+        let place = self.entries.len();
+        self.places.insert(entry.file.name.clone(), place);
         self.entries.push(entry);
-        self.entries.len() - 1
+        place
     }
 
     /// Notes an acknowledged upload, or that it was found.

@@ -35,8 +35,8 @@ const CLIENTS: u64 = 8;
 const KILLS_WHILE_STARTING: u64 = 15;
 /// Longest time from a start to such a kill.
 const STARTING_MS: u64 = 60;
-/// Runs are ended after this many times their longest load.
-const PATIENCE: u32 = 10;
+/// How long clients may take to notice a kill.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What to do.
 pub(crate) struct Plan {
@@ -151,8 +151,7 @@ impl Run {
         if let Ok(Some(client)) = early {
             client?.context("while the server ran")?;
         }
-        let patience = self.plan.most_between * PATIENCE + Duration::from_secs(30);
-        let end = tokio::time::timeout(patience, async {
+        let end = tokio::time::timeout(PATIENCE, async {
             while let Some(client) = clients.join_next().await {
                 client?.context("while the server ran")?;
             }

@@ -28,7 +28,9 @@ impl Server {
         let child = Command::new(program)
             .args(["serve", "--ready-json", "--listen", "127.0.0.1:0", "--listen-tls", "off"])
             // Bytes of deleted attachments go at the next sweep; links outlive a long run.
-            .args(["--set", "removal_grace_seconds=0", "--set", "media_link_life_seconds=86400"])
+            .args(["--set", "removal_grace_seconds=0"])
+            .args(["--set", "media_link_life_seconds=604800"])
+            .args(["--set", "upload_url_life_seconds=604800"])
             .arg("--data")
             .arg(data)
             .env_clear()

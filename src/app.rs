@@ -153,6 +153,11 @@ impl Tasks {
         self.stopping.cancelled().await;
     }
 
+    /// Whether the server has begun to stop.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.is_cancelled()
+    }
+
     /// Tells jobs to stop and waits until all work is done.
     pub async fn stop(&self) {
         self.stopping.cancel();

@@ -5,7 +5,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::actions;
+use crate::actions::{self, delete::REMOVALS_A_RUN};
 use crate::app::App;
 use crate::error::Result;
 use crate::registry;
@@ -25,11 +25,16 @@ pub fn start(app: &Arc<App>) {
         Ok(())
     });
     every(app, "sweep", SWEEP_EVERY, async |app| {
-        let removed = actions::delete::sweep(&app).await?;
-        if removed > 0 {
-            tracing::debug!(removed, "removed the bytes of deleted attachments");
+        // A full run may have left more behind.
+        loop {
+            let removed = actions::delete::sweep(&app).await?;
+            if removed > 0 {
+                tracing::debug!(removed, "removed the bytes of deleted attachments");
+            }
+            if removed < REMOVALS_A_RUN as usize || app.tasks.is_stopping() {
+                return Ok(());
+            }
         }
-        Ok(())
     });
     every(app, "registry", registry::REFRESH_EVERY, async |app| {
         app.registry.refresh(&app.db).await

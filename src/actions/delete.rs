@@ -6,7 +6,7 @@ use crate::domain::ids::{AttachmentId, ContactId, SiteId};
 use crate::error::Result;
 
 /// Blobs that one run removes at most.
-const REMOVALS_A_RUN: u32 = 1_000;
+pub const REMOVALS_A_RUN: u32 = 1_000;
 
 /// Deletes an attachment.
 ///

@@ -103,6 +103,8 @@ fn greeting(server: &Server) -> anyhow::Result<String> {
         writeln!(text, "\nA site and an API key were made. The key is shown this once:")?;
         writeln!(text, "  site id  {}", first.site.id)?;
         writeln!(text, "  API key  {}", first.key.secret)?;
+    } else {
+        writeln!(text, "Keys: `dossier key list` shows them, `dossier key create` makes one")?;
     }
     if let Some(file) = ca_file(server) {
         writeln!(text, "\nNode trusts the HTTPS address with")?;

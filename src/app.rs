@@ -48,7 +48,7 @@ pub struct App {
     /// Finished list answers.
     pub pages: PageCache,
     /// Places for uploads.
-    pub upload_places: Semaphore,
+    pub upload_places: Arc<Semaphore>,
     /// The making of previews.
     pub previews: Previews,
     /// Work that outlives its request.
@@ -60,7 +60,7 @@ pub struct Previews {
     /// Checked before anything is decoded.
     pub limits: PreviewLimits,
     /// Previews at the same time.
-    pub workers: Semaphore,
+    pub workers: Arc<Semaphore>,
     /// One maker per blob.
     pub makers: SingleFlight<BlobKey>,
     /// Places to wait ahead of a first request.
@@ -77,7 +77,7 @@ impl Previews {
                 max_pixels: config.preview_max_pixels,
                 ..PreviewLimits::default()
             },
-            workers: Semaphore::new(workers),
+            workers: Arc::new(Semaphore::new(workers)),
             makers: SingleFlight::default(),
             warm_places: Arc::new(Semaphore::new(WARM_QUEUE)),
         }

@@ -89,7 +89,7 @@ pub async fn start(config: Config, clock: Clock) -> anyhow::Result<Server> {
         registry: Registry::load(&db).await?,
         pages: PageCache::new(config.page_cache_bytes),
         rate_limit: RateLimit::new(config.requests_per_minute),
-        upload_places: Semaphore::new(config.uploads_at_once),
+        upload_places: Arc::new(Semaphore::new(config.uploads_at_once)),
         previews: Previews::new(&config),
         tasks: Tasks::default(),
         config,

@@ -62,11 +62,15 @@ async fn find(app: &App, key: BlobKey) -> Result<Option<File>> {
 
 /// Makes and keeps the preview. False when the picture has none.
 async fn make(app: &App, key: BlobKey) -> Result<bool> {
-    let worker = app.previews.workers.acquire().await.map_err(anyhow::Error::from)?;
+    let worker = Arc::clone(&app.previews.workers).acquire_owned().await;
+    let worker = worker.map_err(anyhow::Error::from)?;
     let (blobs, limits) = (Arc::clone(&app.blobs), app.previews.limits);
-    let made = app.tasks.spawn_blocking(move || make_and_keep(&blobs, key, &limits)).await;
-    drop(worker);
-    match made {
+    let made = app.tasks.spawn_blocking(move || {
+        // Held by the work itself: it goes on when the one who asked has gone.
+        let _worker = worker;
+        make_and_keep(&blobs, key, &limits)
+    });
+    match made.await {
         Ok(Ok(made)) => Ok(made),
         // Deleted meanwhile.
         Ok(Err(error)) if error.kind() == io::ErrorKind::NotFound => Ok(false),

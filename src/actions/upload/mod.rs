@@ -63,7 +63,7 @@ pub async fn upload<S>(app: &Arc<App>, upload: Upload, body: S) -> Result<Attach
 where
     S: Stream<Item = Result<Bytes>> + Unpin,
 {
-    let Ok(_place) = app.upload_places.try_acquire() else {
+    let Ok(place) = Arc::clone(&app.upload_places).try_acquire_owned() else {
         return Err(Error::Busy { retry_after_seconds: 1 });
     };
     let grant = &upload.grant;
@@ -91,7 +91,12 @@ where
     let (send, queue) = mpsc::channel(BATCHES);
     // A task of its own: once the body is whole, the work goes on when the client has gone.
     let writer = Writer::new(app, staged, upload);
-    let keeping = app.tasks.spawn(keep(Arc::clone(app), writer, queue));
+    let shared = Arc::clone(app);
+    let keeping = app.tasks.spawn(async move {
+        let kept = keep(shared, writer, queue).await;
+        drop(place);
+        kept
+    });
     let pumped = pump(body, idle, max_bytes, &send).await;
     drop(send);
     // Awaited in any case, so that nothing is left when a refusal is answered.

@@ -1,12 +1,16 @@
 //! Previews as their links serve them (design §6): upright, small, without metadata, and there
 //! as soon as the upload is answered.
 
+use std::path::PathBuf;
+
 use futures_util::future::join_all;
 use image::{DynamicImage, ImageFormat, RgbaImage};
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::support::files::{PDF, decoded, encoded, jpeg, png, quarters, with_exif, with_segment};
+use crate::support::files::{
+    PDF, decoded, encoded, eventually, jpeg, png, quarters, with_exif, with_segment,
+};
 use crate::support::{Answer, PNG, TestApp};
 
 const RED: [u8; 3] = [230, 30, 30];
@@ -218,4 +222,23 @@ async fn a_document_has_no_preview() {
         let url = link.replace('?', "/preview?").replace("/ugd/", prefix);
         assert_eq!(app.open(&url).await.status, 404, "{url}");
     }
+}
+
+#[tokio::test]
+async fn a_preview_under_way_keeps_its_place_when_its_asker_has_gone() {
+    let app = TestApp::start_with(&[("preview_workers", "1")]).await;
+    let attachment = picture(&app, "large.png", "image/png", &png(&quarters(3_000, 2_000))).await;
+    preview_of(&app, &attachment).await;
+    let has_name = |path: &PathBuf| path.extension().is_some_and(|name| name == "preview");
+    let made = || app.stored_files().into_iter().find(has_name);
+    std::fs::remove_file(made().unwrap()).unwrap();
+    let places = &app.app().previews.workers;
+    eventually("the place is free", async || places.available_permits() == 1).await;
+
+    let url = attachment["previewImage"]["url"].as_str().unwrap();
+    let asking = app.app().tasks.spawn(app.client().get(url).send());
+    eventually("the place is taken", async || places.available_permits() == 0).await;
+    asking.abort();
+    eventually("the place is free again", async || places.available_permits() == 1).await;
+    assert!(made().is_some(), "the place was given away before the work was done");
 }

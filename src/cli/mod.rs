@@ -91,12 +91,13 @@ pub fn run() -> ExitCode {
     }
 }
 
-/// Writes to standard output; a closed pipe ends the command quietly.
+/// Writes to standard output. A closed pipe is no failure: nobody wants the rest.
 fn say(text: &str) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
-    out.write_all(text.as_bytes())?;
-    out.write_all(b"\n")?;
-    Ok(out.flush()?)
+    match writeln!(out, "{text}").and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
+    }
 }
 
 fn log_to_stderr(config: &Config) -> anyhow::Result<()> {

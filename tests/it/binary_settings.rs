@@ -284,3 +284,13 @@ fn keys_and_sites_that_cannot_be_are_refused() {
         assert!(made.contains(part), "{part} is missing in {made}");
     }
 }
+
+#[test]
+fn a_reader_that_leaves_early_is_no_failure() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let ended = command(&["settings"], &[]).stdout(writer).output().unwrap();
+    let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+    assert!(ended.status.success(), "{said}");
+    assert_eq!(said, "");
+}

@@ -15,7 +15,7 @@ use crate::blobs::{BlobKey, Blobs};
 use crate::config::Config;
 use crate::db::{Db, Site};
 use crate::domain::image::PreviewLimits;
-use crate::domain::signing::SigningKeys;
+use crate::domain::signing::{SigningKeys, link_expiry_s};
 use crate::page_cache::PageCache;
 use crate::rate_limit::RateLimit;
 use crate::registry::Registry;
@@ -85,9 +85,10 @@ impl Previews {
 }
 
 impl App {
-    /// Life of a site's media links in seconds.
-    pub fn link_life_seconds(&self, site: &Site) -> u32 {
-        site.link_life_seconds.unwrap_or(self.config.media_link_life_seconds)
+    /// When a site's media links that are made now end, in Unix seconds.
+    pub fn links_expire_s(&self, site: &Site) -> u32 {
+        let life_seconds = site.link_life_seconds.unwrap_or(self.config.media_link_life_seconds);
+        link_expiry_s(self.clock.now_ms(), life_seconds)
     }
 }
 

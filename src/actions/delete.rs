@@ -20,8 +20,7 @@ pub async fn delete(
     attachment: AttachmentId,
 ) -> Result<()> {
     let grace_ms = i64::from(app.config.removal_grace_seconds) * 1_000;
-    app.db.delete(site, contact, attachment, app.clock.now_ms() + grace_ms).await?;
-    Ok(())
+    app.db.delete(site, contact, attachment, app.clock.now_ms() + grace_ms).await
 }
 
 /// Removes bytes whose grace is over and forgets upload URLs that have expired. Safe to

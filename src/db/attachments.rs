@@ -58,13 +58,6 @@ pub enum Commit {
     Spent,
 }
 
-/// An attachment that a delete took away.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Removed {
-    /// Where its bytes still are.
-    pub blob_id: BlobId,
-}
-
 impl Db {
     /// Counts the changes of a contact; read it before rows that are to be cached.
     pub fn change_of(&self, site: SiteId, contact: ContactId) -> Change {
@@ -185,13 +178,14 @@ impl Db {
         contact: ContactId,
         id: AttachmentId,
         remove_after_ms: i64,
-    ) -> Result<Removed> {
+    ) -> Result<()> {
         self.sqlite
             .write(move |connection| {
-                let removed = delete(connection, (site, contact, id), remove_after_ms)
-                    .map_err(from_sqlite)?
-                    .ok_or_else(|| Error::no_attachment(contact, id))?;
-                Ok(Done { value: removed, changed: Some((site, contact)) })
+                let found = delete(connection, (site, contact, id), remove_after_ms);
+                if !found.map_err(from_sqlite)? {
+                    return Err(Error::no_attachment(contact, id));
+                }
+                Ok(Done { value: (), changed: Some((site, contact)) })
             })
             .await
     }
@@ -437,16 +431,18 @@ fn delete(
     connection: &Connection,
     (site, contact, id): (SiteId, ContactId, AttachmentId),
     remove_after_ms: i64,
-) -> rusqlite::Result<Option<Removed>> {
+) -> rusqlite::Result<bool> {
     let gone = connection
         .prepare_cached(
             "DELETE FROM attachments \
              WHERE site_id = $1 AND attachment_id = $2 AND contact_id = $3 \
              RETURNING blob_id, size_bytes",
         )?
-        .query_row(params![site, id, contact], |row| Ok((row.get(0)?, row.get::<_, i64>(1)?)))
+        .query_row(params![site, id, contact], |row| {
+            Ok((row.get::<_, BlobId>(0)?, row.get::<_, i64>(1)?))
+        })
         .optional()?;
-    let Some((blob_id, size_bytes)) = gone else { return Ok(None) };
+    let Some((blob_id, size_bytes)) = gone else { return Ok(false) };
     connection
         .prepare_cached(
             "UPDATE contacts SET attachment_count = attachment_count - 1, \
@@ -459,7 +455,7 @@ fn delete(
             "INSERT INTO blob_removals (site_id, blob_id, remove_after_ms) VALUES ($1, $2, $3)",
         )?
         .execute(params![site, blob_id, remove_after_ms])?;
-    Ok(Some(Removed { blob_id }))
+    Ok(true)
 }
 
 fn bump_revision(

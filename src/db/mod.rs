@@ -10,7 +10,7 @@ mod rows;
 mod sites;
 mod sqlite;
 
-pub use attachments::{Commit, ListedPage, PageTotals, Removed, Rows};
+pub use attachments::{Commit, ListedPage, PageTotals, Rows};
 pub use changes::Change;
 pub use rows::AttachmentRow;
 pub use sites::{ApiKey, NewApiKey, Site};

@@ -26,7 +26,6 @@ use crate::db::{AttachmentRow, Rows, Site};
 use crate::domain::ids::{AttachmentId, ContactId};
 use crate::domain::paging::Paging;
 use crate::domain::scope::Scope;
-use crate::domain::signing::link_expiry_s;
 use crate::error::{Error, Result};
 use crate::page_cache::{MediaView, Page, PageKey};
 
@@ -87,7 +86,7 @@ async fn answer_list(
         contact,
         change: app.db.change_of(site.id, contact),
         paging,
-        links_expire_s: link_expiry_s(app.clock.now_ms(), app.link_life_seconds(site)),
+        links_expire_s: app.links_expire_s(site),
         view: view(app, headers),
     };
     let page = match app.pages.get(&key) {
@@ -177,8 +176,7 @@ pub(super) async fn get(
     let attachment = attachment
         .filter(|attachment| attachment.contact_id == contact)
         .ok_or_else(|| Error::no_attachment(contact, id))?;
-    let expires_s = link_expiry_s(app.clock.now_ms(), app.link_life_seconds(site));
-    let signer = app.keys.media_signer(expires_s);
+    let signer = app.keys.media_signer(app.links_expire_s(site));
     let shapes = Shapes::new(site, &app.public_url, signer, view(&app, &headers));
     let mut body = b"{\"attachment\":".to_vec();
     shapes.attachment(&mut body, &AttachmentRow::from(&attachment));

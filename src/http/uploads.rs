@@ -24,7 +24,7 @@ use super::wire::Shapes;
 use crate::actions::upload::{Upload, upload};
 use crate::app::App;
 use crate::domain::attachment::Attachment;
-use crate::domain::signing::{TokenRefused, UploadGrant, link_expiry_s};
+use crate::domain::signing::{TokenRefused, UploadGrant};
 use crate::domain::sniff::Sent;
 use crate::error::{Error, Result};
 use crate::page_cache::MediaView;
@@ -216,8 +216,7 @@ fn descriptor(app: &App, attachment: &Attachment) -> Result<Response> {
         .registry
         .site(attachment.site_id)
         .ok_or(Error::InvalidUploadToken { problem: "this upload URL's site is gone" })?;
-    let expires_s = link_expiry_s(app.clock.now_ms(), app.link_life_seconds(&site));
-    let signer = app.keys.media_signer(expires_s);
+    let signer = app.keys.media_signer(app.links_expire_s(&site));
     let shapes = Shapes::new(&site, &app.public_url, signer, MediaView::Both);
     Ok(answer::json(StatusCode::OK, &shapes.file_descriptor(attachment)))
 }

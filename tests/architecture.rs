@@ -31,8 +31,9 @@ const LADDER: &[&[&str]] = &[
 
 /// Who may name the file system, and why.
 const FILE_SYSTEM: &[(&str, &str)] = &[
-    ("src/blobs.rs", "the bytes: the only maker of their paths"),
-    ("src/blobs_tests.rs", "looks at what the store left behind"),
+    ("src/blobs/mod.rs", "the bytes: the only maker of their paths"),
+    ("src/blobs/files.rs", "its calls on files and directories"),
+    ("src/blobs/tests.rs", "looks at what the store left behind"),
     ("src/data_folder.rs", "the folder itself, its lock and its secrets"),
     ("src/config.rs", "the settings file"),
     ("src/tls.rs", "certificates and their keys"),

@@ -29,7 +29,10 @@ const READER_MMAP_BYTES: i64 = 1 << 30;
 /// Prepared statements kept by each connection.
 const STATEMENTS: usize = 64;
 
-const MIGRATIONS: &[&str] = &[include_str!("../../migrations/sqlite/0001_initial.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("../../migrations/sqlite/0001_initial.sql"),
+    include_str!("../../migrations/sqlite/0002_durability.sql"),
+];
 
 type ReadJob = Box<dyn FnOnce(&Connection) + Send>;
 

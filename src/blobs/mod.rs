@@ -6,6 +6,8 @@
 //! synced. The staging name stays until the row is committed, so after a crash the few names
 //! left in `staging/` say exactly which blobs may lack a row: no scan is needed.
 
+mod files;
+
 use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, Write as _};
@@ -15,11 +17,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context as _;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
-use rustix::io::Errno;
 
 use crate::domain::ids::{AttachmentId, BlobId, SiteId};
+use files::{begin_write_back, make_directory, open_directory, remove_file};
 
-const PRIVATE_DIRECTORY: Mode = Mode::RWXU;
 const PRIVATE_FILE: Mode = Mode::RUSR.union(Mode::WUSR);
 /// After so many bytes the disk is told to begin with them, so that it works while the rest of
 /// the upload arrives and the sync at the end finds little left to do.
@@ -317,51 +318,9 @@ impl Drop for Staged<'_> {
     }
 }
 
-/// Makes nothing durable, so its outcome does not matter: [`Staged::seal`] syncs.
-#[cfg(target_os = "linux")]
-#[expect(unsafe_code, reason = "there is no safe wrapper of sync_file_range; it takes numbers")]
-fn begin_write_back(file: &File, offset: u64, length: u64) {
-    use std::os::fd::AsRawFd as _;
-
-    // SAFETY: the descriptor is open for as long as `file` is borrowed; no memory is passed.
-    unsafe {
-        libc::sync_file_range(
-            file.as_raw_fd(),
-            offset as libc::off64_t,
-            length as libc::off64_t,
-            libc::SYNC_FILE_RANGE_WRITE,
-        );
-    }
-}
-
-#[cfg(not(target_os = "linux"))]
-fn begin_write_back(_: &File, _: u64, _: u64) {}
-
 fn lock(active: &Mutex<HashSet<BlobId>>) -> std::sync::MutexGuard<'_, HashSet<BlobId>> {
     active.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn open_directory(parent: &OwnedFd, name: &str) -> io::Result<OwnedFd> {
-    let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    Ok(rustix::fs::openat(parent, name, flags, Mode::empty())?)
-}
-
-/// Makes a directory that may be there already, durably.
-fn make_directory(parent: &OwnedFd, name: &str) -> io::Result<()> {
-    match rustix::fs::mkdirat(parent, name, PRIVATE_DIRECTORY) {
-        Ok(()) => Ok(rustix::fs::fsync(parent)?),
-        Err(Errno::EXIST) => Ok(()),
-        Err(error) => Err(error.into()),
-    }
-}
-
-fn remove_file(directory: &OwnedFd, name: &str) -> io::Result<()> {
-    match rustix::fs::unlinkat(directory, name, AtFlags::empty()) {
-        Ok(()) | Err(Errno::NOENT) => Ok(()),
-        Err(error) => Err(error.into()),
-    }
-}
-
 #[cfg(test)]
-#[path = "blobs_tests.rs"]
 mod tests;

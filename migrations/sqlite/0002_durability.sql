@@ -1,0 +1,63 @@
+-- Resumable uploads in flight (tus). `offset_bytes` counts bytes that are synced to disk, and
+-- `hash_state` is the SHA-256 of exactly those, so that an upload goes on after a restart
+-- without reading them again. The row goes in the transaction that makes the attachment.
+CREATE TABLE uploads (
+    site_id       BLOB    NOT NULL,
+    attachment_id BLOB    NOT NULL,
+    blob_id       BLOB    NOT NULL,
+    length_bytes  INTEGER,
+    offset_bytes  INTEGER NOT NULL,
+    hash_state    BLOB    NOT NULL,
+    content_type  TEXT    NOT NULL,
+    created_at_ms INTEGER NOT NULL,
+    expires_at_ms INTEGER NOT NULL,
+    PRIMARY KEY (site_id, attachment_id)
+) WITHOUT ROWID;
+CREATE INDEX uploads_by_expiry ON uploads (expires_at_ms);
+
+-- What a site holds in all, kept in the same transactions as `contacts`: quotas ask for it.
+CREATE TABLE site_usage (
+    site_id          BLOB    NOT NULL PRIMARY KEY,
+    attachment_count INTEGER NOT NULL,
+    total_bytes      INTEGER NOT NULL
+) WITHOUT ROWID;
+INSERT INTO site_usage (site_id, attachment_count, total_bytes)
+    SELECT site_id, sum(attachment_count), sum(total_bytes) FROM contacts GROUP BY site_id;
+
+-- A site's own quotas; NULL: those of the settings.
+ALTER TABLE sites ADD COLUMN max_bytes INTEGER;
+ALTER TABLE sites ADD COLUMN max_files INTEGER;
+ALTER TABLE sites ADD COLUMN contact_max_bytes INTEGER;
+ALTER TABLE sites ADD COLUMN contact_max_files INTEGER;
+
+-- Attachments that were deleted: a restored backup must not bring them back.
+CREATE TABLE tombstones (
+    site_id       BLOB    NOT NULL,
+    attachment_id BLOB    NOT NULL,
+    deleted_at_ms INTEGER NOT NULL,
+    PRIMARY KEY (site_id, attachment_id)
+) WITHOUT ROWID;
+CREATE INDEX tombstones_by_time ON tombstones (deleted_at_ms);
+
+-- Backups that are being made: until they end, or their time is over, no blob is removed.
+CREATE TABLE backup_holds (
+    hold_id       BLOB    NOT NULL PRIMARY KEY,
+    expires_at_ms INTEGER NOT NULL
+) WITHOUT ROWID;
+
+-- Jobs that one process at a time may run, and how far they have come.
+CREATE TABLE jobs (
+    name           TEXT    NOT NULL PRIMARY KEY,
+    holder         BLOB,
+    lease_until_ms INTEGER NOT NULL,
+    state          TEXT    NOT NULL
+) WITHOUT ROWID;
+
+-- Blobs that the scrub found missing or altered.
+CREATE TABLE damaged_blobs (
+    site_id     BLOB    NOT NULL,
+    blob_id     BLOB    NOT NULL,
+    problem     TEXT    NOT NULL,
+    found_at_ms INTEGER NOT NULL,
+    PRIMARY KEY (site_id, blob_id)
+) WITHOUT ROWID;

@@ -1,0 +1,51 @@
+//! The calls on files and directories that the store is made of.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+
+use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::io::Errno;
+
+const PRIVATE_DIRECTORY: Mode = Mode::RWXU;
+
+/// Makes nothing durable, so its outcome does not matter: [`Staged::seal`] syncs.
+#[cfg(target_os = "linux")]
+#[expect(unsafe_code, reason = "there is no safe wrapper of sync_file_range; it takes numbers")]
+pub(super) fn begin_write_back(file: &File, offset: u64, length: u64) {
+    use std::os::fd::AsRawFd as _;
+
+    // SAFETY: the descriptor is open for as long as `file` is borrowed; no memory is passed.
+    unsafe {
+        libc::sync_file_range(
+            file.as_raw_fd(),
+            offset as libc::off64_t,
+            length as libc::off64_t,
+            libc::SYNC_FILE_RANGE_WRITE,
+        );
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(super) fn begin_write_back(_: &File, _: u64, _: u64) {}
+
+pub(super) fn open_directory(parent: &OwnedFd, name: &str) -> io::Result<OwnedFd> {
+    let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    Ok(rustix::fs::openat(parent, name, flags, Mode::empty())?)
+}
+
+/// Makes a directory that may be there already, durably.
+pub(super) fn make_directory(parent: &OwnedFd, name: &str) -> io::Result<()> {
+    match rustix::fs::mkdirat(parent, name, PRIVATE_DIRECTORY) {
+        Ok(()) => Ok(rustix::fs::fsync(parent)?),
+        Err(Errno::EXIST) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+pub(super) fn remove_file(directory: &OwnedFd, name: &str) -> io::Result<()> {
+    match rustix::fs::unlinkat(directory, name, AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}

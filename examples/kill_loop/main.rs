@@ -84,11 +84,14 @@ fn print(figures: &Figures) {
         figures.unanswered_whole, figures.unanswered_absent
     );
     println!("  sent again           {}", figures.retried);
+    println!("    resumed            {}", figures.resumed);
     println!(
         "left in staging        {} ({} linked to their place)",
         figures.staged, figures.linked
     );
     println!("files compared         {}", figures.hashed);
     println!("losses                 {}", figures.losses);
+    println!("fsck, found nothing    {} times", figures.fscks);
     println!("recovery               p50 {p50:.1?}, max {most:.1?}");
+    println!("last fsck              {}", figures.last_fsck);
 }

@@ -12,11 +12,11 @@ async fn what_was_acknowledged_survives_kills_and_nothing_half_is_left() {
     let plan = Plan {
         program: Path::new(env!("CARGO_BIN_EXE_dossier")).to_path_buf(),
         folder: folder.path().to_path_buf(),
-        kills: 40,
+        kills: 100,
         most_between: Duration::from_millis(200),
         seed,
         // Fewer kills on a machine under load, rather than a long wait.
-        most_time: Duration::from_secs(40),
+        most_time: Duration::from_secs(90),
     };
     let mut figures = Figures::default();
     let outcome = rig::run(plan, &mut figures).await;
@@ -30,4 +30,5 @@ async fn what_was_acknowledged_survives_kills_and_nothing_half_is_left() {
     // The kills hit work: otherwise this shows nothing.
     let interrupted = figures.unanswered_whole + figures.unanswered_absent;
     assert!(figures.uploads > 0 && interrupted > 0, "seed {seed}: {figures:?}");
+    assert!(figures.fscks > 0, "seed {seed}: {figures:?}");
 }

@@ -9,7 +9,8 @@ use super::Figures;
 use super::client::{Client, Listed, attachment_id, descriptor, is_same};
 use super::files::{Dice, is_whole_picture};
 use super::load::Shared;
-use super::log::{Entry, Log, State};
+use super::log::{Entry, Log, State, Way};
+use super::tus;
 
 /// Old uploads, deleted or not, that are looked at after each crash.
 const OLD_ONES: u64 = 60;
@@ -169,10 +170,22 @@ impl Check<'_> {
             None => self.figures.unanswered_absent += 1,
         }
         if one.is_none() && self.dice.percent(30) {
+            // Some are ended, others lie there as uploads do that nobody goes on with.
+            if let Some(location) =
+                entry.in_flight.location.as_ref().filter(|_| self.dice.percent(70))
+            {
+                tus::terminate(self.client, location).await?;
+            }
             self.log.set(place, State::GivenUp);
             return Ok(());
         }
-        let answer = self.client.upload(entry, entry.file.bytes()?).await?;
+        let bytes = entry.file.bytes()?;
+        let answer = if entry.way == Way::Tus {
+            self.figures.resumed += u64::from(entry.in_flight.location.is_some());
+            tus::resume(self.client, entry, &bytes, self.dice).await?
+        } else {
+            self.client.upload(entry, bytes).await?
+        };
         let (media_id, link) = descriptor(entry, &answer)?;
         self.figures.retried += 1;
         self.log.uploads += 1;

@@ -5,7 +5,7 @@ use reqwest::{Method, multipart};
 use serde_json::{Value, json};
 
 use super::files::{File, sha256};
-use super::log::Entry;
+use super::log::{Entry, Way};
 
 /// Where a server is and how it is called.
 #[derive(Clone)]
@@ -20,6 +20,8 @@ pub(crate) struct Client {
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) body: Vec<u8>,
+    pub(crate) location: Option<String>,
+    pub(crate) upload_offset: Option<u64>,
 }
 
 /// An attachment as a list shows it.
@@ -53,7 +55,10 @@ impl Client {
     async fn send(request: reqwest::RequestBuilder) -> anyhow::Result<Answer> {
         let answer = request.send().await?;
         let status = answer.status().as_u16();
-        Ok(Answer { status, body: answer.bytes().await?.to_vec() })
+        let header = |name: &str| answer.headers().get(name)?.to_str().ok().map(str::to_owned);
+        let upload_offset = header("upload-offset").and_then(|offset| offset.parse().ok());
+        let location = header("location");
+        Ok(Answer { status, location, upload_offset, body: answer.bytes().await?.to_vec() })
     }
 
     fn api(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
@@ -76,10 +81,10 @@ impl Client {
         path_of(&answer["uploadUrl"])
     }
 
-    /// Sends a file to its upload URL.
+    /// Sends a file to its upload URL in one request.
     pub(crate) async fn upload(&self, entry: &Entry, bytes: Vec<u8>) -> anyhow::Result<Answer> {
         let url = format!("{}{}", self.base, entry.upload_path);
-        let request = if entry.by_form {
+        let request = if entry.way == Way::Form {
             let part = multipart::Part::bytes(bytes)
                 .file_name(entry.file.name.clone())
                 .mime_str(entry.file.mime_type())?;
@@ -88,6 +93,29 @@ impl Client {
             self.http.put(url).header("content-type", entry.file.mime_type()).body(bytes)
         };
         Self::send(request).await
+    }
+
+    /// A request of the resumable protocol.
+    pub(crate) async fn tus(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Vec<u8>,
+    ) -> anyhow::Result<Answer> {
+        let mut request = self
+            .http
+            .request(method, format!("{}{path}", self.base))
+            .header("tus-resumable", "1.0.0");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        Self::send(request.body(body)).await
+    }
+
+    pub(crate) async fn put_json(&self, path: &str, body: &'static str) -> anyhow::Result<Answer> {
+        let url = format!("{}{path}", self.base);
+        Self::send(self.http.put(url).header("content-type", "application/json").body(body)).await
     }
 
     pub(crate) async fn get(&self, contact: usize, id: &str) -> anyhow::Result<Answer> {
@@ -181,7 +209,7 @@ fn text(value: &Value) -> anyhow::Result<String> {
 }
 
 /// A URL without its host: after a restart the server has another port.
-fn path_of(url: &Value) -> anyhow::Result<String> {
+pub(crate) fn path_of(url: &Value) -> anyhow::Result<String> {
     let url = text(url)?;
     let path = url.splitn(4, '/').nth(3).with_context(|| format!("no path in {url}"))?;
     Ok(format!("/{path}"))

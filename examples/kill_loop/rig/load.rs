@@ -7,7 +7,8 @@ use anyhow::{Context as _, bail};
 
 use super::client::{Client, Listed, attachment_id, descriptor, is_same};
 use super::files::{Dice, File, is_whole_picture, sha256};
-use super::log::{Entry, Log, State};
+use super::log::{Entry, Log, State, Way};
+use super::tus::{self, InFlight};
 
 /// Attachments that are kept at most, so that a long run needs no large disk.
 const MOST_KEPT: usize = 800;
@@ -55,7 +56,12 @@ async fn upload(shared: &Shared, dice: &mut Dice) -> anyhow::Result<()> {
         contact,
         upload_path: shared.client.upload_path(contact, &file).await?,
         sha256: sha256(&bytes),
-        by_form: dice.percent(40),
+        way: match dice.between(0, 10) {
+            0..4 => Way::Put,
+            4..7 => Way::Form,
+            _ => Way::Tus,
+        },
+        in_flight: InFlight::default(),
         file,
         state: State::Sent,
         media_id: String::new(),
@@ -63,9 +69,12 @@ async fn upload(shared: &Shared, dice: &mut Dice) -> anyhow::Result<()> {
         is_new: true,
     };
     let place = lock(&shared.log).sent(entry.clone());
-    let answer = shared.client.upload(&entry, bytes).await?;
+    let answer = match entry.way {
+        Way::Tus => tus::upload(shared, place, &entry, &bytes, dice).await?,
+        Way::Put | Way::Form => shared.client.upload(&entry, bytes).await?,
+    };
     // Too busy: tried again after the restart, like a lost answer.
-    if answer.status == 503 {
+    if answer.status == 503 || entry.way == Way::Tus && answer.status == 409 {
         return Ok(());
     }
     let (media_id, link) = descriptor(&entry, &answer)?;

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use super::files::{Dice, File};
+use super::tus::InFlight;
 
 /// What is known of an upload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,6 +20,17 @@ pub(crate) enum State {
     GivenUp,
 }
 
+/// How a file is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// PUT of the bytes.
+    Put,
+    /// POST of a multipart form.
+    Form,
+    /// A resumable upload.
+    Tus,
+}
+
 /// One upload.
 #[derive(Debug, Clone)]
 pub(crate) struct Entry {
@@ -26,7 +38,9 @@ pub(crate) struct Entry {
     pub(crate) file: File,
     /// The upload URL, without the host.
     pub(crate) upload_path: String,
-    pub(crate) by_form: bool,
+    pub(crate) way: Way,
+    /// Of a resumable upload that is not acknowledged yet.
+    pub(crate) in_flight: InFlight,
     pub(crate) sha256: String,
     pub(crate) state: State,
     /// The file's id in the answer.

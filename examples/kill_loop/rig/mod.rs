@@ -12,6 +12,7 @@ mod load;
 mod log;
 mod process;
 mod store;
+mod tus;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -35,6 +36,8 @@ const CLIENTS: u64 = 8;
 const KILLS_WHILE_STARTING: u64 = 15;
 /// Longest time from a start to such a kill.
 const STARTING_MS: u64 = 60;
+/// So many of a hundred rounds end with `dossier fsck`.
+const FSCKS: u64 = 10;
 /// How long clients may take to notice a kill.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -67,6 +70,8 @@ pub(crate) struct Figures {
     pub(crate) unanswered_absent: u64,
     /// Uploads without an answer that were sent again and answered.
     pub(crate) retried: u64,
+    /// Of these, resumable uploads that were gone on with.
+    pub(crate) resumed: u64,
     /// Uploads that lay in staging after a kill.
     pub(crate) staged: usize,
     /// Of these, with their bytes at their place, committed or not.
@@ -74,6 +79,10 @@ pub(crate) struct Figures {
     /// Files read again after a start and compared by SHA-256.
     pub(crate) hashed: u64,
     pub(crate) losses: u64,
+    /// Runs of `dossier fsck`, with hashing, each of which found nothing.
+    pub(crate) fscks: u64,
+    /// What the last of them printed.
+    pub(crate) last_fsck: String,
     /// From each start to its first answered list.
     pub(crate) recoveries: Vec<Duration>,
 }
@@ -108,6 +117,10 @@ pub(crate) async fn run(plan: Plan, figures: &mut Figures) -> anyhow::Result<()>
         check::check(&run.shared, &mut run.dice, figures, false).await?;
         store::settled(&run.data(), false).await?;
         run.sum_up(figures);
+        // While the server runs, and so beside its previews and its sweep.
+        if run.dice.percent(FSCKS) {
+            run.fsck(figures)?;
+        }
     }
     // Once more, so that everything deleted is removed by the sweep of a start.
     server.kill()?;
@@ -116,7 +129,9 @@ pub(crate) async fn run(plan: Plan, figures: &mut Figures) -> anyhow::Result<()>
     store::settled(&run.data(), true).await?;
     run.sum_up(figures);
     run.server_never_panicked()?;
-    server.kill()
+    run.fsck(figures)?;
+    server.kill()?;
+    run.fsck(figures)
 }
 
 impl Plan {
@@ -188,6 +203,25 @@ impl Run {
     fn sum_up(&self, figures: &mut Figures) {
         let log = load::lock(&self.shared.log);
         (figures.uploads, figures.deletes) = (log.uploads, log.deletes);
+    }
+
+    /// `dossier fsck` finds nothing at all.
+    fn fsck(&self, figures: &mut Figures) -> anyhow::Result<()> {
+        let fsck = std::process::Command::new(&self.plan.program)
+            .args(["fsck", "--hash", "--json", "--data"])
+            .arg(self.data())
+            .env_clear()
+            .output()?;
+        let found = String::from_utf8_lossy(&fsck.stdout);
+        anyhow::ensure!(
+            fsck.status.code() == Some(0),
+            "fsck ended with {}: {found}{}",
+            fsck.status,
+            String::from_utf8_lossy(&fsck.stderr)
+        );
+        figures.fscks += 1;
+        figures.last_fsck = found.trim().into();
+        Ok(())
     }
 
     fn server_never_panicked(&self) -> anyhow::Result<()> {

@@ -54,14 +54,22 @@ struct Rows {
     blobs: HashMap<String, u64>,
     /// Blobs that are to be removed.
     removals: HashSet<String>,
+    /// Blobs of resumable uploads in flight, by id alone.
+    uploads: HashSet<String>,
 }
 
 fn problems(data: &Path, to_the_end: bool) -> anyhow::Result<Vec<String>> {
     let mut problems = Vec::new();
-    for entry in std::fs::read_dir(data.join("staging"))? {
-        problems.push(format!("in staging: {}", entry?.path().display()));
-    }
+    // Read before the rows: a resumable upload's file is there before its row.
+    let staged: Vec<_> = std::fs::read_dir(data.join("staging"))?.collect::<Result<_, _>>()?;
     let rows = rows(data, &mut problems)?;
+    for entry in staged {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let blob = name.rsplit('.').next().unwrap_or_default();
+        if !rows.uploads.contains(blob) {
+            problems.push(format!("in staging: {name}"));
+        }
+    }
     if to_the_end && !rows.removals.is_empty() {
         problems.push(format!("{} removals are still to come", rows.removals.len()));
     }
@@ -90,6 +98,10 @@ fn rows(data: &Path, problems: &mut Vec<String>) -> anyhow::Result<Rows> {
         .prepare("SELECT site_id, blob_id FROM blob_removals")?
         .query_map([], blob)?
         .collect::<Result<_, _>>()?;
+    let uploads = database
+        .prepare("SELECT blob_id FROM uploads")?
+        .query_map([], |row| Ok(hex::encode(&row.get::<_, Vec<u8>>(0)?)))?
+        .collect::<Result<_, _>>()?;
     for (what, wrong) in [
         (
             "contacts whose counters are not true",
@@ -116,7 +128,7 @@ fn rows(data: &Path, problems: &mut Vec<String>) -> anyhow::Result<Rows> {
             problems.push(format!("{count} {what}"));
         }
     }
-    Ok(Rows { blobs, removals })
+    Ok(Rows { blobs, removals, uploads })
 }
 
 /// Where a row's bytes lie below `blobs`.

@@ -20,6 +20,7 @@ use crate::page_cache::PageCache;
 use crate::rate_limit::RateLimit;
 use crate::registry::Registry;
 use crate::single_flight::SingleFlight;
+use crate::turns::Turns;
 
 /// Previews that may wait to be made ahead of their first request; beyond it, the request
 /// makes them.
@@ -49,6 +50,8 @@ pub struct App {
     pub pages: PageCache,
     /// Places for uploads.
     pub upload_places: Arc<Semaphore>,
+    /// Who works on which resumable upload.
+    pub turns: Arc<Turns>,
     /// The making of previews.
     pub previews: Previews,
     /// Work that outlives its request.

@@ -72,6 +72,9 @@ pub enum Error {
     /// The upload URL was used already, for other bytes (design §4).
     #[error("this upload URL was already used for other bytes")]
     AlreadyUploaded,
+    /// A resumable upload that cannot go on like this.
+    #[error(transparent)]
+    Upload(#[from] UploadRefused),
     /// More bytes than allowed; nothing was kept.
     #[error("must have at most {limit_bytes} bytes")]
     TooLarge {
@@ -142,6 +145,46 @@ impl From<std::io::Error> for Error {
             _ => Self::Internal(error.into()),
         }
     }
+}
+
+/// Why a resumable upload cannot go on like this (contract §9; tus 1.0.0).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum UploadRefused {
+    /// The piece begins elsewhere than where the upload stands.
+    #[error("the upload stands at byte {offset_bytes}, which Upload-Offset must name")]
+    Offset {
+        /// Where it stands.
+        offset_bytes: u64,
+    },
+    /// Ended, expired, replaced by another upload of the same URL, or never begun.
+    #[error("this upload is over; begin a new one")]
+    Gone,
+    /// Every byte is there already: it is an attachment.
+    #[error("this upload is complete")]
+    Complete {
+        /// Size of the attachment.
+        size_bytes: u64,
+    },
+    /// Another request works on it and does not leave.
+    #[error("another request is working on this upload")]
+    Locked,
+    /// The piece is not the one that `Upload-Checksum` announced; nothing of it was kept.
+    #[error("the piece does not have the checksum in Upload-Checksum")]
+    Checksum,
+    /// There is more to come.
+    #[error("the upload is not finished")]
+    Unfinished {
+        /// Where it stands.
+        offset_bytes: u64,
+        /// Its whole size, if it is known.
+        length_bytes: Option<u64>,
+    },
+    /// `Tus-Resumable` is missing or names another version.
+    #[error("Tus-Resumable must be 1.0.0")]
+    Version,
+    /// A piece of another content type.
+    #[error("Content-Type must be application/offset+octet-stream")]
+    ContentType,
 }
 
 /// One rule that one field breaks (contract §6).

@@ -5,6 +5,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::actions::upload::resumable::ENDED_A_RUN;
 use crate::actions::{self, delete::REMOVALS_A_RUN};
 use crate::app::App;
 use crate::error::Result;
@@ -25,6 +26,7 @@ pub fn start(app: &Arc<App>) {
         Ok(())
     });
     every(app, "sweep", SWEEP_EVERY, async |app| {
+        while actions::upload::resumable::end_expired(&app).await? == ENDED_A_RUN as usize {}
         // A full run may have left more behind.
         loop {
             let removed = actions::delete::sweep(&app).await?;

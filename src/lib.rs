@@ -17,3 +17,4 @@ pub mod registry;
 pub mod serve;
 pub mod single_flight;
 pub mod tls;
+pub mod turns;

@@ -90,6 +90,7 @@ pub async fn start(config: Config, clock: Clock) -> anyhow::Result<Server> {
         pages: PageCache::new(config.page_cache_bytes),
         rate_limit: RateLimit::new(config.requests_per_minute),
         upload_places: Arc::new(Semaphore::new(config.uploads_at_once)),
+        turns: Arc::default(),
         previews: Previews::new(&config),
         tasks: Tasks::default(),
         config,

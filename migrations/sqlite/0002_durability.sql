@@ -8,7 +8,6 @@ CREATE TABLE uploads (
     length_bytes  INTEGER,
     offset_bytes  INTEGER NOT NULL,
     hash_state    BLOB    NOT NULL,
-    content_type  TEXT    NOT NULL,
     created_at_ms INTEGER NOT NULL,
     expires_at_ms INTEGER NOT NULL,
     PRIMARY KEY (site_id, attachment_id)

@@ -10,8 +10,9 @@ mod files;
 
 use std::collections::HashSet;
 use std::fs::File;
-use std::io::{self, Write as _};
+use std::io::{self, Seek as _, Write as _};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -133,13 +134,53 @@ impl Blobs {
                 file: File::from(file),
                 written: 0,
                 handed_on: 0,
-                keep: false,
+                left: Left::Removed,
             }),
             Err(error) => {
                 lock(&self.active).remove(&staged.key.blob);
                 Err(error.into())
             }
         }
+    }
+
+    /// Makes the empty file of a resumable upload, durably. It counts as under way until
+    /// [`Blobs::abandon`], so that no recovery takes it before its row is there.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be made; then nothing is left.
+    pub fn begin(&self, staged: StagedKey) -> io::Result<()> {
+        let mut file = self.stage(staged)?;
+        rustix::fs::fsync(&self.staging)?;
+        file.left = Left::Sealed;
+        Ok(())
+    }
+
+    /// Goes on with a resumable upload: what lies behind its first `offset_bytes` was never
+    /// acknowledged and is cut off.
+    ///
+    /// # Errors
+    ///
+    /// When the file is not there, is too short, or cannot be written.
+    pub fn resume(&self, staged: StagedKey, offset_bytes: u64) -> io::Result<Staged<'_>> {
+        let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mut file =
+            File::from(rustix::fs::openat(&self.staging, staged.file(), flags, Mode::empty())?);
+        let metadata = file.metadata()?;
+        if metadata.len() < offset_bytes {
+            let problem = "a resumable upload's file is shorter than what was acknowledged";
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, problem));
+        }
+        if metadata.nlink() > 1 {
+            // A commit that failed had put it at its place; no row names it there.
+            let directory = self.open_blob_directory(staged.key)?;
+            remove_file(&directory, &staged.key.file(Part::Original))?;
+        }
+        file.set_len(offset_bytes)?;
+        file.seek(io::SeekFrom::End(0))?;
+        lock(&self.active).insert(staged.key.blob);
+        let (written, handed_on) = (offset_bytes, offset_bytes);
+        Ok(Staged { store: self, staged, file, written, handed_on, left: Left::Resumable })
     }
 
     /// Forgets the staging name of an upload whose outcome is known. The bytes stay.
@@ -251,14 +292,26 @@ impl Blobs {
     }
 }
 
-/// An upload that is being written. Dropping it before it is sealed removes it.
+/// An upload that is being written. Dropping it before it is sealed removes it, unless it is to
+/// be gone on with.
 pub struct Staged<'a> {
     store: &'a Blobs,
     staged: StagedKey,
     file: File,
     written: u64,
     handed_on: u64,
-    keep: bool,
+    left: Left,
+}
+
+/// What dropping a [`Staged`] leaves.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Left {
+    /// Nothing: the upload was given up.
+    Removed,
+    /// The file, for an upload that goes on later.
+    Resumable,
+    /// The file, and its outcome to be settled by whoever has it.
+    Sealed,
 }
 
 impl Staged<'_> {
@@ -274,6 +327,32 @@ impl Staged<'_> {
             begin_write_back(&self.file, self.handed_on, self.written - self.handed_on);
             self.handed_on = self.written;
         }
+        Ok(())
+    }
+
+    /// Bytes of the file.
+    pub fn len_bytes(&self) -> u64 {
+        self.written
+    }
+
+    /// Makes what was written so far durable at its staging name, for an upload that goes on.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be synced.
+    pub fn sync(&mut self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+
+    /// Takes back what was written behind an offset.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be cut.
+    pub fn cut(&mut self, offset_bytes: u64) -> io::Result<()> {
+        self.file.set_len(offset_bytes)?;
+        self.file.seek(io::SeekFrom::End(0))?;
+        (self.written, self.handed_on) = (offset_bytes, offset_bytes);
         Ok(())
     }
 
@@ -304,16 +383,18 @@ impl Staged<'_> {
             let _ = remove_file(&directory, &name);
             return Err(error.into());
         }
-        self.keep = true;
+        self.left = Left::Sealed;
         Ok(self.staged)
     }
 }
 
 impl Drop for Staged<'_> {
     fn drop(&mut self) {
-        if !self.keep {
+        match self.left {
             // What cannot be removed now is found by the next recovery.
-            let _ = self.store.settle(self.staged);
+            Left::Removed => drop(self.store.settle(self.staged)),
+            Left::Resumable => self.store.abandon(self.staged),
+            Left::Sealed => {}
         }
     }
 }

@@ -134,15 +134,6 @@ impl Db {
             .await
     }
 
-    /// Whether a row names this blob.
-    ///
-    /// # Errors
-    ///
-    /// Only when the database fails.
-    pub async fn has_blob(&self, site: SiteId, id: AttachmentId, blob: BlobId) -> Result<bool> {
-        Ok(self.attachment(site, id).await?.is_some_and(|found| found.blob_id == blob))
-    }
-
     /// Makes an attachment whose bytes are durable, in one transaction with the contact's
     /// counters and the spent upload URL (design §4). Its `created_at_ms` is moved behind the
     /// contact's newest, whatever the clock says.
@@ -293,7 +284,7 @@ fn visit_page(
     Ok(end)
 }
 
-fn find(
+pub(super) fn find(
     connection: &Connection,
     site: SiteId,
     id: AttachmentId,
@@ -342,6 +333,7 @@ fn commit_upload(
             |row| row.get(0),
         )?;
     insert(connection, &attachment)?;
+    super::uploads::forget(connection, &attachment)?;
     Ok(Commit::Created(attachment))
 }
 

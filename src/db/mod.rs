@@ -10,11 +10,13 @@ mod removals;
 mod rows;
 mod sites;
 mod sqlite;
+mod uploads;
 
 pub use attachments::{Commit, ListedPage, PageTotals, Rows};
 pub use changes::Change;
 pub use rows::AttachmentRow;
 pub use sites::{ApiKey, NewApiKey, Site};
+pub use uploads::{Begun, Standing, UploadInFlight};
 
 use std::path::Path;
 use std::sync::Arc;
@@ -60,8 +62,12 @@ mod tests {
     /// reads the number: only parameters that first appear in order mean the same to both.
     #[test]
     fn parameters_first_appear_in_the_order_of_their_numbers() {
-        let sources =
-            [include_str!("attachments.rs"), include_str!("removals.rs"), include_str!("sites.rs")];
+        let sources = [
+            include_str!("attachments.rs"),
+            include_str!("removals.rs"),
+            include_str!("sites.rs"),
+            include_str!("uploads.rs"),
+        ];
         for source in sources {
             for statement in source.split("prepare_cached(").skip(1) {
                 let statement = statement.split("params!").next().unwrap();

@@ -13,3 +13,4 @@ pub mod scope;
 pub mod signing;
 pub mod sniff;
 pub mod timestamp;
+pub mod tus;

@@ -7,7 +7,9 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
 use super::answer;
-use crate::error::{Error, Rule, Violation};
+use super::tus::UPLOAD_OFFSET;
+use crate::domain::tus;
+use crate::error::{Error, Rule, UploadRefused, Violation};
 
 /// Internal errors travel in the response's extensions to the layer that logs them with the
 /// request's id; their text is never sent.
@@ -48,6 +50,7 @@ impl IntoResponse for Error {
             Self::MethodNotAllowed { .. } => {
                 (StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", json!({}))
             }
+            Self::Upload(refused) => return upload_refused(&message, refused),
             Self::AlreadyUploaded => (StatusCode::CONFLICT, "ALREADY_EXISTS", json!({})),
             Self::TooLarge { code, limit_bytes } => {
                 (StatusCode::PAYLOAD_TOO_LARGE, code, json!({ "limitBytes": limit_bytes }))
@@ -88,6 +91,34 @@ fn range_outside(message: &str, size_bytes: u64) -> Response {
     let mut response = answer::json(StatusCode::RANGE_NOT_SATISFIABLE, &body);
     if let Ok(value) = HeaderValue::from_str(&format!("bytes */{size_bytes}")) {
         response.headers_mut().insert(header::CONTENT_RANGE, value);
+    }
+    response
+}
+
+/// tus 1.0.0 gives the statuses; the body is of the contract's form all the same.
+fn upload_refused(message: &str, refused: UploadRefused) -> Response {
+    let mut at = None;
+    let (status, code, data) = match refused {
+        UploadRefused::Offset { offset_bytes } => {
+            at = Some(offset_bytes);
+            (409, "UPLOAD_OFFSET_CONFLICT", json!({ "offset": offset_bytes }))
+        }
+        UploadRefused::Unfinished { offset_bytes, length_bytes } => {
+            let data = json!({ "offset": offset_bytes, "length": length_bytes });
+            (409, "UPLOAD_UNFINISHED", data)
+        }
+        UploadRefused::Gone => (410, "UPLOAD_GONE", json!({})),
+        UploadRefused::Complete { .. } => (403, "UPLOAD_COMPLETE", json!({})),
+        UploadRefused::Locked => (423, "UPLOAD_LOCKED", json!({})),
+        UploadRefused::Checksum => (460, "CHECKSUM_MISMATCH", json!({})),
+        UploadRefused::Version => (412, "TUS_VERSION", json!({ "versions": [tus::VERSION] })),
+        UploadRefused::ContentType => (415, "CONTENT_TYPE", json!({ "expected": tus::PIECE_TYPE })),
+    };
+    // 460 is the protocol's own; every number from 100 to 999 is a status.
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST);
+    let mut response = answer::json(status, &application_error(message, code, &data));
+    if let Some(offset) = at {
+        response.headers_mut().insert(UPLOAD_OFFSET, HeaderValue::from(offset));
     }
     response
 }

@@ -9,6 +9,7 @@ mod file_body;
 mod media;
 mod request;
 mod trace;
+mod tus;
 mod unread;
 mod upload_urls;
 mod uploads;
@@ -22,7 +23,7 @@ use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{HeaderName, Method, StatusCode, Uri};
 use axum::middleware;
 use axum::response::Response;
-use axum::routing::{get, post, put};
+use axum::routing::{get, head, post, put};
 use serde_json::json;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{AllowOrigin, CorsLayer};
@@ -56,6 +57,14 @@ pub fn router(app: &Arc<App>) -> Router {
     routes
         .route("/upload/{token}", put(uploads::put).post(uploads::post))
         .route("/upload/{token}/", put(uploads::put).post(uploads::post))
+        .route("/upload/tus", post(tus::create))
+        .route("/upload/tus/", post(tus::create))
+        .route("/upload/tus/{token}", put(tus::finish))
+        .route("/upload/{token}/{again}", put(tus::finish_again))
+        .route(
+            "/upload/tus/{token}/{upload}",
+            head(tus::progress).patch(tus::append).delete(tus::terminate).post(tus::overridden),
+        )
         .route("/media/{media}", get(media::original))
         .route("/media/{media}/preview", get(media::preview))
         .route("/ugd/{media}", get(media::original))
@@ -64,7 +73,10 @@ pub fn router(app: &Arc<App>) -> Router {
         .method_not_allowed_fallback(unknown_method)
         // As one layer, the outermost first: each layer of its own costs a box for each request.
         .layer((
-            middleware::from_fn_with_state(Arc::<trace::RequestIds>::default(), trace::request),
+            middleware::from_fn_with_state(
+                (Arc::<trace::RequestIds>::default(), app.config.upload_max_bytes),
+                trace::request,
+            ),
             CatchPanicLayer::custom(trace::answer_panic),
             middleware::from_fn(unread::drain),
             cors(&app.config.cors_origins),
@@ -114,6 +126,7 @@ const ALLOWED_HEADERS: &[&str] = &[
     "upload-offset",
     "upload-metadata",
     "upload-defer-length",
+    "upload-checksum",
     "x-http-method-override",
     "range",
     "if-none-match",
@@ -128,6 +141,10 @@ const EXPOSED_HEADERS: &[&str] = &[
     "tus-resumable",
     "tus-version",
     "tus-extension",
+    "tus-max-size",
+    "tus-checksum-algorithm",
+    "upload-defer-length",
+    "upload-expires",
     "etag",
     "content-disposition",
     "content-range",

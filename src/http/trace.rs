@@ -12,6 +12,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 
 use super::error::Hidden;
+use super::tus;
 use crate::error::Error;
 
 /// The SDK shows it with every error (contract §6).
@@ -39,7 +40,7 @@ impl RequestIds {
 
 /// The outermost layer.
 pub(super) async fn request(
-    State(ids): State<Arc<RequestIds>>,
+    State((ids, upload_max_bytes)): State<(Arc<RequestIds>, u64)>,
     request: Request,
     next: Next,
 ) -> Response {
@@ -48,7 +49,11 @@ pub(super) async fn request(
         let route = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
         (request.method().clone(), route.unwrap_or_default(), Instant::now())
     });
-    let mut response = next.run(request).await;
+    let mut response = match tus::discovery(upload_max_bytes, &request) {
+        // Here, because the layer of CORS takes every OPTIONS for a preflight.
+        Some(response) => response,
+        None => next.run(request).await,
+    };
     if let Some(Hidden(error)) = response.extensions_mut().remove::<Hidden>() {
         tracing::error!(request_id = ?id, error = format!("{error:#}"), "a request failed");
     }

@@ -19,6 +19,7 @@ use serde_json::json;
 use super::answer;
 use super::attachments::Ids;
 use super::request::{Query, malformed};
+use super::tus;
 use super::upload_urls::checked_name;
 use super::wire::Shapes;
 use crate::actions::upload::{Upload, upload};
@@ -57,6 +58,9 @@ pub(super) async fn post(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response> {
+    if headers.contains_key(tus::TUS_RESUMABLE) {
+        return Ok(tus::create_at(&app, path, &headers, body).await);
+    }
     let mut body = body.into_data_stream();
     let attachment = take_form(&app, path, query.as_deref(), &headers, &mut body).await?;
     descriptor(&app, &attachment)
@@ -150,7 +154,7 @@ fn up_to_file(
     })
 }
 
-fn cut_short(_: axum::Error) -> Error {
+pub(super) fn cut_short(_: axum::Error) -> Error {
     Error::Interrupted { problem: "the body ended before its time" }
 }
 
@@ -170,12 +174,17 @@ fn form_error(error: multer::Error, limit_bytes: u64) -> Error {
 
 fn grant(app: &App, path: Ids<String>) -> Result<UploadGrant> {
     let token = path.map(|Path(token)| token).unwrap_or_default();
-    app.keys.check_upload(&token, app.clock.now_ms()).map_err(|refused| Error::InvalidUploadToken {
+    app.keys.check_upload(&token, app.clock.now_ms()).map_err(token_refused)
+}
+
+/// What is said of a token that is not accepted.
+pub(super) fn token_refused(refused: TokenRefused) -> Error {
+    Error::InvalidUploadToken {
         problem: match refused {
             TokenRefused::Forged => "this upload URL is not valid",
             TokenRefused::Expired => "this upload URL has expired",
         },
-    })
+    }
 }
 
 fn request(grant: UploadGrant, query: Option<&str>) -> Result<Upload> {
@@ -211,7 +220,7 @@ fn content_digest(headers: &HeaderMap) -> Result<Option<[u8; 32]>> {
     })
 }
 
-fn descriptor(app: &App, attachment: &Attachment) -> Result<Response> {
+pub(super) fn descriptor(app: &App, attachment: &Attachment) -> Result<Response> {
     let site = app
         .registry
         .site(attachment.site_id)

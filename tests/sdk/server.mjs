@@ -19,9 +19,10 @@ const PATIENCE_MS = 30_000;
  * Starts a server and waits until it answers requests.
  *
  * @param {string[]} flags more arguments of `dossier serve`
+ * @param {string} folder a folder that a server was stopped on by `stop({ keep: true })`
  */
-export async function startServer(flags = []) {
-  const folder = await mkdtemp(path.join(tmpdir(), 'dossier-sdk-'));
+export async function startServer(flags = [], folder = undefined) {
+  folder ??= await mkdtemp(path.join(tmpdir(), 'dossier-sdk-'));
   const data = path.join(folder, 'data');
   const server = spawn(
     BINARY,
@@ -33,17 +34,17 @@ export async function startServer(flags = []) {
     server.once('exit', (code, signal) => resolve(signal ?? `code ${code}`));
     server.once('error', (error) => resolve(error.message));
   });
-  const stop = async () => {
+  const stop = async ({ keep = false } = {}) => {
     const late = setTimeout(() => server.kill('SIGKILL'), PATIENCE_MS);
     server.kill('SIGTERM');
     const how = await ended;
     clearTimeout(late);
-    await rm(folder, { recursive: true, force: true });
+    if (!keep) await rm(folder, { recursive: true, force: true });
     return how;
   };
   try {
     const ready = JSON.parse(await firstLine(server.stdout, ended));
-    return { ready, data, stop };
+    return { ready, data, folder, stop };
   } catch (error) {
     await stop();
     throw error;

@@ -2,7 +2,9 @@
 //! first, then one short transaction, then the answer. Whatever fails before that leaves
 //! nothing visible, and nothing at all after the next recovery.
 
+mod piece;
 mod receive;
+pub mod resumable;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -9,12 +9,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _};
 use serde_json::json;
+use sha2::digest::common::hazmat::SerializableState as _;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc;
 
 use super::{Upload, bad_upload, too_large};
 use crate::app::App;
-use crate::blobs::{Blobs, StagedKey};
+use crate::blobs::{Blobs, Staged, StagedKey};
 use crate::domain::attachment::Attachment;
 use crate::domain::hex;
 use crate::domain::image::{self, PreviewLimits};
@@ -89,7 +90,16 @@ where
     S: Stream<Item = Result<Bytes>> + Unpin,
 {
     let (mut batch, mut batch_bytes, mut total) = (Vec::new(), 0, 0);
-    while let Some(chunk) = next(&mut body, idle, &mut total, max_bytes).await? {
+    loop {
+        let chunk = match next(&mut body, idle, &mut total, max_bytes).await {
+            Ok(Some(chunk)) => chunk,
+            Ok(None) => break,
+            Err(error) => {
+                // A resumable upload keeps what has arrived.
+                let _ = send.send(Message::Bytes(batch)).await;
+                return Err(error);
+            }
+        };
         batch_bytes += chunk.len();
         batch.push(chunk);
         if batch_bytes >= BATCH_BYTES {
@@ -128,7 +138,7 @@ impl Writer {
     /// Writes what comes; `None` when the body was given up.
     pub(super) fn run(self, mut queue: mpsc::Receiver<Message>) -> Result<Option<Received>> {
         let mut file = self.blobs.stage(self.staged)?;
-        let (mut sha256, mut size_bytes) = (Sha256::new(), 0);
+        let mut sha256 = Sha256::new();
         loop {
             match queue.blocking_recv() {
                 None => return Ok(None),
@@ -137,15 +147,24 @@ impl Writer {
                     for chunk in batch {
                         file.append(&chunk)?;
                         sha256.update(&chunk);
-                        size_bytes += chunk.len() as u64;
                     }
                 }
             }
         }
-        let attachment = self.examine(file.file(), size_bytes, sha256.finalize().into())?;
-        let staged = file.seal()?;
+        self.seal(file, sha256.finalize().into()).map(Some)
+    }
+
+    /// What is being written.
+    pub(super) fn staged(&self) -> StagedKey {
+        self.staged
+    }
+
+    /// Looks into a whole file and makes it durable at its place.
+    pub(super) fn seal(&self, mut file: Staged<'_>, sha256: [u8; 32]) -> Result<Received> {
+        let size_bytes = file.len_bytes();
+        let attachment = self.examine(file.file(), size_bytes, sha256)?;
         let expires_s = self.upload.grant.expires_s;
-        Ok(Some(Received { staged, attachment, expires_s }))
+        Ok(Received { staged: file.seal()?, attachment, expires_s })
     }
 
     /// Everything that can refuse the bytes, before any of it is made durable.
@@ -202,6 +221,22 @@ impl Writer {
             has_preview,
         })
     }
+}
+
+/// The state of a SHA-256 that an upload goes on with after a restart.
+pub(super) fn hash_state(sha256: &Sha256) -> Vec<u8> {
+    sha256.serialize().to_vec()
+}
+
+/// The state over no bytes at all.
+pub(super) fn initial_hash_state() -> Vec<u8> {
+    hash_state(&Sha256::new())
+}
+
+/// Goes on from a state.
+pub(super) fn restored(state: &[u8]) -> Result<Sha256> {
+    let state = state.try_into().ok().and_then(|state| Sha256::deserialize(&state).ok());
+    state.ok_or_else(|| Error::Internal(anyhow::anyhow!("a stored SHA-256 state is damaged")))
 }
 
 fn rewound(file: &mut std::fs::File) -> io::Result<&mut std::fs::File> {

@@ -6,6 +6,7 @@ mod process;
 pub(crate) mod raw;
 mod sites;
 mod state;
+pub(crate) mod tus;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};

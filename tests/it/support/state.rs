@@ -31,6 +31,21 @@ impl TestApp {
         }
     }
 
+    /// Waits until the only file in the staging folder has so many bytes.
+    pub(crate) async fn staged_bytes(&self, bytes: u64) {
+        let begin = Instant::now();
+        loop {
+            let staged = files(&self.data().join("staging"));
+            let sizes: Vec<u64> =
+                staged.iter().map(|path| path.metadata().map_or(0, |data| data.len())).collect();
+            if sizes == [bytes] {
+                return;
+            }
+            assert!(begin.elapsed() < DEADLINE, "{sizes:?} bytes are staged, not {bytes}");
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+
     /// The files that hold uploaded bytes and previews.
     pub(crate) fn blob_files(&self) -> Vec<PathBuf> {
         files(&self.data().join("blobs"))

@@ -1,0 +1,164 @@
+//! The life of resumable uploads: cut, gone on with, replaced, ended, expired (R15, R16).
+
+use reqwest::Method;
+use uuid::Uuid;
+
+use crate::support::TestApp;
+use crate::support::raw::Raw;
+use crate::support::tus::{PIECE, csv};
+
+const DAY_SECONDS: i64 = 24 * 60 * 60;
+
+/// Sends the head of a PATCH of a whole file, and so much of its body.
+async fn cut_patch(app: &TestApp, location: &str, file: &[u8], offset: usize, to: usize) -> Raw {
+    let mut raw = Raw::connect(app).await;
+    let head = format!(
+        "PATCH {} HTTP/1.1\r\nHost: x\r\nTus-Resumable: 1.0.0\r\nUpload-Offset: {offset}\r\n\
+         Content-Type: {}\r\nContent-Length: {}\r\n\r\n",
+        app.path_of(location),
+        PIECE.1,
+        file.len() - offset
+    );
+    raw.send(head).await;
+    raw.send(&file[offset..to]).await;
+    raw
+}
+
+#[tokio::test]
+async fn what_a_cut_client_had_sent_is_kept() {
+    let (app, contact, file) = (TestApp::start().await, Uuid::new_v4(), csv(300_000));
+    let (upload_url, location) = app.tus_begin(contact, file.len()).await;
+    let mut offset = 0;
+    for cut in 0..40 {
+        let to = offset + 1 + (cut * 7_919) % 7_000;
+        drop(cut_patch(&app, &location, &file, offset, to).await);
+        // What it has read of a broken connection it writes before it lets go.
+        app.staged_bytes(to as u64).await;
+        let now = app.tus_head(&location).await.offset() as usize;
+        assert_eq!(now, to);
+        offset = now;
+    }
+    assert_eq!(app.tus_patch(&location, offset, &file[offset..]).await.status, 204);
+    let url = app.tus_finish(&upload_url).await.ok()["file"]["url"].as_str().unwrap().to_owned();
+    assert_eq!(app.open(&url).await.body, file);
+}
+
+#[tokio::test]
+async fn an_upload_goes_on_after_a_restart() {
+    let (app, contact, file) = (TestApp::start().await, Uuid::new_v4(), csv(200_000));
+    let (_, location) = app.tus_begin(contact, file.len()).await;
+    app.tus_patch(&location, 0, &file[..70_001]).await;
+    let path = app.path_of(&location).to_owned();
+    let app = app.restart_with(&[]).await;
+    // What lies in staging was looked at by the recovery of the start.
+    dossier::actions::recover::recover(app.app()).await.unwrap();
+    let location = format!("{}{path}", app.base);
+    assert_eq!(app.tus_head(&location).await.offset(), 70_001);
+    assert_eq!(app.tus_patch(&location, 70_001, &file[70_001..]).await.status, 204);
+    let list = app.list(contact).await.ok();
+    let url = list["attachments"][0]["document"]["url"].as_str().unwrap();
+    assert_eq!(app.open(url).await.body, file);
+}
+
+#[tokio::test]
+async fn a_client_that_comes_back_is_not_locked_out_by_its_dead_connection() {
+    let (app, contact, file) = (TestApp::start().await, Uuid::new_v4(), csv(1_000));
+    let (_, location) = app.tus_begin(contact, file.len()).await;
+    // Open, and silent from here on. Whether it had been read when HEAD sent it away is chance.
+    let _dead = cut_patch(&app, &location, &file, 0, 400).await;
+    let offset = app.tus_head(&location).await.offset() as usize;
+    assert!(offset <= 400);
+    assert_eq!(app.tus_patch(&location, offset, &file[offset..]).await.status, 204);
+    assert_eq!(app.list(contact).await.ok()["metadata"]["total"], 1);
+}
+
+#[tokio::test]
+async fn a_second_creation_replaces_the_first() {
+    let (app, contact, file) = (TestApp::start().await, Uuid::new_v4(), csv(100));
+    let (upload_url, first) = app.tus_begin(contact, 100).await;
+    app.tus_patch(&first, 0, &file[..50]).await;
+    let second = app.tus_create(&upload_url, 100).await;
+    let second = second.header("location");
+    assert_ne!(first, second);
+    assert_eq!(app.tus_head(&first).await.status, 410);
+    assert_eq!(app.tus_patch(&first, 50, &file[50..]).await.refused().0, 410);
+    assert_eq!(app.tus_head(second).await.offset(), 0);
+    assert_eq!(app.tus_patch(second, 0, &file).await.status, 204);
+    app.nothing_staged().await;
+}
+
+#[tokio::test]
+async fn a_put_to_the_same_url_ends_the_resumable_upload() {
+    let (app, contact, file) = (TestApp::start().await, Uuid::new_v4(), csv(100));
+    let (upload_url, location) = app.tus_begin(contact, 100).await;
+    app.tus_patch(&location, 0, &file[..50]).await;
+    app.put(&upload_url, &file).await.ok();
+    assert_eq!(app.tus_patch(&location, 50, &file[50..]).await.refused().0, 410);
+    dossier::actions::recover::recover(app.app()).await.unwrap();
+    app.nothing_staged().await;
+    assert_eq!(app.list(contact).await.ok()["metadata"]["total"], 1);
+}
+
+#[tokio::test]
+async fn a_terminated_upload_leaves_nothing() {
+    let (app, contact) = (TestApp::start().await, Uuid::new_v4());
+    let before = app.stored().await;
+    let (_, location) = app.tus_begin(contact, 100).await;
+    app.tus_patch(&location, 0, &csv(50)).await;
+    assert_eq!(app.tus(Method::DELETE, &location, &[], b"").await.status, 204);
+    assert_eq!(app.tus_head(&location).await.status, 410);
+    assert_eq!(app.tus(Method::DELETE, &location, &[], b"").await.refused().0, 410);
+    assert_eq!(app.stored().await, before);
+}
+
+#[tokio::test]
+async fn an_upload_lives_seven_days_from_its_last_piece() {
+    let (app, contact, file) = (TestApp::start().await, Uuid::new_v4(), csv(100));
+    let (upload_url, location) = app.tus_begin(contact, 100).await;
+    // The upload URL itself lives for a day.
+    for day in 0..3 {
+        app.advance_seconds(7 * DAY_SECONDS - 1);
+        let answer = app.tus_patch(&location, day, &file[day..=day]).await;
+        assert_eq!(answer.status, 204, "{answer:?}");
+    }
+    let expires = app.tus_head(&location).await.header("upload-expires").to_owned();
+    let expires = httpdate::parse_http_date(&expires).unwrap();
+    let seconds = expires.duration_since(std::time::UNIX_EPOCH).unwrap().as_secs() as i64;
+    assert_eq!(seconds, dossier::app::Clock::now_ms(&app.app().clock) / 1_000 + 7 * DAY_SECONDS);
+    app.advance_seconds(7 * DAY_SECONDS);
+    assert_eq!(app.tus_patch(&location, 3, &file[3..]).await.refused().0, 410);
+    assert_eq!(app.tus_create(&upload_url, 100).await.refused().1, "INVALID_UPLOAD_TOKEN");
+    assert_eq!(app.tus_finish(&upload_url).await.refused().1, "UPLOAD_UNFINISHED");
+    let ended = dossier::actions::upload::resumable::end_expired(app.app()).await;
+    assert_eq!(ended.unwrap(), 1);
+    app.nothing_staged().await;
+}
+
+#[tokio::test]
+async fn an_upload_in_time_may_finish_after_its_url_has_expired() {
+    let (app, contact, file) = (TestApp::start().await, Uuid::new_v4(), csv(100));
+    let (upload_url, location) = app.tus_begin(contact, 100).await;
+    app.advance_seconds(3 * DAY_SECONDS);
+    assert_eq!(app.tus_patch(&location, 0, &file).await.status, 204);
+    app.tus_finish(&upload_url).await.ok();
+    dossier::actions::delete::sweep(app.app()).await.unwrap();
+    app.tus_finish(&upload_url).await.ok();
+}
+
+#[tokio::test]
+async fn a_complete_upload_says_so_until_its_attachment_is_deleted() {
+    let (app, contact, file) = (TestApp::start().await, Uuid::new_v4(), csv(100));
+    let (upload_url, location) = app.tus_begin(contact, 100).await;
+    app.tus_patch(&location, 0, &file).await;
+    let head = app.tus_head(&location).await;
+    assert_eq!((head.status.as_u16(), head.offset()), (200, 100));
+    assert_eq!(head.header("upload-length"), "100");
+    assert_eq!(app.tus_patch(&location, 100, b"x").await.refused().1, "UPLOAD_COMPLETE");
+    let deleted = app.tus(Method::DELETE, &location, &[], b"").await.refused();
+    assert_eq!(deleted, (403, "UPLOAD_COMPLETE".to_owned()));
+    let id = app.list(contact).await.ok()["attachments"][0]["id"].as_str().unwrap().to_owned();
+    app.delete(&format!("/contacts/v4/attachments/{contact}/{id}")).await.ok();
+    assert_eq!(app.tus_head(&location).await.status, 410);
+    assert_eq!(app.tus_finish(&upload_url).await.refused().1, "INVALID_UPLOAD_TOKEN");
+    assert_eq!(app.tus_create(&upload_url, 100).await.refused().1, "INVALID_UPLOAD_TOKEN");
+}

@@ -2,6 +2,7 @@
 
 pub mod delete;
 pub mod download;
+pub mod fsck;
 pub mod preview;
 pub mod recover;
 pub mod sites;

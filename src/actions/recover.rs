@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use crate::app::App;
+use crate::blobs::StagedKey;
 use crate::db::Standing;
 use crate::error::Result;
 
@@ -17,21 +18,35 @@ pub async fn recover(app: &App) -> Result<(usize, usize)> {
     let left = app.tasks.spawn_blocking(move || blobs.left_behind()).await;
     let (mut kept, mut removed) = (0, 0);
     for staged in left.map_err(anyhow::Error::from)?? {
-        let (site, blob) = (staged.key.site, staged.key.blob);
-        let has_row = match app.db.standing(site, staged.attachment, blob).await? {
-            Standing::InFlight => continue,
-            Standing::Attached => true,
-            Standing::Unknown => false,
-        };
+        match standing(app, staged).await? {
+            Standing::InFlight if !is_at_its_place(app, staged).await? => continue,
+            Standing::InFlight | Standing::Attached | Standing::Unknown => {}
+        }
+        // A resumable upload may have been gone on with since: what it is now is asked again while
+        // nobody works on it.
+        let Some(_turn) = app.turns.take(staged.key.blob).await else { continue };
+        let standing = standing(app, staged).await?;
         let blobs = Arc::clone(&app.blobs);
         let settled = app.tasks.spawn_blocking(move || {
-            if !has_row {
+            if standing != Standing::Attached {
                 blobs.remove(staged.key)?;
             }
-            blobs.settle(staged)
+            // The file of an upload in flight stays where its client goes on with it.
+            if standing == Standing::InFlight { Ok(()) } else { blobs.settle(staged) }
         });
         settled.await.map_err(anyhow::Error::from)??;
-        if has_row { kept += 1 } else { removed += 1 }
+        if standing == Standing::Unknown { removed += 1 } else { kept += 1 }
     }
     Ok((kept, removed))
+}
+
+async fn standing(app: &App, staged: StagedKey) -> Result<Standing> {
+    app.db.standing(staged.key.site, staged.attachment, staged.key.blob).await
+}
+
+/// Whether a commit was begun that the process did not live to see.
+async fn is_at_its_place(app: &App, staged: StagedKey) -> Result<bool> {
+    let blobs = Arc::clone(&app.blobs);
+    let size = app.tasks.spawn_blocking(move || blobs.size_of(staged.key)).await;
+    Ok(size.map_err(anyhow::Error::from)??.is_some())
 }

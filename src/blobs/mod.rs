@@ -7,6 +7,7 @@
 //! left in `staging/` say exactly which blobs may lack a row: no scan is needed.
 
 mod files;
+mod walk;
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -20,6 +21,8 @@ use anyhow::Context as _;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 
 use crate::domain::ids::{AttachmentId, BlobId, SiteId};
+pub use walk::{AllStaged, Stored};
+
 use files::{begin_write_back, make_directory, open_directory, remove_file};
 
 const PRIVATE_FILE: Mode = Mode::RUSR.union(Mode::WUSR);
@@ -94,6 +97,7 @@ impl StagedKey {
 
 /// The store of bytes.
 pub struct Blobs {
+    root: OwnedFd,
     staging: OwnedFd,
     blobs: OwnedFd,
     /// Uploads of this process that are under way; what else lies in staging was left behind.
@@ -115,7 +119,8 @@ impl Blobs {
                 .and_then(|()| open_directory(&root_fd, name))
                 .with_context(|| format!("cannot use {}", root.join(name).display()))
         };
-        Ok(Self { staging: open("staging")?, blobs: open("blobs")?, active: Arc::default() })
+        let (staging, blobs) = (open("staging")?, open("blobs")?);
+        Ok(Self { root: root_fd, staging, blobs, active: Arc::default() })
     }
 
     /// Begins an upload.

@@ -2,6 +2,7 @@
 
 mod demo;
 mod demo_files;
+mod fsck;
 mod keys;
 mod serve;
 
@@ -32,6 +33,8 @@ enum Command {
     Demo(demo::Demo),
     /// Print every setting, its default and its reason: the start of a settings file.
     Settings,
+    /// Compare rows and bytes: what is missing, left over, altered or miscounted.
+    Fsck(fsck::Fsck),
     /// API keys: create, list, revoke.
     #[command(subcommand)]
     Key(keys::KeyCommand),
@@ -78,17 +81,23 @@ pub fn run() -> ExitCode {
         Command::Serve(command) => serve::run(&command),
         Command::Demo(command) => demo::run(&command),
         Command::Settings => say(DEFAULTS.trim_end()),
+        Command::Fsck(command) => return fsck::run(&command),
         Command::Key(command) => keys::run_key(&command),
         Command::Site(command) => keys::run_site(&command),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // Nothing can be done when standard error is closed as well.
-            let _ = writeln!(std::io::stderr(), "dossier: {error:#}");
+            tell(&error);
             ExitCode::FAILURE
         }
     }
+}
+
+/// Says on standard error what went wrong.
+fn tell(error: &anyhow::Error) {
+    // Nothing can be done when standard error is closed as well.
+    let _ = writeln!(std::io::stderr(), "dossier: {error:#}");
 }
 
 /// Writes to standard output. A closed pipe is no failure: nobody wants the rest.

@@ -333,8 +333,27 @@ fn commit_upload(
             |row| row.get(0),
         )?;
     insert(connection, &attachment)?;
+    count_site(connection, site, 1, attachment.size_bytes as i64)?;
     super::uploads::forget(connection, &attachment)?;
     Ok(Commit::Created(attachment))
+}
+
+/// Keeps what a site holds in all, beside the counters of its contacts.
+fn count_site(
+    connection: &Connection,
+    site: SiteId,
+    attachments: i64,
+    bytes: i64,
+) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached(
+            "INSERT INTO site_usage (site_id, attachment_count, total_bytes) VALUES ($1, $2, $3) \
+             ON CONFLICT (site_id) DO UPDATE SET \
+             attachment_count = site_usage.attachment_count + excluded.attachment_count, \
+             total_bytes = site_usage.total_bytes + excluded.total_bytes",
+        )?
+        .execute(params![site, attachments, bytes])?;
+    Ok(())
 }
 
 fn insert(connection: &Connection, attachment: &Attachment) -> rusqlite::Result<()> {
@@ -385,6 +404,7 @@ fn delete(
              WHERE site_id = $2 AND contact_id = $3",
         )?
         .execute(params![size_bytes, site, contact])?;
+    count_site(connection, site, -1, -size_bytes)?;
     connection
         .prepare_cached(
             "INSERT INTO blob_removals (site_id, blob_id, remove_after_ms) VALUES ($1, $2, $3)",

@@ -6,6 +6,7 @@
 
 mod attachments;
 mod changes;
+mod inspect;
 mod removals;
 mod rows;
 mod sites;
@@ -14,6 +15,7 @@ mod uploads;
 
 pub use attachments::{Commit, ListedPage, PageTotals, Rows};
 pub use changes::Change;
+pub use inspect::{BlobRow, Drift, Inspection, UploadRow};
 pub use rows::AttachmentRow;
 pub use sites::{ApiKey, NewApiKey, Site};
 pub use uploads::{Begun, Standing, UploadInFlight};

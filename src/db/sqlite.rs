@@ -23,7 +23,7 @@ const QUEUE_LENGTH: usize = 4_096;
 /// Most writes that one commit takes.
 const GROUP_SIZE: usize = 64;
 /// How long a connection waits for another process's lock.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// How much of the database a reader may map into its memory.
 const READER_MMAP_BYTES: i64 = 1 << 30;
 /// Prepared statements kept by each connection.

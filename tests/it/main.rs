@@ -10,6 +10,7 @@ mod cors;
 mod delete;
 mod errors;
 mod errors_http;
+mod fsck;
 mod isolation;
 mod kill;
 mod lists;

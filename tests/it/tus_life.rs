@@ -61,6 +61,27 @@ async fn an_upload_goes_on_after_a_restart() {
 }
 
 #[tokio::test]
+async fn a_commit_that_a_crash_cut_off_is_taken_back_and_the_last_piece_sent_again() {
+    let (app, contact, file) = (TestApp::start().await, Uuid::new_v4(), csv(1_000));
+    let (_, location) = app.tus_begin(contact, file.len()).await;
+    app.tus_patch(&location, 0, &file[..999]).await;
+    // What a kill between the link and the commit leaves.
+    let staged = std::fs::read_dir(app.data().join("staging")).unwrap().next().unwrap().unwrap();
+    let name = staged.file_name().into_string().unwrap();
+    let (site, blob) = (name.split('.').next().unwrap(), name.rsplit('.').next().unwrap());
+    let folder = app.data().join("blobs").join(site).join(&blob[..2]);
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::hard_link(staged.path(), folder.join(blob)).unwrap();
+    dossier::actions::recover::recover(app.app()).await.unwrap();
+    assert_eq!(app.blob_files(), Vec::<std::path::PathBuf>::new());
+    // Also when there was no recovery in between.
+    std::fs::hard_link(staged.path(), folder.join(blob)).unwrap();
+    assert_eq!(app.tus_patch(&location, 999, &file[999..]).await.status, 204);
+    assert_eq!(app.list(contact).await.ok()["metadata"]["total"], 1);
+    app.nothing_staged().await;
+}
+
+#[tokio::test]
 async fn a_client_that_comes_back_is_not_locked_out_by_its_dead_connection() {
     let (app, contact, file) = (TestApp::start().await, Uuid::new_v4(), csv(1_000));
     let (_, location) = app.tus_begin(contact, file.len()).await;

@@ -90,9 +90,12 @@ pub async fn create(
             Err(SPENT)
         }
         Begun::New(replaced) => {
-            if let Some(replaced) = replaced {
-                // Who still writes to it finds its row gone.
-                let _turn = app.turns.take(replaced).await;
+            // Who still writes to it finds its row gone; who does not leave is left to the next
+            // recovery.
+            if let Some(replaced) = replaced
+                && let Some(_turn) = app.turns.take(replaced).await
+                && app.db.attachment(grant.site_id, grant.attachment_id).await?.is_none()
+            {
                 remove_staged(app, StagedKey { key: key(grant, replaced), ..staged }).await?;
             }
             Ok((staged.key.blob, expires_at_ms))
@@ -262,9 +265,15 @@ async fn end(app: &App, staged: StagedKey, expiring_by_ms: i64) -> Result<bool> 
     Ok(ended)
 }
 
+/// Removes what no row names, also where a commit that failed had put it. The caller has the
+/// upload's turn.
 async fn remove_staged(app: &App, staged: StagedKey) -> Result<()> {
     let blobs = Arc::clone(&app.blobs);
-    Ok(blocking(app, move || blobs.settle(staged)).await??)
+    let removed = blocking(app, move || {
+        blobs.remove(staged.key)?;
+        blobs.settle(staged)
+    });
+    Ok(removed.await??)
 }
 
 async fn turn(app: &Arc<App>, upload: BlobId) -> Result<Turn> {

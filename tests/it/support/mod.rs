@@ -18,7 +18,7 @@ use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-pub(crate) use process::{Dossier, command, printed, refused, run};
+pub(crate) use process::{Dossier, Ended, command, printed, refused, run};
 pub(crate) use sites::Member;
 
 /// When every test begins, in Unix milliseconds.
@@ -78,6 +78,13 @@ impl TestApp {
         let server = start_in(&folder, settings, &now_ms).await;
         let base = format!("http://{}", server.http);
         Self { server, base, site, key, client, now_ms, folder }
+    }
+
+    /// Stops the server and leaves its folder.
+    pub(crate) async fn stop(self) -> tempfile::TempDir {
+        let Self { server, folder, .. } = self;
+        server.stop().await;
+        folder
     }
 
     /// The shared handles of the server.

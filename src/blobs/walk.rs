@@ -1,0 +1,156 @@
+//! Goes through all names of the store, for those who compare them with the rows.
+
+use std::io;
+use std::os::fd::OwnedFd;
+
+use rustix::fs::{AtFlags, Dir};
+
+use super::files::{make_directory, open_directory};
+use super::{BlobKey, Blobs, Part, StagedKey};
+use crate::domain::ids::{BlobId, SiteId};
+
+/// Where files go that belong to no row, when the store is repaired.
+const LOST_AND_FOUND: &str = "lost+found";
+
+/// A file of the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stored {
+    /// The blob that its name names.
+    pub key: BlobKey,
+    /// Which of its files, or `None` for a preview that was not finished.
+    pub part: Option<Part>,
+    /// Its size.
+    pub size_bytes: u64,
+}
+
+/// Uploads in staging with the sizes of their files, and names that are none of ours.
+pub type AllStaged = (Vec<(StagedKey, u64)>, Vec<String>);
+
+impl Blobs {
+    /// The folders of sites, and names beside them that are none.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be read.
+    pub fn sites(&self) -> io::Result<(Vec<SiteId>, Vec<String>)> {
+        let (mut sites, mut foreign) = (Vec::new(), Vec::new());
+        for name in names(&self.blobs)? {
+            match uuid::Uuid::try_parse(&name) {
+                Ok(site) if site.simple().to_string() == name => sites.push(SiteId(site)),
+                _ => foreign.push(name),
+            }
+        }
+        Ok((sites, foreign))
+    }
+
+    /// The files of a site whose blobs begin with a byte, and names among them that are none.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be read. What goes while it is looked at is passed over.
+    pub fn stored(&self, site: SiteId, first: u8) -> io::Result<(Vec<Stored>, Vec<String>)> {
+        let (mut stored, mut foreign) = (Vec::new(), Vec::new());
+        let mut bytes = [0; 16];
+        bytes[0] = first;
+        let any = BlobKey { site, blob: BlobId::from_bytes(bytes) };
+        let Some(directory) = found(self.open_blob_directory(any))? else {
+            return Ok((stored, foreign));
+        };
+        for name in names(&directory)? {
+            let Some((key, part)) = parse(site, first, &name) else {
+                foreign.push(format!("{}/{}/{name}", any.site_directory(), any.directory()));
+                continue;
+            };
+            if let Some(size_bytes) = size(&directory, &name)? {
+                stored.push(Stored { key, part, size_bytes });
+            }
+        }
+        Ok((stored, foreign))
+    }
+
+    /// The files of uploads with their sizes, and names among them that are none.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be read.
+    pub fn all_staged(&self) -> io::Result<AllStaged> {
+        let (mut staged, mut foreign) = (Vec::new(), Vec::new());
+        for name in names(&self.staging)? {
+            match StagedKey::parse(&name) {
+                None => foreign.push(format!("staging/{name}")),
+                Some(key) => {
+                    staged.extend(size(&self.staging, &name)?.map(|bytes| (key, bytes)));
+                }
+            }
+        }
+        Ok((staged, foreign))
+    }
+
+    /// The size of an original, if it is there.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be read.
+    pub fn size_of(&self, key: BlobKey) -> io::Result<Option<u64>> {
+        match found(self.open_blob_directory(key))? {
+            Some(directory) => size(&directory, &key.file(Part::Original)),
+            None => Ok(None),
+        }
+    }
+
+    /// Moves an original that belongs to no row out of the store, and removes its preview.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be moved.
+    pub fn set_aside(&self, key: BlobKey) -> io::Result<()> {
+        make_directory(&self.root, LOST_AND_FOUND)?;
+        let aside = open_directory(&self.root, LOST_AND_FOUND)?;
+        let directory = self.open_blob_directory(key)?;
+        let name = format!("{}.{}", key.site_directory(), key.file(Part::Original));
+        match rustix::fs::renameat(&directory, key.file(Part::Original), &aside, name) {
+            Ok(()) | Err(rustix::io::Errno::NOENT) => {}
+            Err(error) => return Err(error.into()),
+        }
+        rustix::fs::fsync(&aside)?;
+        self.remove(key)
+    }
+}
+
+fn parse(site: SiteId, first: u8, name: &str) -> Option<(BlobKey, Option<Part>)> {
+    let blob = name.split('.').next()?;
+    let blob = BlobId(uuid::Uuid::try_parse(blob).ok()?);
+    let key = BlobKey { site, blob };
+    if blob.as_bytes()[0] != first {
+        return None;
+    }
+    if name == key.unfinished_preview() {
+        return Some((key, None));
+    }
+    let parts = [Part::Original, Part::Preview];
+    parts.into_iter().find(|part| key.file(*part) == name).map(|part| (key, Some(part)))
+}
+
+fn names(directory: &OwnedFd) -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in Dir::read_from(directory)? {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        if name != "." && name != ".." {
+            names.push(name);
+        }
+    }
+    Ok(names)
+}
+
+fn size(directory: &OwnedFd, name: &str) -> io::Result<Option<u64>> {
+    let stat = rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW);
+    Ok(found(stat.map_err(io::Error::from))?.map(|stat| stat.st_size as u64))
+}
+
+fn found<T>(outcome: io::Result<T>) -> io::Result<Option<T>> {
+    match outcome {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}

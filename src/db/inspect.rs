@@ -1,0 +1,261 @@
+//! Looks at the rows from beside a server, or without one: what `dossier fsck` compares with the
+//! bytes. Read-only, in snapshots of its own; the repairs need the folder for themselves.
+
+use std::path::Path;
+
+use anyhow::{Context as _, bail};
+use rusqlite::{Connection, OpenFlags, params};
+
+use super::SCHEMA_VERSION;
+use super::sqlite::BUSY_TIMEOUT;
+use crate::domain::ids::{AttachmentId, BlobId, ContactId, SiteId};
+
+/// What a row says of its bytes.
+#[derive(Debug, Clone, Copy)]
+pub struct BlobRow {
+    /// The tenant.
+    pub site_id: SiteId,
+    /// The bytes.
+    pub blob_id: BlobId,
+    /// Whose bytes they are.
+    pub attachment_id: AttachmentId,
+    /// How many there must be.
+    pub size_bytes: u64,
+    /// Their SHA-256.
+    pub sha256: [u8; 32],
+}
+
+/// A resumable upload, as far as its bytes go.
+#[derive(Debug, Clone, Copy)]
+pub struct UploadRow {
+    /// The tenant.
+    pub site_id: SiteId,
+    /// What it is to become.
+    pub attachment_id: AttachmentId,
+    /// The bytes.
+    pub blob_id: BlobId,
+    /// Bytes that must be there at least.
+    pub offset_bytes: u64,
+}
+
+/// A contact, or a site when there is no contact, whose counters are not true.
+#[derive(Debug, Clone, Copy)]
+pub struct Drift {
+    /// The tenant.
+    pub site_id: SiteId,
+    /// The contact.
+    pub contact_id: Option<ContactId>,
+}
+
+/// A view of the rows.
+pub struct Inspection {
+    connection: Connection,
+}
+
+/// Contacts whose row differs from their attachments, or is missing.
+const CONTACTS: &str = "SELECT site_id, contact_id FROM (\
+     SELECT site_id, contact_id, attachment_count AS n, total_bytes AS bytes FROM contacts \
+     UNION ALL \
+     SELECT site_id, contact_id, -count(*), -sum(size_bytes) FROM attachments \
+     GROUP BY site_id, contact_id) AS counted \
+     GROUP BY site_id, contact_id HAVING sum(n) <> 0 OR sum(bytes) <> 0";
+
+/// Sites whose row differs from their attachments, or is missing.
+const SITES: &str = "SELECT site_id FROM (\
+     SELECT site_id, attachment_count AS n, total_bytes AS bytes FROM site_usage \
+     UNION ALL \
+     SELECT site_id, -count(*), -sum(size_bytes) FROM attachments GROUP BY site_id) AS counted \
+     GROUP BY site_id HAVING sum(n) <> 0 OR sum(bytes) <> 0";
+
+impl Inspection {
+    /// Opens the rows for reading.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be read or is of another release.
+    pub fn open(file: &Path) -> anyhow::Result<Self> {
+        Self::open_with(file, OpenFlags::SQLITE_OPEN_READ_ONLY)
+    }
+
+    /// Opens the rows for repairs; the caller holds the folder's lock.
+    ///
+    /// # Errors
+    ///
+    /// As [`Inspection::open`].
+    pub fn open_for_repair(file: &Path) -> anyhow::Result<Self> {
+        Self::open_with(file, OpenFlags::SQLITE_OPEN_READ_WRITE)
+    }
+
+    fn open_with(file: &Path, access: OpenFlags) -> anyhow::Result<Self> {
+        let connection =
+            Connection::open_with_flags(file, access | OpenFlags::SQLITE_OPEN_NO_MUTEX)
+                .with_context(|| format!("cannot open the database {}", file.display()))?;
+        connection.busy_timeout(BUSY_TIMEOUT)?;
+        let found: i64 = connection
+            .query_row("PRAGMA user_version", [], |row| row.get(0))
+            .with_context(|| format!("cannot read the database {}", file.display()))?;
+        if found != SCHEMA_VERSION {
+            bail!(
+                "the data in {} has schema {found}, this release knows {SCHEMA_VERSION}; start \
+                 `dossier serve` of the newer release once",
+                file.display()
+            );
+        }
+        Ok(Self { connection })
+    }
+
+    /// Runs a look in one snapshot.
+    ///
+    /// # Errors
+    ///
+    /// When the database fails, or the look does.
+    pub fn snapshot<T>(&self, look: impl FnOnce(&Self) -> anyhow::Result<T>) -> anyhow::Result<T> {
+        self.connection.execute_batch("BEGIN DEFERRED")?;
+        let seen = look(self);
+        self.connection.execute_batch("COMMIT")?;
+        seen
+    }
+
+    /// Attachments in all.
+    ///
+    /// # Errors
+    ///
+    /// When the database fails.
+    pub fn attachment_count(&self) -> anyhow::Result<u64> {
+        let count: i64 =
+            self.connection.query_row("SELECT count(*) FROM attachments", [], |row| row.get(0))?;
+        Ok(count as u64)
+    }
+
+    /// Shows every attachment's bytes.
+    ///
+    /// # Errors
+    ///
+    /// When the database fails.
+    pub fn each_blob(&self, mut show: impl FnMut(BlobRow)) -> anyhow::Result<()> {
+        let mut statement = self.connection.prepare(
+            "SELECT site_id, blob_id, attachment_id, size_bytes, sha256 FROM attachments",
+        )?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            show(BlobRow {
+                site_id: row.get(0)?,
+                blob_id: row.get(1)?,
+                attachment_id: row.get(2)?,
+                size_bytes: row.get::<_, i64>(3)? as u64,
+                sha256: row.get(4)?,
+            });
+        }
+        Ok(())
+    }
+
+    /// Whether an attachment has these bytes.
+    ///
+    /// # Errors
+    ///
+    /// When the database fails.
+    pub fn names_blob(
+        &self,
+        site: SiteId,
+        attachment: AttachmentId,
+        blob: BlobId,
+    ) -> anyhow::Result<bool> {
+        let mut statement = self.connection.prepare_cached(
+            "SELECT 1 FROM attachments WHERE site_id = $1 AND attachment_id = $2 AND blob_id = $3",
+        )?;
+        Ok(statement.exists(params![site, attachment, blob])?)
+    }
+
+    /// Blobs whose row is gone and whose bytes are to go.
+    ///
+    /// # Errors
+    ///
+    /// When the database fails.
+    pub fn removals(&self) -> anyhow::Result<Vec<(SiteId, BlobId)>> {
+        let mut statement =
+            self.connection.prepare("SELECT site_id, blob_id FROM blob_removals")?;
+        let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// Resumable uploads in flight.
+    ///
+    /// # Errors
+    ///
+    /// When the database fails.
+    pub fn uploads(&self) -> anyhow::Result<Vec<UploadRow>> {
+        let mut statement = self
+            .connection
+            .prepare("SELECT site_id, attachment_id, blob_id, offset_bytes FROM uploads")?;
+        let rows = statement.query_map([], |row| {
+            Ok(UploadRow {
+                site_id: row.get(0)?,
+                attachment_id: row.get(1)?,
+                blob_id: row.get(2)?,
+                offset_bytes: row.get::<_, i64>(3)? as u64,
+            })
+        })?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// Contacts and sites whose counters are not true.
+    ///
+    /// # Errors
+    ///
+    /// When the database fails.
+    pub fn drift(&self) -> anyhow::Result<Vec<Drift>> {
+        let mut contacts = self.connection.prepare(CONTACTS)?;
+        let contacts = contacts
+            .query_map([], |row| Ok(Drift { site_id: row.get(0)?, contact_id: row.get(1)? }))?;
+        let mut found = contacts.collect::<Result<Vec<_>, _>>()?;
+        let mut sites = self.connection.prepare(SITES)?;
+        let sites =
+            sites.query_map([], |row| Ok(Drift { site_id: row.get(0)?, contact_id: None }))?;
+        for drift in sites {
+            found.push(drift?);
+        }
+        Ok(found)
+    }
+
+    /// Removes attachments whose bytes are gone and uploads whose file is gone, and counts all
+    /// contacts and sites anew, in one transaction.
+    ///
+    /// # Errors
+    ///
+    /// When the database fails; then nothing is changed.
+    pub fn repair(&mut self, lost: &[BlobRow], uploads: &[UploadRow]) -> anyhow::Result<()> {
+        let transaction = self.connection.transaction()?;
+        for row in lost {
+            transaction
+                .prepare_cached(
+                    "DELETE FROM attachments WHERE site_id = $1 AND attachment_id = $2 \
+                     AND blob_id = $3",
+                )?
+                .execute(params![row.site_id, row.attachment_id, row.blob_id])?;
+        }
+        for row in uploads {
+            transaction
+                .prepare_cached(
+                    "DELETE FROM uploads WHERE site_id = $1 AND attachment_id = $2 \
+                     AND blob_id = $3",
+                )?
+                .execute(params![row.site_id, row.attachment_id, row.blob_id])?;
+        }
+        transaction.execute_batch(
+            "INSERT INTO contacts (site_id, contact_id, attachment_count, total_bytes, revision, \
+             last_created_at_ms) \
+             SELECT site_id, contact_id, 0, 0, 1, max(created_at_ms) FROM attachments \
+             WHERE true GROUP BY site_id, contact_id ON CONFLICT DO NOTHING; \
+             UPDATE contacts SET revision = revision + 1, \
+             attachment_count = (SELECT count(*) FROM attachments a \
+             WHERE a.site_id = contacts.site_id AND a.contact_id = contacts.contact_id), \
+             total_bytes = (SELECT coalesce(sum(size_bytes), 0) FROM attachments a \
+             WHERE a.site_id = contacts.site_id AND a.contact_id = contacts.contact_id); \
+             DELETE FROM site_usage; \
+             INSERT INTO site_usage (site_id, attachment_count, total_bytes) \
+             SELECT site_id, count(*), sum(size_bytes) FROM attachments GROUP BY site_id;",
+        )?;
+        transaction.commit()?;
+        Ok(())
+    }
+}

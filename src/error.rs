@@ -113,6 +113,9 @@ pub enum Error {
     /// The disk is full; nothing was kept, reads go on (R9).
     #[error("storage is full")]
     StorageFull,
+    /// A sync failed: the store takes no writes until it is started again, reads go on (R11).
+    #[error("the store takes no writes")]
+    ReadOnly,
     /// Our fault. The source is logged once, where it becomes an answer, and never sent.
     #[error("internal error")]
     Internal(#[from] anyhow::Error),
@@ -141,6 +144,11 @@ impl From<std::io::Error> for Error {
         match error.kind() {
             std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
                 Self::StorageFull
+            }
+            std::io::ErrorKind::ReadOnlyFilesystem => Self::ReadOnly,
+            // No more file handles, in this process or in the system: it passes (R10).
+            _ if matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) => {
+                Self::Busy { retry_after_seconds: 1 }
             }
             _ => Self::Internal(error.into()),
         }

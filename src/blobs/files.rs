@@ -34,11 +34,11 @@ pub(super) fn open_directory(parent: &OwnedFd, name: &str) -> io::Result<OwnedFd
     Ok(rustix::fs::openat(parent, name, flags, Mode::empty())?)
 }
 
-/// Makes a directory that may be there already, durably.
-pub(super) fn make_directory(parent: &OwnedFd, name: &str) -> io::Result<()> {
+/// Makes a directory, if it is not there; true when it was made and its parent is to be synced.
+pub(super) fn make_directory(parent: &OwnedFd, name: &str) -> io::Result<bool> {
     match rustix::fs::mkdirat(parent, name, PRIVATE_DIRECTORY) {
-        Ok(()) => Ok(rustix::fs::fsync(parent)?),
-        Err(Errno::EXIST) => Ok(()),
+        Ok(()) => Ok(true),
+        Err(Errno::EXIST) => Ok(false),
         Err(error) => Err(error.into()),
     }
 }

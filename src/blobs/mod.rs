@@ -15,7 +15,7 @@ use std::io::{self, Seek as _, Write as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use anyhow::Context as _;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
@@ -100,6 +100,8 @@ pub struct Blobs {
     root: OwnedFd,
     staging: OwnedFd,
     blobs: OwnedFd,
+    /// Why nothing is written any more.
+    failed: OnceLock<String>,
     /// Uploads of this process that are under way; what else lies in staging was left behind.
     active: Arc<Mutex<HashSet<BlobId>>>,
 }
@@ -116,11 +118,38 @@ impl Blobs {
             .with_context(|| format!("cannot open {}", root.display()))?;
         let open = |name: &str| {
             make_directory(&root_fd, name)
+                .and_then(|is_new| if is_new { Ok(rustix::fs::fsync(&root_fd)?) } else { Ok(()) })
                 .and_then(|()| open_directory(&root_fd, name))
                 .with_context(|| format!("cannot use {}", root.join(name).display()))
         };
         let (staging, blobs) = (open("staging")?, open("blobs")?);
-        Ok(Self { root: root_fd, staging, blobs, active: Arc::default() })
+        let (failed, active) = (OnceLock::new(), Arc::default());
+        Ok(Self { root: root_fd, staging, blobs, failed, active })
+    }
+
+    /// Why nothing is written any more, if so: a sync has failed, and what the system had not
+    /// written by then may be lost without another word, so only a new start can tell what is
+    /// there (R11).
+    pub fn failure(&self) -> Option<&str> {
+        self.failed.get().map(String::as_str)
+    }
+
+    fn check_writable(&self) -> io::Result<()> {
+        match self.failed.get() {
+            None => Ok(()),
+            Some(failure) => Err(io::Error::new(io::ErrorKind::ReadOnlyFilesystem, &**failure)),
+        }
+    }
+
+    /// Passes the outcome of a sync on. One that failed ends all writing, unless the disk was
+    /// only full.
+    fn synced<E: Into<io::Error>>(&self, what: &str, outcome: Result<(), E>) -> io::Result<()> {
+        let Err(error) = outcome.map_err(Into::into) else { return Ok(()) };
+        if !matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
+            tracing::error!(%error, what, "a sync failed: no more writes until the next start");
+            let _ = self.failed.set(format!("syncing {what} to disk failed: {error}"));
+        }
+        Err(error)
     }
 
     /// Begins an upload.
@@ -131,6 +160,7 @@ impl Blobs {
     pub fn stage(&self, staged: StagedKey) -> io::Result<Staged<'_>> {
         let flags =
             OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        self.check_writable()?;
         lock(&self.active).insert(staged.key.blob);
         match rustix::fs::openat(&self.staging, staged.file(), flags, PRIVATE_FILE) {
             Ok(file) => Ok(Staged {
@@ -156,7 +186,7 @@ impl Blobs {
     /// When it cannot be made; then nothing is left.
     pub fn begin(&self, staged: StagedKey) -> io::Result<()> {
         let mut file = self.stage(staged)?;
-        rustix::fs::fsync(&self.staging)?;
+        self.synced("the staging folder", rustix::fs::fsync(&self.staging))?;
         file.left = Left::Sealed;
         Ok(())
     }
@@ -168,6 +198,7 @@ impl Blobs {
     ///
     /// When the file is not there, is too short, or cannot be written.
     pub fn resume(&self, staged: StagedKey, offset_bytes: u64) -> io::Result<Staged<'_>> {
+        self.check_writable()?;
         let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mut file =
             File::from(rustix::fs::openat(&self.staging, staged.file(), flags, Mode::empty())?);
@@ -237,6 +268,7 @@ impl Blobs {
     ///
     /// `NotFound` when the blob is gone, in which case nothing is left of the preview.
     pub fn put_preview(&self, key: BlobKey, bytes: &[u8]) -> io::Result<()> {
+        self.check_writable()?;
         let directory = self.open_blob_directory(key)?;
         let (name, whole) = (key.file(Part::Preview), key.file(Part::Original));
         let temporary = key.unfinished_preview();
@@ -247,7 +279,7 @@ impl Blobs {
             .and_then(|file| {
                 let mut file = File::from(file);
                 file.write_all(bytes)?;
-                file.sync_data()?;
+                self.synced("a preview", file.sync_data())?;
                 Ok(rustix::fs::renameat(&directory, &temporary, &directory, &name)?)
             });
         if let Err(error) = written {
@@ -290,10 +322,16 @@ impl Blobs {
         if let Ok(directory) = self.open_blob_directory(key) {
             return Ok(directory);
         }
-        make_directory(&self.blobs, &key.site_directory())?;
-        let site = open_directory(&self.blobs, &key.site_directory())?;
-        make_directory(&site, &key.directory())?;
-        open_directory(&site, &key.directory())
+        let site = self.make(&self.blobs, &key.site_directory())?;
+        self.make(&site, &key.directory())
+    }
+
+    /// Makes a directory durably and opens it.
+    fn make(&self, parent: &OwnedFd, name: &str) -> io::Result<OwnedFd> {
+        if make_directory(parent, name)? {
+            self.synced("a folder", rustix::fs::fsync(parent))?;
+        }
+        open_directory(parent, name)
     }
 }
 
@@ -346,7 +384,7 @@ impl Staged<'_> {
     ///
     /// When it cannot be synced.
     pub fn sync(&mut self) -> io::Result<()> {
-        self.file.sync_data()
+        self.store.synced("an upload", self.file.sync_data())
     }
 
     /// Takes back what was written behind an offset.
@@ -373,7 +411,7 @@ impl Staged<'_> {
     ///
     /// When any of it fails; then nothing is left at the blob's place.
     pub fn seal(mut self) -> io::Result<StagedKey> {
-        self.file.sync_data()?;
+        self.store.synced("an upload", self.file.sync_data())?;
         let key = self.staged.key;
         let directory = self.store.make_blob_directory(key)?;
         let name = key.file(Part::Original);
@@ -384,9 +422,9 @@ impl Staged<'_> {
             &name,
             AtFlags::empty(),
         )?;
-        if let Err(error) = rustix::fs::fsync(&directory) {
+        if let Err(error) = self.store.synced("a folder", rustix::fs::fsync(&directory)) {
             let _ = remove_file(&directory, &name);
-            return Err(error.into());
+            return Err(error);
         }
         self.left = Left::Sealed;
         Ok(self.staged)

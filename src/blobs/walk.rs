@@ -5,7 +5,6 @@ use std::os::fd::OwnedFd;
 
 use rustix::fs::{AtFlags, Dir};
 
-use super::files::{make_directory, open_directory};
 use super::{BlobKey, Blobs, Part, StagedKey};
 use crate::domain::ids::{BlobId, SiteId};
 
@@ -104,8 +103,7 @@ impl Blobs {
     ///
     /// When it cannot be moved.
     pub fn set_aside(&self, key: BlobKey) -> io::Result<()> {
-        make_directory(&self.root, LOST_AND_FOUND)?;
-        let aside = open_directory(&self.root, LOST_AND_FOUND)?;
+        let aside = self.make(&self.root, LOST_AND_FOUND)?;
         let directory = self.open_blob_directory(key)?;
         let name = format!("{}.{}", key.site_directory(), key.file(Part::Original));
         match rustix::fs::renameat(&directory, key.file(Part::Original), &aside, name) {

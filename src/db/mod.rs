@@ -48,6 +48,11 @@ impl Db {
         Ok(Self { sqlite, changes, anchors: attachments::Anchors::new() })
     }
 
+    /// Why nothing is written any more, if so: see [`crate::blobs::Blobs::failure`].
+    pub fn failure(&self) -> Option<&str> {
+        self.sqlite.failure()
+    }
+
     /// Whether the database answers.
     ///
     /// # Errors

@@ -4,7 +4,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -90,6 +90,7 @@ pub(super) struct Sqlite {
     // Closed first on drop, so that the thread ends after its last commit.
     writes: Option<Sender<Box<dyn WriteJob>>>,
     writer: Option<std::thread::JoinHandle<()>>,
+    failed: Arc<OnceLock<String>>,
     changes: Arc<Changes>,
 }
 
@@ -101,9 +102,11 @@ impl Sqlite {
     ) -> anyhow::Result<Self> {
         let writer = open_writer(file)?;
         let (writes, queued) = bounded(QUEUE_LENGTH);
+        let failed = Arc::new(OnceLock::new());
+        let noted = Arc::clone(&failed);
         let writer = std::thread::Builder::new()
             .name("db-writer".to_owned())
-            .spawn(move || write_groups(&writer, &queued))?;
+            .spawn(move || write_groups(&writer, &queued, &noted))?;
         let (reads, queued) = bounded::<ReadJob>(QUEUE_LENGTH);
         for number in 0..reading_threads.max(1) {
             let (file, queued) = (PathBuf::from(file), queued.clone());
@@ -117,7 +120,11 @@ impl Sqlite {
                 }
             })?;
         }
-        Ok(Self { reads, writes: Some(writes), writer: Some(writer), changes })
+        Ok(Self { reads, writes: Some(writes), writer: Some(writer), failed, changes })
+    }
+
+    pub(super) fn failure(&self) -> Option<&str> {
+        self.failed.get().map(String::as_str)
     }
 
     /// Runs a read on one of the reading threads, in one snapshot.
@@ -140,6 +147,9 @@ impl Sqlite {
         &self,
         job: impl FnOnce(&Connection) -> Result<Done<T>> + Send + 'static,
     ) -> Result<T> {
+        if self.failed.get().is_some() {
+            return Err(Error::ReadOnly);
+        }
         let (send, answer) = oneshot::channel();
         let changes = Arc::clone(&self.changes);
         let job = Box::new(Job { work: Some(job), outcome: None, send, changes });
@@ -187,18 +197,46 @@ fn in_snapshot<T>(
     outcome
 }
 
-fn write_groups(connection: &Connection, queued: &Receiver<Box<dyn WriteJob>>) {
+fn write_groups(
+    connection: &Connection,
+    queued: &Receiver<Box<dyn WriteJob>>,
+    failed: &OnceLock<String>,
+) {
     while let Ok(first) = queued.recv() {
+        if failed.get().is_some() {
+            // It was queued before the failure.
+            first.answer(Err(Error::ReadOnly));
+            continue;
+        }
         let group = std::iter::once(first).chain(queued.try_iter().take(GROUP_SIZE - 1));
-        write_group(connection, group);
+        if let Err(error) = write_group(connection, group) {
+            note_failure(&error, failed);
+        }
     }
     // Leaves one tidy file behind; a failure costs nothing, the log is read at the next start.
-    let _ = connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)");
+    if failed.get().is_none() {
+        let _ = connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)");
+    }
+}
+
+/// After an I/O error of a commit, what the disk holds of it is not known: nothing is written on
+/// top of it until the next start has read the log (R11).
+fn note_failure(error: &rusqlite::Error, failed: &OnceLock<String>) {
+    if error.sqlite_error_code() == Some(ErrorCode::SystemIoFailure) {
+        tracing::error!(%error, "a commit failed: no more writes until the next start");
+        let _ = failed.set(format!("writing to the database failed: {error}"));
+    }
 }
 
 /// Runs jobs in one transaction. A job that fails takes back its own changes only; when SQLite
 /// itself rolled everything back (full disk, I/O error), everyone so far is told.
-fn write_group(connection: &Connection, jobs: impl Iterator<Item = Box<dyn WriteJob>>) {
+///
+/// An error is the last that made all changes so far be lost; their callers have been told.
+fn write_group(
+    connection: &Connection,
+    jobs: impl Iterator<Item = Box<dyn WriteJob>>,
+) -> rusqlite::Result<()> {
+    let mut failure = Ok(());
     let mut ran = Vec::new();
     for mut job in jobs {
         match run_one(connection, job.as_mut()) {
@@ -207,19 +245,22 @@ fn write_group(connection: &Connection, jobs: impl Iterator<Item = Box<dyn Write
                 let _ = connection.execute_batch("ROLLBACK");
                 ran.push(job);
                 fail_all(ran.drain(..), &error);
+                failure = Err(error);
             }
         }
     }
     if ran.is_empty() {
-        return;
+        return failure;
     }
     match connection.execute_batch("COMMIT") {
         Ok(()) => ran.into_iter().for_each(|job| job.answer(Ok(()))),
         Err(error) => {
             let _ = connection.execute_batch("ROLLBACK");
             fail_all(ran.into_iter(), &error);
+            failure = Err(error);
         }
     }
+    failure
 }
 
 /// Runs one job in a savepoint; an error means that the whole transaction is lost.

@@ -11,6 +11,9 @@ use super::tus::UPLOAD_OFFSET;
 use crate::domain::tus;
 use crate::error::{Error, Rule, UploadRefused, Violation};
 
+/// When to come back to a store that takes no writes: a person has to look at its disk.
+const READ_ONLY_SECONDS: u32 = 60;
+
 /// Internal errors travel in the response's extensions to the layer that logs them with the
 /// request's id; their text is never sent.
 #[derive(Clone)]
@@ -34,6 +37,10 @@ impl IntoResponse for Error {
                 let data = json!({ "retryAfterSeconds": seconds });
                 let body = application_error(&message, "RESOURCE_EXHAUSTED", &data);
                 return retry_after(answer::json(StatusCode::TOO_MANY_REQUESTS, &body), seconds);
+            }
+            Self::ReadOnly => {
+                let response = system_error(StatusCode::SERVICE_UNAVAILABLE);
+                return retry_after(response, READ_ONLY_SECONDS);
             }
             Self::StorageFull => return system_error(StatusCode::INSUFFICIENT_STORAGE),
             Self::Malformed { data, .. } => (StatusCode::BAD_REQUEST, "INVALID_ARGUMENT", data),

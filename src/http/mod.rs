@@ -151,11 +151,22 @@ const EXPOSED_HEADERS: &[&str] = &[
     "retry-after",
 ];
 
-/// GET `/dossier/v1/health`: whether the database answers.
+/// GET `/dossier/v1/health`: whether the database answers and everything can be written.
 async fn health(State(app): State<Arc<App>>) -> Result<Response, Error> {
     app.db.ping().await?;
-    let body = json!({ "status": "ok", "version": env!("CARGO_PKG_VERSION") });
-    Ok(answer::json(StatusCode::OK, &body))
+    let version = env!("CARGO_PKG_VERSION");
+    let problems: Vec<&str> = app.blobs.failure().into_iter().chain(app.db.failure()).collect();
+    if problems.is_empty() {
+        let body = json!({ "status": "ok", "version": version });
+        return Ok(answer::json(StatusCode::OK, &body));
+    }
+    let body = json!({
+        "status": "read-only",
+        "version": version,
+        "problems": problems,
+        "remedy": "check the disk, then start the server again",
+    });
+    Ok(answer::json(StatusCode::SERVICE_UNAVAILABLE, &body))
 }
 
 async fn unknown_route(method: Method, uri: Uri) -> Error {

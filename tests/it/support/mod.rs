@@ -56,7 +56,18 @@ impl TestApp {
 
     /// Starts a server with settings of its own.
     pub(crate) async fn start_with(settings: &[(&str, &str)]) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        Self::start_in(tempfile::tempdir().unwrap(), settings).await
+    }
+
+    /// Starts a server whose data lie in `data` below a folder of the test's own.
+    pub(crate) async fn start_on(folder: &std::path::Path, settings: &[(&str, &str)]) -> Self {
+        let data = folder.join("data");
+        std::fs::create_dir(&data).unwrap();
+        let settings = [settings, &[("data", data.to_str().unwrap())]].concat();
+        Self::start_in(tempfile::tempdir().unwrap(), &settings).await
+    }
+
+    async fn start_in(folder: tempfile::TempDir, settings: &[(&str, &str)]) -> Self {
         let now_ms = Arc::new(AtomicI64::new(START_MS));
         let mut server = start_in(&folder, settings, &now_ms).await;
         let first = server.first_start.take().unwrap();
@@ -94,7 +105,7 @@ impl TestApp {
 
     /// The data folder.
     pub(crate) fn data(&self) -> &std::path::Path {
-        self.folder.path()
+        &self.server.app.config.data
     }
 
     /// Moves the clock.

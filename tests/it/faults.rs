@@ -1,0 +1,334 @@
+//! A disk that fails under the real program, at each call in turn (R9, R11): never a 200 for what
+//! is not durable, nothing half kept, reads go on. `tests/faults/shim.c` stands between the
+//! program and the C library.
+
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use reqwest::Method;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::support::tus::{PIECE, csv, token};
+use crate::support::{Answer, Dossier, PNG, command, run};
+
+/// Classes of calls, as in the shim.
+const WRITES: i32 = 1;
+const NAMES: i32 = 2;
+const SYNCS: i32 = 4;
+
+/// More calls than the scenario makes.
+const MOST_CALLS: i32 = 400;
+/// How long a start may take to settle what a failure left.
+const DEADLINE: Duration = Duration::from_secs(20);
+
+/// A way to fail.
+#[derive(Clone, Copy)]
+struct Fault {
+    classes: i32,
+    /// 0: the call writes half of what it was given.
+    error: i32,
+    /// All calls after it fail too.
+    lasting: bool,
+}
+
+/// The compiled shim, built once.
+fn shim() -> &'static Path {
+    static SHIM: OnceLock<PathBuf> = OnceLock::new();
+    SHIM.get_or_init(|| {
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/faults/shim.c");
+        let library = Path::new(env!("CARGO_TARGET_TMPDIR")).join("libfaults.so");
+        let built = Command::new("cc")
+            .args(["-shared", "-fPIC", "-O1", "-o"])
+            .args([&library, &source])
+            .arg("-ldl")
+            .status();
+        assert!(built.unwrap().success(), "the shim does not compile");
+        library
+    })
+}
+
+/// The file through which the shim is told what to do.
+struct Control(std::fs::File);
+
+impl Control {
+    fn new(path: &Path) -> Self {
+        std::fs::write(path, [0; 24]).unwrap();
+        Self(std::fs::OpenOptions::new().read(true).write(true).open(path).unwrap())
+    }
+
+    fn set(&self, field: u64, value: i32) {
+        self.0.write_all_at(&value.to_ne_bytes(), field * 4).unwrap();
+    }
+
+    fn get(&self, field: u64) -> i32 {
+        let mut bytes = [0; 4];
+        self.0.read_exact_at(&mut bytes, field * 4).unwrap();
+        i32::from_ne_bytes(bytes)
+    }
+
+    /// Lets the call of this index fail.
+    fn arm(&self, fault: Fault, index: i32) {
+        for (field, value) in [(1, fault.error), (2, index), (3, fault.lasting.into())] {
+            self.set(field, value);
+        }
+        self.set(0, fault.classes);
+    }
+
+    fn disarm(&self) {
+        self.set(0, 0);
+    }
+
+    fn calls(&self) -> i32 {
+        self.get(4)
+    }
+
+    fn hits(&self) -> i32 {
+        self.get(5)
+    }
+}
+
+/// A server, and how it is called.
+struct Server {
+    _process: Dossier,
+    client: reqwest::Client,
+    base: String,
+    key: String,
+}
+
+impl Server {
+    fn start(folder: &Path, key: Option<String>, control: Option<&Path>) -> Self {
+        let data = folder.join("data");
+        let own = ["serve", "--ready-json", "--listen", "127.0.0.1:0", "--listen-tls", "off"];
+        let grace = ["--set", "removal_grace_seconds=0", "--set", "log=off", "--data"];
+        let arguments = [&own[..], &grace[..], &[data.to_str().unwrap()]].concat();
+        let mut command = command(&arguments, &[]);
+        if let Some(control) = control {
+            command.env("LD_PRELOAD", shim()).env("FAULT_CONTROL", control);
+            command.env("FAULT_ROOT", &data);
+        }
+        let mut process = Dossier::of(command);
+        let ready = process.ready();
+        let key = key.unwrap_or_else(|| ready["apiKey"].as_str().unwrap().to_owned());
+        let base = ready["http"].as_str().unwrap().to_owned();
+        Self { _process: process, client: reqwest::Client::new(), base, key }
+    }
+
+    async fn call(&self, method: Method, path: &str, body: Option<Value>) -> Answer {
+        let url = format!("{}{path}", self.base);
+        let request = self.client.request(method, url).header("authorization", &self.key);
+        Answer::of(match body {
+            Some(body) => request.json(&body),
+            None => request,
+        })
+        .await
+    }
+
+    async fn list(&self, contact: Uuid) -> Vec<Value> {
+        let answer = self.call(Method::GET, &attachments(contact), None).await;
+        answer.ok()["attachments"].as_array().unwrap().clone()
+    }
+
+    async fn upload_url(&self, contact: Uuid, name: &str, mime_type: &str) -> String {
+        let body = json!({ "fileName": name, "mimeType": mime_type });
+        let path = format!("{}/upload-url", attachments(contact));
+        let answer = self.call(Method::POST, &path, Some(body)).await.ok();
+        answer["uploadUrl"].as_str().unwrap().to_owned()
+    }
+
+    async fn put(&self, contact: Uuid, name: &str, bytes: &[u8]) -> Answer {
+        let mime_type = if bytes == PNG { "image/png" } else { "text/csv" };
+        let url = self.upload_url(contact, name, mime_type).await;
+        Answer::of(self.client.put(url).body(bytes.to_vec())).await
+    }
+
+    /// A resumable upload in two pieces; the answer of the last request.
+    async fn tus(&self, contact: Uuid, name: &str, bytes: &[u8]) -> Answer {
+        let url = self.upload_url(contact, name, "text/csv").await;
+        let tus =
+            |method, url: &str| self.client.request(method, url).header("tus-resumable", "1.0.0");
+        let length = bytes.len().to_string();
+        let created = Answer::of(tus(Method::POST, &url).header("upload-length", length)).await;
+        if created.status != 201 {
+            return created;
+        }
+        let half = bytes.len() / 2;
+        for (from, to) in [(0, half), (half, bytes.len())] {
+            let piece = tus(Method::PATCH, created.header("location"))
+                .header(PIECE.0, PIECE.1)
+                .header("upload-offset", from.to_string())
+                .body(bytes[from..to].to_vec());
+            let answer = Answer::of(piece).await;
+            if answer.status != 204 {
+                return answer;
+            }
+        }
+        let finish = format!("{}/upload/tus/{}", self.base, token(&url));
+        Answer::of(self.client.put(finish).body("{}")).await
+    }
+}
+
+fn attachments(contact: Uuid) -> String {
+    format!("/contacts/v4/attachments/{contact}")
+}
+
+/// What was acknowledged, and what was refused.
+#[derive(Default)]
+struct Seen {
+    refused: Vec<u16>,
+    kept: Vec<(&'static str, Vec<u8>)>,
+    is_deleted: bool,
+}
+
+/// Uploads, deletes, reads. Reads must go on whatever fails.
+async fn scenario(server: &Server, contact: Uuid) -> Seen {
+    let mut seen = Seen::default();
+    let table = csv(40_000);
+    for (name, bytes) in [("new.csv", &*table), ("new.png", PNG)] {
+        match server.put(contact, name, bytes).await.status.as_u16() {
+            200 => seen.kept.push((name, bytes.to_vec())),
+            refused => seen.refused.push(refused),
+        }
+    }
+    match server.tus(contact, "tus.csv", &table).await.status.as_u16() {
+        200 => seen.kept.push(("tus.csv", table.clone())),
+        refused => seen.refused.push(refused),
+    }
+    let listed = server.list(contact).await;
+    let old = listed.iter().find(|one| one["fileName"] == "old.csv").unwrap();
+    let path = format!("{}/{}", attachments(contact), old["id"].as_str().unwrap());
+    match server.call(Method::DELETE, &path, None).await.status.as_u16() {
+        200 => seen.is_deleted = true,
+        refused => seen.refused.push(refused),
+    }
+    let kept = listed.iter().find(|one| one["fileName"] == "kept.csv").unwrap();
+    let link = kept["document"]["url"].as_str().unwrap();
+    assert_eq!(Answer::of(server.client.get(link)).await.body, csv(2_000));
+    seen
+}
+
+/// After a new start: everything acknowledged is there, nothing is half there.
+async fn check(server: &Server, folder: &Path, contact: Uuid, seen: &Seen) {
+    let listed = server.list(contact).await;
+    let names: Vec<&str> = listed.iter().map(|one| one["fileName"].as_str().unwrap()).collect();
+    assert!(!seen.is_deleted || !names.contains(&"old.csv"), "a deleted one came back");
+    for (name, _) in &seen.kept {
+        assert!(names.contains(name), "LOST: {name} of {names:?}");
+    }
+    for one in &listed {
+        let expected = match one["fileName"].as_str().unwrap() {
+            "new.png" => PNG.to_vec(),
+            "old.csv" | "kept.csv" => csv(2_000),
+            _ => csv(40_000),
+        };
+        let media = if one["image"].is_object() { &one["image"] } else { &one["document"] };
+        let opened = Answer::of(server.client.get(media["url"].as_str().unwrap())).await;
+        assert!(opened.body == expected, "{one}: {} bytes", opened.body.len());
+    }
+    let data = folder.join("data");
+    let fsck = ["fsck", "--hash", "--json", "--data", data.to_str().unwrap()].map(str::to_owned);
+    let begin = Instant::now();
+    loop {
+        let look = fsck.clone();
+        let ended = tokio::task::spawn_blocking(move || run(&look)).await.unwrap();
+        let report: Value = serde_json::from_str(&ended.out).unwrap();
+        let in_flight = report["uploadsInFlight"].as_u64().unwrap();
+        let staged = std::fs::read_dir(data.join("staging")).unwrap().count() as u64;
+        if ended.code == Some(0) && staged == in_flight {
+            return;
+        }
+        assert!(begin.elapsed() < DEADLINE, "{staged} staged, {ended:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// What one run with a failing call has shown.
+struct Outcome {
+    hits: i32,
+    calls: i32,
+    refused: Vec<u16>,
+    health: u16,
+}
+
+async fn with_fault(fault: Fault, index: i32) -> Outcome {
+    let (folder, contact) = (tempfile::tempdir().unwrap(), Uuid::new_v4());
+    let path = folder.path().join("control");
+    let control = Control::new(&path);
+    let server = Server::start(folder.path(), None, Some(&path));
+    for name in ["old.csv", "kept.csv"] {
+        server.put(contact, name, &csv(2_000)).await.ok();
+    }
+    control.arm(fault, index);
+    let seen = scenario(&server, contact).await;
+    let health = server.call(Method::GET, "/dossier/v1/health", None).await;
+    let (hits, calls) = (control.hits(), control.calls());
+    control.disarm();
+    let health = health.status.as_u16();
+    if health != 200 {
+        // It stays so until the next start, whatever the disk does now.
+        let answer = server.put(contact, "late.csv", &csv(40_000)).await;
+        assert_eq!(answer.status, 503, "{answer:?}");
+    }
+    let key = server.key.clone();
+    drop(server);
+    let server = Server::start(folder.path(), Some(key), None);
+    check(&server, folder.path(), contact, &seen).await;
+    Outcome { hits, calls, refused: seen.refused, health }
+}
+
+/// Steps through the calls until the scenario ends without reaching the one that fails.
+async fn at_each_call(fault: Fault) -> Vec<Outcome> {
+    let mut outcomes = Vec::new();
+    for index in 1..MOST_CALLS {
+        let outcome = with_fault(fault, index).await;
+        if outcome.hits == 0 {
+            assert!(outcome.calls > 0, "the shim saw no call");
+            return outcomes;
+        }
+        outcomes.push(outcome);
+    }
+    panic!("the scenario makes more than {MOST_CALLS} calls");
+}
+
+#[tokio::test]
+async fn a_disk_that_is_full_from_some_call_on_is_said_and_loses_nothing() {
+    let fault = Fault { classes: WRITES | NAMES, error: libc::ENOSPC, lasting: true };
+    let outcomes = at_each_call(fault).await;
+    assert!(outcomes.iter().any(|outcome| outcome.refused.contains(&507)));
+    for outcome in &outcomes {
+        assert_eq!(outcome.health, 200, "a full disk is no failure of the disk");
+        let others = outcome.refused.iter().find(|status| ![507, 503].contains(*status));
+        assert_eq!(others, None, "{:?}", outcome.refused);
+    }
+}
+
+#[tokio::test]
+async fn an_io_error_at_any_call_is_never_a_200_for_what_is_not_durable() {
+    let fault = Fault { classes: WRITES | NAMES, error: libc::EIO, lasting: false };
+    let outcomes = at_each_call(fault).await;
+    assert!(outcomes.iter().any(|outcome| outcome.refused.contains(&500)));
+}
+
+#[tokio::test]
+async fn after_a_failed_sync_nothing_is_written_until_the_next_start() {
+    let fault = Fault { classes: SYNCS, error: libc::EIO, lasting: false };
+    let outcomes = at_each_call(fault).await;
+    assert!(outcomes.len() > 5, "{} syncs", outcomes.len());
+    for outcome in &outcomes {
+        assert!(!outcome.refused.is_empty());
+        assert_eq!(outcome.health, 503);
+    }
+}
+
+#[tokio::test]
+async fn a_short_write_is_gone_on_with() {
+    let fault = Fault { classes: WRITES, error: 0, lasting: false };
+    let outcomes = at_each_call(fault).await;
+    assert!(outcomes.len() > 20, "{} writes", outcomes.len());
+    for outcome in &outcomes {
+        assert_eq!((&*outcome.refused, outcome.health), (&[][..], 200));
+    }
+}

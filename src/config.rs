@@ -10,6 +10,8 @@ use serde::Deserialize;
 use toml::{Table, Value};
 use url::Url;
 
+use crate::domain::quota::{Amount, Quotas};
+
 /// Every setting with its default and its reason.
 pub const DEFAULTS: &str = include_str!("../config.default.toml");
 
@@ -55,6 +57,7 @@ pub struct Config {
     pub upload_url_life_seconds: u32,
     pub upload_max_bytes: u64,
     pub uploads_at_once: usize,
+    pub quotas: Quotas,
     pub requests_per_minute: u32,
     pub body_idle_seconds: u64,
     pub header_read_seconds: u64,
@@ -95,6 +98,10 @@ struct Raw {
     shutdown_seconds: u64,
     log: String,
     log_format: LogFormat,
+    site_max_bytes: u64,
+    site_max_files: u64,
+    contact_max_bytes: u64,
+    contact_max_files: u64,
 }
 
 impl Config {
@@ -217,6 +224,10 @@ impl Raw {
             upload_url_life_seconds: self.upload_url_life_seconds,
             upload_max_bytes: self.upload_max_bytes,
             uploads_at_once: self.uploads_at_once,
+            quotas: Quotas {
+                site: Amount { files: self.site_max_files, bytes: self.site_max_bytes },
+                contact: Amount { files: self.contact_max_files, bytes: self.contact_max_bytes },
+            },
             requests_per_minute: self.requests_per_minute,
             body_idle_seconds: self.body_idle_seconds,
             header_read_seconds: self.header_read_seconds,

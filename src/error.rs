@@ -4,6 +4,7 @@
 use serde_json::{Value, json};
 
 use crate::domain::ids::{AttachmentId, ContactId};
+use crate::domain::quota::OverQuota;
 
 /// Shorthand for results of the service.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -75,6 +76,9 @@ pub enum Error {
     /// A resumable upload that cannot go on like this.
     #[error(transparent)]
     Upload(#[from] UploadRefused),
+    /// The site or the contact would hold more than it may (S5); nothing was kept.
+    #[error(transparent)]
+    OverQuota(#[from] OverQuota),
     /// More bytes than allowed; nothing was kept.
     #[error("must have at most {limit_bytes} bytes")]
     TooLarge {

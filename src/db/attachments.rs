@@ -9,6 +9,7 @@ use super::{Change, Db};
 use crate::domain::attachment::Attachment;
 use crate::domain::ids::{AttachmentId, BlobId, ContactId, SiteId};
 use crate::domain::paging::Paging;
+use crate::domain::quota::{Amount, Quotas};
 use crate::error::{Error, Result};
 
 /// Remembered ends of pages, each about 100 bytes.
@@ -140,21 +141,43 @@ impl Db {
     ///
     /// # Errors
     ///
-    /// Only when the database fails; then it is not known whether the commit went through.
+    /// [`Error::OverQuota`] when the site or the contact may not hold it; otherwise only when the
+    /// database fails, and then it is not known whether the commit went through.
     pub async fn commit_upload(
         &self,
         attachment: Attachment,
         spent_until_ms: i64,
+        quotas: Quotas,
     ) -> Result<Commit> {
         self.sqlite
             .write(move |connection| {
                 let (site, contact) = (attachment.site_id, attachment.contact_id);
                 let commit =
                     commit_upload(connection, attachment, spent_until_ms).map_err(from_sqlite)?;
+                if let Commit::Created(created) = &commit
+                    && quotas.any()
+                {
+                    // With this one counted already: an error takes it back.
+                    let (held, held_by) = usage(connection, site, contact).map_err(from_sqlite)?;
+                    let before = |held: Amount| Amount {
+                        files: held.files.saturating_sub(1),
+                        bytes: held.bytes.saturating_sub(created.size_bytes),
+                    };
+                    quotas.allow(before(held), before(held_by), created.size_bytes)?;
+                }
                 let changed = matches!(commit, Commit::Created(_)).then_some((site, contact));
                 Ok(Done { value: commit, changed })
             })
             .await
+    }
+
+    /// What a site and one of its contacts hold.
+    ///
+    /// # Errors
+    ///
+    /// Only when the database fails.
+    pub async fn usage(&self, site: SiteId, contact: ContactId) -> Result<(Amount, Amount)> {
+        self.sqlite.read(move |connection| usage(connection, site, contact)).await
     }
 
     /// Takes an attachment away, in one transaction with the counters and the order to remove
@@ -336,6 +359,29 @@ fn commit_upload(
     count_site(connection, site, 1, attachment.size_bytes as i64)?;
     super::uploads::forget(connection, &attachment)?;
     Ok(Commit::Created(attachment))
+}
+
+/// What a site and a contact hold.
+fn usage(
+    connection: &Connection,
+    site: SiteId,
+    contact: ContactId,
+) -> rusqlite::Result<(Amount, Amount)> {
+    let amount = |row: &rusqlite::Row<'_>| {
+        Ok(Amount { files: row.get::<_, i64>(0)? as u64, bytes: row.get::<_, i64>(1)? as u64 })
+    };
+    let of_site = connection
+        .prepare_cached("SELECT attachment_count, total_bytes FROM site_usage WHERE site_id = $1")?
+        .query_row(params![site], amount)
+        .optional()?;
+    let of_contact = connection
+        .prepare_cached(
+            "SELECT attachment_count, total_bytes FROM contacts \
+             WHERE site_id = $1 AND contact_id = $2",
+        )?
+        .query_row(params![site, contact], amount)
+        .optional()?;
+    Ok((of_site.unwrap_or_default(), of_contact.unwrap_or_default()))
 }
 
 /// Keeps what a site holds in all, beside the counters of its contacts.

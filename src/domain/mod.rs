@@ -9,6 +9,7 @@ pub mod ids;
 pub mod image;
 pub mod media_type;
 pub mod paging;
+pub mod quota;
 pub mod scope;
 pub mod signing;
 pub mod sniff;

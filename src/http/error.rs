@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::answer;
 use super::tus::UPLOAD_OFFSET;
+use crate::domain::quota::OverQuota;
 use crate::domain::tus;
 use crate::error::{Error, Rule, UploadRefused, Violation};
 
@@ -56,6 +57,10 @@ impl IntoResponse for Error {
             Self::NotFound { data, .. } => (StatusCode::NOT_FOUND, "NOT_FOUND", data),
             Self::MethodNotAllowed { .. } => {
                 (StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", json!({}))
+            }
+            Self::OverQuota(OverQuota { scope, unit, limit, in_use }) => {
+                let data = json!({ "scope": scope, "unit": unit, "limit": limit, "use": in_use });
+                (StatusCode::FORBIDDEN, "QUOTA_EXCEEDED", data)
             }
             Self::Upload(refused) => return upload_refused(&message, refused),
             Self::AlreadyUploaded => (StatusCode::CONFLICT, "ALREADY_EXISTS", json!({})),

@@ -13,6 +13,7 @@ use super::answer;
 use super::attachments::{Ids, idle, ids};
 use super::auth::Caller;
 use super::request::{CONTACT_ID, Query, Violations, json_object, same_guid, text_field};
+use crate::actions::upload::check_quota;
 use crate::app::App;
 use crate::domain::file_name::{FileName, FileNameRefused, MAX_FILE_NAME_CHARS};
 use crate::domain::hex;
@@ -53,12 +54,14 @@ pub(super) async fn generate(
     let (Some(contact), Some(file_name), Some(mime_type)) = (contact, file_name, mime_type) else {
         return Err(Error::Internal(anyhow::anyhow!("a missing field was not reported")));
     };
+    let (site, known) = (caller.site().id, size_bytes.unwrap_or(0));
+    check_quota(&app, site, ContactId(contact), known).await?;
     let now_ms = app.clock.now_ms();
     let grant = UploadGrant {
         expires_s: u32::try_from(now_ms / 1_000)
             .unwrap_or(u32::MAX)
             .saturating_add(app.config.upload_url_life_seconds),
-        site_id: caller.site().id,
+        site_id: site,
         contact_id: ContactId(contact),
         attachment_id: AttachmentId(Uuid::now_v7()),
         max_bytes,

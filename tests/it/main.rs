@@ -23,6 +23,7 @@ mod media_conditions;
 mod media_links;
 mod previews;
 mod previews_hostile;
+mod quotas;
 #[path = "../../examples/kill_loop/rig/mod.rs"]
 mod rig;
 mod slow_readers;

@@ -20,7 +20,7 @@ use crate::blobs::{BlobKey, StagedKey};
 use crate::db::Commit;
 use crate::domain::attachment::Attachment;
 use crate::domain::file_name::FileName;
-use crate::domain::ids::BlobId;
+use crate::domain::ids::{BlobId, ContactId, SiteId};
 use crate::domain::signing::UploadGrant;
 use crate::domain::sniff::Sent;
 use crate::error::{Error, Result};
@@ -85,6 +85,8 @@ where
         }
         None => {}
     }
+    // Before the bytes are sent in vain; what counts is the check of the commit.
+    check_quota(app, grant.site_id, grant.contact_id, announced).await?;
     let staged = StagedKey {
         key: BlobKey { site: grant.site_id, blob: BlobId(uuid::Uuid::new_v4()) },
         attachment: grant.attachment_id,
@@ -129,8 +131,13 @@ async fn commit(app: &Arc<App>, received: Received) -> Result<Attachment> {
     let Received { staged, attachment, expires_s } = received;
     let sha256 = attachment.sha256;
     let spent_until_ms = i64::from(expires_s) * 1_000 + SPENT_MARGIN_MS;
-    let commit = match app.db.commit_upload(attachment, spent_until_ms).await {
+    let quotas = app.config.quotas;
+    let commit = match app.db.commit_upload(attachment, spent_until_ms, quotas).await {
         Ok(commit) => commit,
+        Err(error @ Error::OverQuota(_)) => {
+            remove(app, staged).await?;
+            return Err(error);
+        }
         Err(error) => {
             // It is not known whether the commit went through: recovery will look.
             app.blobs.abandon(staged);
@@ -154,6 +161,26 @@ async fn commit(app: &Arc<App>, received: Received) -> Result<Attachment> {
             Err(SPENT)
         }
     }
+}
+
+/// Whether a site and a contact may hold one more file of so many bytes, as far as that is known.
+///
+/// # Errors
+///
+/// [`Error::OverQuota`].
+pub async fn check_quota(
+    app: &App,
+    site: SiteId,
+    contact: ContactId,
+    size_bytes: u64,
+) -> Result<()> {
+    let quotas = app.config.quotas;
+    if !quotas.any() {
+        return Ok(());
+    }
+    let (of_site, of_contact) = app.db.usage(site, contact).await?;
+    // No file is empty.
+    Ok(quotas.allow(of_site, of_contact, size_bytes.max(1))?)
 }
 
 async fn remove(app: &App, staged: StagedKey) -> Result<()> {

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 
 use super::piece::{Outcome, Piece};
 use super::receive::{BATCHES, Message, Writer, initial_hash_state, pump};
-use super::{SPENT, Upload, bad_upload, commit, too_large};
+use super::{SPENT, Upload, bad_upload, check_quota, commit, too_large};
 use crate::app::App;
 use crate::blobs::{BlobKey, StagedKey};
 use crate::db::{Begun, UploadInFlight};
@@ -66,6 +66,8 @@ pub async fn create(
 ) -> Result<(BlobId, i64)> {
     check_site(app, grant)?;
     check_length(grant, length_bytes)?;
+    let size_bytes = length_bytes.unwrap_or(0);
+    check_quota(app, grant.site_id, grant.contact_id, size_bytes).await?;
     let now_ms = app.clock.now_ms();
     let staged = staged(grant, BlobId(uuid::Uuid::new_v4()));
     let blobs = Arc::clone(&app.blobs);
@@ -192,8 +194,11 @@ async fn keep(
     match blocking(app, move || piece.run(queue)).await? {
         Ok(Outcome::More(progress)) => Ok(progress),
         Ok(Outcome::Whole(received)) => {
-            let attachment = commit(app, *received).await?;
-            Ok(complete(attachment.size_bytes))
+            let committed = commit(app, *received).await;
+            if let Err(Error::OverQuota(_)) = committed {
+                end(app, staged, i64::MAX).await?;
+            }
+            Ok(complete(committed?.size_bytes))
         }
         Err(error @ Error::BadUpload { .. }) => {
             // Sending it again would not help.

@@ -39,6 +39,7 @@ fn upload(bench: &mut Criterion) {
     let grant = UploadGrant {
         expires_s: LATER_S,
         site_id: SiteId(Uuid::from_u128(1)),
+        key_id: Uuid::from_u128(4),
         contact_id: ContactId(Uuid::from_u128(2)),
         attachment_id: AttachmentId(Uuid::from_u128(3)),
         max_bytes: 100 << 20,

@@ -21,6 +21,7 @@ use crate::rate_limit::RateLimit;
 use crate::registry::Registry;
 use crate::single_flight::SingleFlight;
 use crate::turns::Turns;
+use crate::upload_places::UploadPlaces;
 
 /// Previews that may wait to be made ahead of their first request; beyond it, the request
 /// makes them.
@@ -49,7 +50,7 @@ pub struct App {
     /// Finished list answers.
     pub pages: PageCache,
     /// Places for uploads.
-    pub upload_places: Arc<Semaphore>,
+    pub upload_places: Arc<UploadPlaces>,
     /// Who works on which resumable upload.
     pub turns: Arc<Turns>,
     /// The making of previews.

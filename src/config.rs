@@ -57,9 +57,11 @@ pub struct Config {
     pub upload_url_life_seconds: u32,
     pub upload_max_bytes: u64,
     pub uploads_at_once: usize,
+    pub uploads_at_once_per_key: usize,
     pub quotas: Quotas,
     pub requests_per_minute: u32,
     pub body_idle_seconds: u64,
+    pub body_min_bytes_per_second: u64,
     pub header_read_seconds: u64,
     pub page_cache_bytes: u64,
     pub preview_workers: usize,
@@ -87,8 +89,10 @@ struct Raw {
     upload_url_life_seconds: u32,
     upload_max_bytes: u64,
     uploads_at_once: usize,
+    uploads_at_once_per_key: usize,
     requests_per_minute: u32,
     body_idle_seconds: u64,
+    body_min_bytes_per_second: u64,
     header_read_seconds: u64,
     page_cache_bytes: u64,
     preview_workers: usize,
@@ -206,6 +210,7 @@ impl Raw {
         positive("upload_url_life_seconds", self.upload_url_life_seconds.into())?;
         positive("upload_max_bytes", self.upload_max_bytes)?;
         positive("uploads_at_once", self.uploads_at_once as u64)?;
+        positive("uploads_at_once_per_key", self.uploads_at_once_per_key as u64)?;
         positive("body_idle_seconds", self.body_idle_seconds)?;
         positive("header_read_seconds", self.header_read_seconds)?;
         self.cors_origins.iter().try_for_each(|origin| check_origin(origin))?;
@@ -224,12 +229,14 @@ impl Raw {
             upload_url_life_seconds: self.upload_url_life_seconds,
             upload_max_bytes: self.upload_max_bytes,
             uploads_at_once: self.uploads_at_once,
+            uploads_at_once_per_key: self.uploads_at_once_per_key,
             quotas: Quotas {
                 site: Amount { files: self.site_max_files, bytes: self.site_max_bytes },
                 contact: Amount { files: self.contact_max_files, bytes: self.contact_max_bytes },
             },
             requests_per_minute: self.requests_per_minute,
             body_idle_seconds: self.body_idle_seconds,
+            body_min_bytes_per_second: self.body_min_bytes_per_second,
             header_read_seconds: self.header_read_seconds,
             page_cache_bytes: self.page_cache_bytes,
             preview_workers: self.preview_workers,

@@ -18,3 +18,4 @@ pub mod serve;
 pub mod single_flight;
 pub mod tls;
 pub mod turns;
+pub mod upload_places;

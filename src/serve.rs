@@ -12,7 +12,6 @@ use axum_server::tls_rustls::RustlsConfig;
 use hyper_util::rt::TokioTimer;
 use hyper_util::server::conn::auto::Builder;
 use time::OffsetDateTime;
-use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 use crate::actions::sites::{MadeKey, create_site};
@@ -27,6 +26,7 @@ use crate::page_cache::PageCache;
 use crate::rate_limit::RateLimit;
 use crate::registry::Registry;
 use crate::tls::Source;
+use crate::upload_places::UploadPlaces;
 
 /// Most threads that read the database.
 const MAX_READING_THREADS: usize = 8;
@@ -89,7 +89,10 @@ pub async fn start(config: Config, clock: Clock) -> anyhow::Result<Server> {
         registry: Registry::load(&db).await?,
         pages: PageCache::new(config.page_cache_bytes),
         rate_limit: RateLimit::new(config.requests_per_minute),
-        upload_places: Arc::new(Semaphore::new(config.uploads_at_once)),
+        upload_places: Arc::new(UploadPlaces::new(
+            config.uploads_at_once,
+            config.uploads_at_once_per_key,
+        )),
         turns: Arc::default(),
         previews: Previews::new(&config),
         tasks: Tasks::default(),

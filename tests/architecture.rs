@@ -4,7 +4,7 @@
 //! rung do not import each other:
 //!
 //! `main → cli → serve → http | jobs → actions → app → registry | page_cache | tls →
-//! db | blobs | data_folder | rate_limit | single_flight | turns → config → error → domain`
+//! db | blobs | data_folder | rate_limit | single_flight | turns | upload_places → config → error → domain`
 //!
 //! `registry` and `page_cache` stand above `db`, whose rows and change counts they keep in
 //! memory; `tls` stands above `data_folder`, which makes its secrets. `domain` is at the very
@@ -23,7 +23,7 @@ const LADDER: &[&[&str]] = &[
     &["actions"],
     &["app"],
     &["registry", "page_cache", "tls"],
-    &["db", "blobs", "data_folder", "rate_limit", "single_flight", "turns"],
+    &["db", "blobs", "data_folder", "rate_limit", "single_flight", "turns", "upload_places"],
     &["config"],
     &["error"],
     &["domain"],

@@ -21,6 +21,7 @@ fuzz_target!(|data: &[u8]| {
     let grant = UploadGrant {
         expires_s: number as u32,
         site_id: SiteId(id(0)),
+        key_id: id(5),
         contact_id: ContactId(id(9)),
         attachment_id: AttachmentId(id(17)),
         max_bytes: number,

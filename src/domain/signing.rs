@@ -10,6 +10,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 use subtle::ConstantTimeEq as _;
+use uuid::Uuid;
 
 use super::ids::{AttachmentId, ContactId, SiteId};
 
@@ -58,7 +59,7 @@ impl SigningKey {
             mac.update(purpose);
             keyed(&mac.finalize().into_bytes())
         };
-        Self { id, upload: derive(b"dossier/upload/1"), media: derive(b"dossier/media/1") }
+        Self { id, upload: derive(b"dossier/upload/2"), media: derive(b"dossier/media/1") }
     }
 }
 
@@ -127,6 +128,7 @@ impl SigningKeys {
         bytes.push(key.id);
         bytes.extend_from_slice(&grant.expires_s.to_be_bytes());
         bytes.extend_from_slice(grant.site_id.as_bytes());
+        bytes.extend_from_slice(grant.key_id.as_bytes());
         bytes.extend_from_slice(grant.contact_id.as_bytes());
         bytes.extend_from_slice(grant.attachment_id.as_bytes());
         bytes.extend_from_slice(&grant.max_bytes.to_be_bytes());
@@ -265,6 +267,8 @@ pub struct UploadGrant {
     pub expires_s: u32,
     /// The tenant.
     pub site_id: SiteId,
+    /// The API key that asked for the URL: uploads at once are counted for each.
+    pub key_id: Uuid,
     /// Whose file it will be.
     pub contact_id: ContactId,
     /// The attachment that the upload makes; also what makes the URL single-use.
@@ -284,6 +288,7 @@ pub struct UploadGrant {
 impl UploadGrant {
     fn read(expires_s: u32, body: &[u8]) -> Option<Self> {
         let (site, body) = body.split_first_chunk::<16>()?;
+        let (key, body) = body.split_first_chunk::<16>()?;
         let (contact, body) = body.split_first_chunk::<16>()?;
         let (attachment, body) = body.split_first_chunk::<16>()?;
         let (max_bytes, body) = body.split_first_chunk::<8>()?;
@@ -305,6 +310,7 @@ impl UploadGrant {
         Some(Self {
             expires_s,
             site_id: SiteId::from_bytes(*site),
+            key_id: Uuid::from_bytes(*key),
             contact_id: ContactId::from_bytes(*contact),
             attachment_id: AttachmentId::from_bytes(*attachment),
             max_bytes: u64::from_be_bytes(*max_bytes),

@@ -12,6 +12,7 @@ fn grant(name: &str) -> UploadGrant {
     UploadGrant {
         expires_s: 2_000_000_000,
         site_id: SiteId::from_bytes([1; 16]),
+        key_id: Uuid::from_u128(4),
         contact_id: ContactId::from_bytes([2; 16]),
         attachment_id: AttachmentId::from_bytes([3; 16]),
         max_bytes: 100,
@@ -26,13 +27,14 @@ const NOW_MS: i64 = 1_900_000_000_000;
 
 prop_compose! {
     fn any_grant()(
-        expires_s in 1_900_000_001_u32.., ids in any::<[[u8; 16]; 3]>(), max_bytes: u64,
+        expires_s in 1_900_000_001_u32.., ids in any::<[[u8; 16]; 4]>(), max_bytes: u64,
         size_bytes: Option<u64>, sha256: Option<[u8; 32]>,
         mime_type in "[a-z/+.-]{1,255}", file_name in "(?s).{1,260}",
     ) -> UploadGrant {
         UploadGrant {
             expires_s,
             site_id: SiteId::from_bytes(ids[0]),
+            key_id: Uuid::from_bytes(ids[3]),
             contact_id: ContactId::from_bytes(ids[1]),
             attachment_id: AttachmentId::from_bytes(ids[2]),
             max_bytes, size_bytes, sha256, mime_type, file_name,

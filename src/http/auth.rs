@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use axum::http::{HeaderMap, header};
+use uuid::Uuid;
 
 use crate::app::App;
 use crate::db::Site;
@@ -43,6 +44,11 @@ impl Caller {
             return Err(denied(format!("this API key lacks the scope {}", scope.as_str())));
         }
         Ok(Self { key })
+    }
+
+    /// The key's id.
+    pub(super) fn key_id(&self) -> Uuid {
+        self.key.id
     }
 
     /// The site that everything the caller asks for belongs to (S16).

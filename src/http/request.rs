@@ -189,22 +189,23 @@ pub(super) async fn json_object(body: Body, idle: Duration) -> Result<Map<String
     }
 }
 
-async fn small_body(body: Body, idle: Duration) -> Result<Bytes> {
-    let (mut stream, mut bytes) = (body.into_data_stream(), Vec::new());
-    loop {
-        match tokio::time::timeout(idle, stream.next()).await {
-            Err(_) => return Err(Error::Interrupted { problem: "the body stopped arriving" }),
-            Ok(None) => return Ok(bytes.into()),
-            Ok(Some(Err(_))) => {
+/// All of it must be there in that time: it is small.
+async fn small_body(body: Body, time: Duration) -> Result<Bytes> {
+    let whole = tokio::time::timeout(time, async {
+        let (mut stream, mut bytes) = (body.into_data_stream(), Vec::new());
+        while let Some(chunk) = stream.next().await {
+            let Ok(chunk) = chunk else {
                 return Err(Error::Interrupted { problem: "the body ended before its time" });
+            };
+            bytes.extend_from_slice(&chunk);
+            if bytes.len() > MAX_JSON_BYTES {
+                let limit_bytes = MAX_JSON_BYTES as u64;
+                return Err(Error::TooLarge { code: "REQUEST_TOO_LARGE", limit_bytes });
             }
-            Ok(Some(Ok(chunk))) => bytes.extend_from_slice(&chunk),
         }
-        if bytes.len() > MAX_JSON_BYTES {
-            let limit_bytes = MAX_JSON_BYTES as u64;
-            return Err(Error::TooLarge { code: "REQUEST_TOO_LARGE", limit_bytes });
-        }
-    }
+        Ok(bytes.into())
+    });
+    whole.await.unwrap_or(Err(Error::Interrupted { problem: "the body stopped arriving" }))
 }
 
 pub(super) fn malformed(problem: String, data: Value) -> Error {

@@ -62,6 +62,7 @@ pub(super) async fn generate(
             .unwrap_or(u32::MAX)
             .saturating_add(app.config.upload_url_life_seconds),
         site_id: site,
+        key_id: caller.key_id(),
         contact_id: ContactId(contact),
         attachment_id: AttachmentId(Uuid::now_v7()),
         max_bytes,

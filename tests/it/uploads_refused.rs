@@ -274,12 +274,29 @@ async fn one_upload_too_many_is_told_to_come_back() {
     ))
     .await;
     raw.send(&PNG[..10]).await;
-    eventually("the place is taken", async || app.app().upload_places.available_permits() == 0)
-        .await;
+    eventually("the place is taken", async || app.app().upload_places.taken() == 1).await;
     let busy = app.put(&second, PNG).await;
     assert_eq!((busy.status.as_u16(), busy.header("retry-after")), (503, "1"));
     assert_eq!(busy.json(), json!({ "message": "", "details": {} }));
     raw.send(&PNG[10..]).await;
     assert_eq!(raw.read_answer().await.status, 200);
     app.put(&second, PNG).await.ok();
+}
+
+#[tokio::test]
+async fn one_greedy_key_leaves_places_to_others() {
+    let app = TestApp::start_with(&[("uploads_at_once_per_key", "1")]).await;
+    let first = app.upload_url(Uuid::new_v4(), "a.png", "image/png").await;
+    let second = app.upload_url(Uuid::new_v4(), "b.png", "image/png").await;
+    let mut raw = Raw::connect(&app).await;
+    let (path, length) = (app.path_of(&first), PNG.len());
+    raw.send(format!("PUT {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n")).await;
+    raw.send(&PNG[..10]).await;
+    eventually("the place is taken", async || app.app().upload_places.taken() == 1).await;
+    assert_eq!(app.put(&second, PNG).await.status, 503);
+    let (_, location) = app.tus_begin(Uuid::new_v4(), 100).await;
+    assert_eq!(app.tus_patch(&location, 0, &[b'a'; 100]).await.status, 503);
+    let other = app.other_key("VIEW,MODIFY").await;
+    app.app().registry.refresh(&app.app().db).await.unwrap();
+    app.upload_as(&other, Uuid::new_v4(), "c.csv").await;
 }

@@ -2,17 +2,18 @@
 //! first, then one short transaction, then the answer. Whatever fails before that leaves
 //! nothing visible, and nothing at all after the next recovery.
 
+mod pace;
 mod piece;
 mod receive;
 pub mod resumable;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::Stream;
 use tokio::sync::mpsc;
 
+use self::pace::{Pace, Paced};
 use self::receive::{BATCHES, Message, Received, Writer, hash_only, pump};
 use super::preview;
 use crate::app::App;
@@ -31,6 +32,9 @@ const SPENT_MARGIN_MS: i64 = 24 * 60 * 60 * 1_000;
 
 /// Said of a URL whose attachment was made and deleted since.
 const SPENT: Error = Error::InvalidUploadToken { problem: "this upload URL was already used" };
+
+/// Said when every place is taken.
+const BUSY: Error = Error::Busy { retry_after_seconds: 1 };
 
 /// What an upload request says about its body.
 #[derive(Debug)]
@@ -65,9 +69,7 @@ pub async fn upload<S>(app: &Arc<App>, upload: Upload, body: S) -> Result<Attach
 where
     S: Stream<Item = Result<Bytes>> + Unpin,
 {
-    let Ok(place) = Arc::clone(&app.upload_places).try_acquire_owned() else {
-        return Err(Error::Busy { retry_after_seconds: 1 });
-    };
+    let place = app.upload_places.take(upload.grant.key_id).ok_or(BUSY)?;
     let grant = &upload.grant;
     if app.registry.site(grant.site_id).is_none() {
         return Err(Error::InvalidUploadToken { problem: "this upload URL's site is gone" });
@@ -76,11 +78,11 @@ where
     if announced > grant.max_bytes {
         return Err(too_large(grant.max_bytes));
     }
-    let idle = Duration::from_secs(app.config.body_idle_seconds);
+    let body = Paced::new(body, Pace::of(&app.config), grant.max_bytes);
     match app.db.spent_upload(grant.site_id, grant.attachment_id).await? {
         Some(None) => return Err(SPENT),
         Some(Some(existing)) => {
-            let sha256 = hash_only(body, idle, grant.max_bytes).await?;
+            let sha256 = hash_only(body).await?;
             return repeated(existing, sha256);
         }
         None => {}
@@ -91,7 +93,6 @@ where
         key: BlobKey { site: grant.site_id, blob: BlobId(uuid::Uuid::new_v4()) },
         attachment: grant.attachment_id,
     };
-    let max_bytes = grant.max_bytes;
     let (send, queue) = mpsc::channel(BATCHES);
     // A task of its own: once the body is whole, the work goes on when the client has gone.
     let writer = Writer::new(app, staged, upload);
@@ -101,7 +102,7 @@ where
         drop(place);
         kept
     });
-    let pumped = pump(body, idle, max_bytes, &send).await;
+    let pumped = pump(body, &send).await;
     drop(send);
     // Awaited in any case, so that nothing is left when a refusal is answered.
     let kept = keeping.await.map_err(anyhow::Error::from)?;

@@ -4,16 +4,16 @@
 
 use std::io::{self, Seek as _, SeekFrom};
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::{Stream, StreamExt as _};
+use futures_util::Stream;
 use serde_json::json;
 use sha2::digest::common::hazmat::SerializableState as _;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc;
 
-use super::{Upload, bad_upload, too_large};
+use super::pace::Paced;
+use super::{Upload, bad_upload};
 use crate::app::App;
 use crate::blobs::{Blobs, Staged, StagedKey};
 use crate::domain::attachment::Attachment;
@@ -47,51 +47,25 @@ pub(super) enum Message {
 }
 
 /// Reads a body for its hash alone.
-pub(super) async fn hash_only<S>(mut body: S, idle: Duration, max_bytes: u64) -> Result<[u8; 32]>
+pub(super) async fn hash_only<S>(mut body: Paced<S>) -> Result<[u8; 32]>
 where
     S: Stream<Item = Result<Bytes>> + Unpin,
 {
-    let (mut sha256, mut total) = (Sha256::new(), 0);
-    while let Some(chunk) = next(&mut body, idle, &mut total, max_bytes).await? {
+    let mut sha256 = Sha256::new();
+    while let Some(chunk) = body.next().await? {
         sha256.update(&chunk);
     }
     Ok(sha256.finalize().into())
 }
 
-/// The next piece of the body, within its time and its limit.
-async fn next<S>(
-    body: &mut S,
-    idle: Duration,
-    total: &mut u64,
-    max_bytes: u64,
-) -> Result<Option<Bytes>>
-where
-    S: Stream<Item = Result<Bytes>> + Unpin,
-{
-    match tokio::time::timeout(idle, body.next()).await {
-        Err(_) => Err(Error::Interrupted { problem: "the body stopped arriving" }),
-        Ok(Some(Err(error))) => Err(error),
-        Ok(None) => Ok(None),
-        Ok(Some(Ok(chunk))) => {
-            *total += chunk.len() as u64;
-            if *total > max_bytes { Err(too_large(max_bytes)) } else { Ok(Some(chunk)) }
-        }
-    }
-}
-
 /// Hands the body on in batches. Ends early, without an error, when the writer has gone.
-pub(super) async fn pump<S>(
-    mut body: S,
-    idle: Duration,
-    max_bytes: u64,
-    send: &mpsc::Sender<Message>,
-) -> Result<()>
+pub(super) async fn pump<S>(mut body: Paced<S>, send: &mpsc::Sender<Message>) -> Result<()>
 where
     S: Stream<Item = Result<Bytes>> + Unpin,
 {
-    let (mut batch, mut batch_bytes, mut total) = (Vec::new(), 0, 0);
+    let (mut batch, mut batch_bytes) = (Vec::new(), 0);
     loop {
-        let chunk = match next(&mut body, idle, &mut total, max_bytes).await {
+        let chunk = match body.next().await {
             Ok(Some(chunk)) => chunk,
             Ok(None) => break,
             Err(error) => {

@@ -3,16 +3,16 @@
 //! down is always less than the length, so that nobody is told "done" before that commit.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _};
 use serde_json::json;
 use tokio::sync::mpsc;
 
+use super::pace::{Pace, Paced};
 use super::piece::{Outcome, Piece};
 use super::receive::{BATCHES, Message, Writer, initial_hash_state, pump};
-use super::{SPENT, Upload, bad_upload, check_quota, commit, too_large};
+use super::{BUSY, SPENT, Upload, bad_upload, check_quota, commit, too_large};
 use crate::app::App;
 use crate::blobs::{BlobKey, StagedKey};
 use crate::db::{Begun, UploadInFlight};
@@ -141,9 +141,7 @@ where
     S: Stream<Item = Result<Bytes>> + Send + 'static,
 {
     check_site(app, &grant)?;
-    let Ok(place) = Arc::clone(&app.upload_places).try_acquire_owned() else {
-        return Err(Error::Busy { retry_after_seconds: 1 });
-    };
+    let place = app.upload_places.take(grant.key_id).ok_or(BUSY)?;
     let turn = turn(app, upload).await?;
     let mut found = find(app, &grant, upload).await?;
     if request.offset_bytes != found.offset_bytes {
@@ -154,7 +152,7 @@ where
     if request.content_length.is_some_and(|length| length > most) {
         return Err(too_large(found.length_bytes.unwrap_or(grant.max_bytes)));
     }
-    let idle = Duration::from_secs(app.config.body_idle_seconds);
+    let pace = Pace::of(&app.config);
     let wanted = turn.wanted();
     let (send, queue) = mpsc::channel(BATCHES);
     let staged = staged(&grant, upload);
@@ -177,7 +175,7 @@ where
     // arrived.
     let pumping = app.tasks.spawn(async move {
         let body = std::pin::pin!(body.take_until(wanted));
-        pump(body, idle, most, &send).await
+        pump(Paced::new(body, pace, most), &send).await
     });
     let pumped = pumping.await.map_err(anyhow::Error::from)?;
     let kept = keeping.await.map_err(anyhow::Error::from)?;

@@ -122,6 +122,7 @@ impl Clock {
 #[derive(Clone, Default)]
 pub struct Tasks {
     tracker: TaskTracker,
+    announced: CancellationToken,
     stopping: CancellationToken,
 }
 
@@ -161,6 +162,16 @@ impl Tasks {
     /// Whether the server has begun to stop.
     pub fn is_stopping(&self) -> bool {
         self.stopping.is_cancelled()
+    }
+
+    /// Says that a stop is near, so that whoever asks for health sends its requests elsewhere.
+    pub fn announce_stop(&self) {
+        self.announced.cancel();
+    }
+
+    /// Whether a stop was announced.
+    pub fn is_stop_announced(&self) -> bool {
+        self.announced.is_cancelled()
     }
 
     /// Tells jobs to stop and waits until all work is done.

@@ -206,9 +206,11 @@ impl Server {
         Ok(())
     }
 
-    /// Stops in order: no new connections, running requests get their time, jobs end, the
-    /// database closes.
+    /// Stops in order: health says so while everything is still answered, no new connections,
+    /// running requests get their time, jobs end, the database closes.
     pub async fn stop(self) {
+        self.app.tasks.announce_stop();
+        tokio::time::sleep(Duration::from_secs(self.app.config.shutdown_notice_seconds)).await;
         let patience = Duration::from_secs(self.app.config.shutdown_seconds);
         for handle in &self.handles {
             handle.graceful_shutdown(Some(patience));

@@ -61,7 +61,12 @@ pub(super) fn run(command: &Serve) -> anyhow::Result<()> {
             _ = int.recv() => {}
         }
         tracing::info!("stopping");
-        server.stop().await;
+        // Whoever asks twice does not want to wait; what was acknowledged is durable already.
+        tokio::select! {
+            () = server.stop() => {}
+            _ = term.recv() => tracing::warn!("stopped at once, by a second signal"),
+            _ = int.recv() => tracing::warn!("stopped at once, by a second signal"),
+        }
         Ok(())
     })
 }

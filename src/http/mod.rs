@@ -155,6 +155,10 @@ const EXPOSED_HEADERS: &[&str] = &[
 async fn health(State(app): State<Arc<App>>) -> Result<Response, Error> {
     app.db.ping().await?;
     let version = env!("CARGO_PKG_VERSION");
+    if app.tasks.is_stop_announced() {
+        let body = json!({ "status": "stopping", "version": version });
+        return Ok(answer::json(StatusCode::SERVICE_UNAVAILABLE, &body));
+    }
     let problems: Vec<&str> = app.blobs.failure().into_iter().chain(app.db.failure()).collect();
     if problems.is_empty() {
         let body = json!({ "status": "ok", "version": version });

@@ -24,9 +24,11 @@ mod media_links;
 mod previews;
 mod previews_hostile;
 mod quotas;
+mod races;
 #[path = "../../examples/kill_loop/rig/mod.rs"]
 mod rig;
 mod slow_readers;
+mod stop;
 mod support;
 mod tus;
 mod tus_life;

@@ -24,7 +24,7 @@ use serde_json::Value;
 use tokio::task::JoinSet;
 
 use client::Client;
-use files::Dice;
+pub(crate) use files::Dice;
 use load::Shared;
 use process::Server;
 

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use clap::Args;
+use rustix::process::{Resource, getrlimit, setrlimit};
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -50,6 +51,7 @@ pub(super) fn run(command: &Serve) -> anyhow::Result<()> {
         ("tls_names", &names),
     ])?;
     log_to_stderr(&config)?;
+    allow_many_handles();
     runtime()?.block_on(async {
         // Before anything is started, so that no signal is missed.
         let (mut term, mut int) =
@@ -69,6 +71,16 @@ pub(super) fn run(command: &Serve) -> anyhow::Result<()> {
         }
         Ok(())
     })
+}
+
+/// Each connection and each open file is a handle; what the system allows is used. Without it the
+/// server sheds load earlier, so a failure is no reason not to start.
+fn allow_many_handles() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!(%error, "the limit of open files stays as it was");
+    }
 }
 
 /// The line for programs that start a server.

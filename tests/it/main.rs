@@ -13,6 +13,7 @@ mod errors_http;
 mod faults;
 mod fsck;
 mod full_disk;
+mod handles;
 mod isolation;
 mod kill;
 mod lists;

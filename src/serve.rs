@@ -13,6 +13,7 @@ use hyper_util::rt::TokioTimer;
 use hyper_util::server::conn::auto::Builder;
 use time::OffsetDateTime;
 use tokio::task::JoinHandle;
+use uuid::Uuid;
 
 use crate::actions::sites::{MadeKey, create_site};
 use crate::app::{App, Clock, Previews, Tasks};
@@ -82,8 +83,11 @@ pub async fn start(config: Config, clock: Clock) -> anyhow::Result<Server> {
     };
     let http = plain.local_addr()?;
     let first_start = first_start(&db, &clock).await?;
+    // The folder's lock shows that whoever had one is gone.
+    db.end_leases().await?;
     let public_url = public_url(&config, http);
     let app = Arc::new(App {
+        node_id: Uuid::new_v4(),
         links_version: keys.links_version(&public_url),
         public_url,
         registry: Registry::load(&db).await?,

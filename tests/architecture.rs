@@ -3,7 +3,7 @@
 //! The ladder, top-down; a module imports only from rungs below its own, and modules on one
 //! rung do not import each other:
 //!
-//! `main → cli → serve → http | jobs → actions → app → registry | page_cache | tls →
+//! `main → cli → serve → http | jobs → actions → app → registry | page_cache | tls | archive →
 //! db | blobs | data_folder | rate_limit | single_flight | turns | upload_places → config → error → domain`
 //!
 //! `registry` and `page_cache` stand above `db`, whose rows and change counts they keep in
@@ -22,7 +22,7 @@ const LADDER: &[&[&str]] = &[
     &["http", "jobs"],
     &["actions"],
     &["app"],
-    &["registry", "page_cache", "tls"],
+    &["registry", "page_cache", "tls", "archive"],
     &["db", "blobs", "data_folder", "rate_limit", "single_flight", "turns", "upload_places"],
     &["config"],
     &["error"],
@@ -36,6 +36,10 @@ const FILE_SYSTEM: &[(&str, &str)] = &[
     ("src/blobs/tests.rs", "looks at what the store left behind"),
     ("src/data_folder.rs", "the folder itself, its lock and its secrets"),
     ("src/config.rs", "the settings file"),
+    ("src/archive/read.rs", "a backup, which lies anywhere"),
+    ("src/archive/write.rs", "a backup, which lies anywhere"),
+    ("src/actions/backup/create.rs", "hands open files to a backup"),
+    ("src/db/backups.rs", "makes the copy of the rows private"),
     ("src/tls.rs", "certificates and their keys"),
     ("src/cli/demo.rs", "the demo's temporary folder"),
     ("src/actions/download.rs", "holds an open file"),

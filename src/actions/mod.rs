@@ -1,9 +1,11 @@
 //! Work on two or more resources, in the safe order.
 
+pub mod backup;
 pub mod delete;
 pub mod download;
 pub mod fsck;
 pub mod preview;
 pub mod recover;
 pub mod sites;
+pub mod sweep;
 pub mod upload;

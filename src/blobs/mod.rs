@@ -25,13 +25,14 @@ pub use walk::{AllStaged, Stored};
 
 use files::{begin_write_back, make_directory, open_directory, remove_file};
 
+const BLOBS: &str = "blobs";
 const PRIVATE_FILE: Mode = Mode::RUSR.union(Mode::WUSR);
 /// After so many bytes the disk is told to begin with them, so that it works while the rest of
 /// the upload arrives and the sync at the end finds little left to do.
 const WRITE_BACK_BYTES: u64 = 8 << 20;
 
 /// Names a blob: the site that owns it and its id.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BlobKey {
     /// The tenant.
     pub site: SiteId,
@@ -49,6 +50,25 @@ pub enum Part {
 }
 
 impl BlobKey {
+    /// The path of the original below the root of a store.
+    pub fn path(self) -> String {
+        format!(
+            "{BLOBS}/{}/{}/{}",
+            self.site_directory(),
+            self.directory(),
+            self.file(Part::Original)
+        )
+    }
+
+    /// Reads what [`BlobKey::path`] makes, and nothing else.
+    pub fn parse_path(path: &str) -> Option<Self> {
+        let mut parts = path.strip_prefix(BLOBS)?.strip_prefix('/')?.split('/');
+        let (site, _, blob) = (parts.next()?, parts.next()?, parts.next()?);
+        let id = |text| uuid::Uuid::try_parse(text).ok();
+        let key = Self { site: SiteId(id(site)?), blob: BlobId(id(blob)?) };
+        (key.path() == path).then_some(key)
+    }
+
     fn site_directory(self) -> String {
         self.site.0.simple().to_string()
     }
@@ -122,7 +142,7 @@ impl Blobs {
                 .and_then(|()| open_directory(&root_fd, name))
                 .with_context(|| format!("cannot use {}", root.join(name).display()))
         };
-        let (staging, blobs) = (open("staging")?, open("blobs")?);
+        let (staging, blobs) = (open("staging")?, open(BLOBS)?);
         let (failed, active) = (OnceLock::new(), Arc::default());
         Ok(Self { root: root_fd, staging, blobs, failed, active })
     }
@@ -311,6 +331,24 @@ impl Blobs {
                 remove_file(&directory, &key.file(Part::Preview))
             }
         }
+    }
+
+    /// Writes an original that is restored, into a store that nobody uses yet. Durable only when
+    /// the caller has synced the file system.
+    ///
+    /// # Errors
+    ///
+    /// When it is there already, or cannot be written.
+    pub fn restore(&self, key: BlobKey, bytes: &mut dyn io::Read) -> io::Result<()> {
+        make_directory(&self.blobs, &key.site_directory())?;
+        let site = open_directory(&self.blobs, &key.site_directory())?;
+        make_directory(&site, &key.directory())?;
+        let directory = open_directory(&site, &key.directory())?;
+        let flags =
+            OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let name = key.file(Part::Original);
+        let file = rustix::fs::openat(&directory, name, flags, PRIVATE_FILE)?;
+        io::copy(bytes, &mut File::from(file)).map(drop)
     }
 
     fn open_blob_directory(&self, key: BlobKey) -> io::Result<OwnedFd> {

@@ -1,5 +1,6 @@
 //! The command line: reads the arguments, runs one command, says what happened.
 
+mod backup;
 mod demo;
 mod demo_files;
 mod fsck;
@@ -35,6 +36,9 @@ enum Command {
     Settings,
     /// Compare rows and bytes: what is missing, left over, altered or miscounted.
     Fsck(fsck::Fsck),
+    /// Backups: create, verify, restore.
+    #[command(subcommand)]
+    Backup(backup::Backup),
     /// API keys: create, list, revoke.
     #[command(subcommand)]
     Key(keys::KeyCommand),
@@ -82,6 +86,7 @@ pub fn run() -> ExitCode {
         Command::Demo(command) => demo::run(&command),
         Command::Settings => say(DEFAULTS.trim_end()),
         Command::Fsck(command) => return fsck::run(&command),
+        Command::Backup(command) => return backup::run(&command),
         Command::Key(command) => keys::run_key(&command),
         Command::Site(command) => keys::run_site(&command),
     };

@@ -51,8 +51,9 @@ pub type Rows<'a> = &'a mut dyn FnMut(&mut dyn FnMut(&AttachmentRow<'_>));
 /// How a commit of an upload ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Commit {
-    /// The attachment exists now.
-    Created(Attachment),
+    /// The attachment exists now, also instead of what a resumable upload of the same URL, whose
+    /// blob this is, was to become.
+    Created(Attachment, Option<BlobId>),
     /// The upload URL had made this attachment before; nothing was changed.
     Existing(Attachment),
     /// The upload URL was used before and its attachment is gone.
@@ -154,7 +155,7 @@ impl Db {
                 let (site, contact) = (attachment.site_id, attachment.contact_id);
                 let commit =
                     commit_upload(connection, attachment, spent_until_ms).map_err(from_sqlite)?;
-                if let Commit::Created(created) = &commit
+                if let Commit::Created(created, _) = &commit
                     && quotas.any()
                 {
                     // With this one counted already: an error takes it back.
@@ -165,7 +166,7 @@ impl Db {
                     };
                     quotas.allow(before(held), before(held_by), created.size_bytes)?;
                 }
-                let changed = matches!(commit, Commit::Created(_)).then_some((site, contact));
+                let changed = matches!(commit, Commit::Created(..)).then_some((site, contact));
                 Ok(Done { value: commit, changed })
             })
             .await
@@ -181,7 +182,7 @@ impl Db {
     }
 
     /// Takes an attachment away, in one transaction with the counters and the order to remove
-    /// its bytes after `remove_after_ms` (design §8).
+    /// its bytes after `grace_ms` (design §8).
     ///
     /// # Errors
     ///
@@ -191,11 +192,12 @@ impl Db {
         site: SiteId,
         contact: ContactId,
         id: AttachmentId,
-        remove_after_ms: i64,
+        now_ms: i64,
+        grace_ms: i64,
     ) -> Result<()> {
         self.sqlite
             .write(move |connection| {
-                let found = delete(connection, (site, contact, id), remove_after_ms);
+                let found = delete(connection, (site, contact, id), now_ms, grace_ms);
                 if !found.map_err(from_sqlite)? {
                     return Err(Error::no_attachment(contact, id));
                 }
@@ -357,8 +359,9 @@ fn commit_upload(
         )?;
     insert(connection, &attachment)?;
     count_site(connection, site, 1, attachment.size_bytes as i64)?;
-    super::uploads::forget(connection, &attachment)?;
-    Ok(Commit::Created(attachment))
+    let forgotten = super::uploads::forget(connection, &attachment)?;
+    let superseded = forgotten.filter(|blob| *blob != attachment.blob_id);
+    Ok(Commit::Created(attachment, superseded))
 }
 
 /// What a site and a contact hold.
@@ -430,7 +433,8 @@ fn insert(connection: &Connection, attachment: &Attachment) -> rusqlite::Result<
 fn delete(
     connection: &Connection,
     (site, contact, id): (SiteId, ContactId, AttachmentId),
-    remove_after_ms: i64,
+    now_ms: i64,
+    grace_ms: i64,
 ) -> rusqlite::Result<bool> {
     let gone = connection
         .prepare_cached(
@@ -455,7 +459,14 @@ fn delete(
         .prepare_cached(
             "INSERT INTO blob_removals (site_id, blob_id, remove_after_ms) VALUES ($1, $2, $3)",
         )?
-        .execute(params![site, blob_id, remove_after_ms])?;
+        .execute(params![site, blob_id, now_ms + grace_ms])?;
+    connection
+        .prepare_cached(
+            "INSERT INTO tombstones (site_id, attachment_id, deleted_at_ms) VALUES ($1, $2, $3) \
+             ON CONFLICT (site_id, attachment_id) DO UPDATE SET \
+             deleted_at_ms = excluded.deleted_at_ms",
+        )?
+        .execute(params![site, id, now_ms])?;
     Ok(true)
 }
 

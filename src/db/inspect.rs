@@ -4,9 +4,10 @@
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
-use rusqlite::{Connection, OpenFlags, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension as _, params};
 
 use super::SCHEMA_VERSION;
+use super::backups::Tombstone;
 use super::sqlite::BUSY_TIMEOUT;
 use crate::domain::ids::{AttachmentId, BlobId, ContactId, SiteId};
 
@@ -47,6 +48,25 @@ pub struct Drift {
     pub contact_id: Option<ContactId>,
 }
 
+/// The columns of a [`BlobRow`], in its order.
+macro_rules! blob_columns {
+    () => {
+        "site_id, blob_id, attachment_id, size_bytes, sha256"
+    };
+}
+pub(super) use blob_columns;
+
+/// Reads [`blob_columns`].
+pub(super) fn blob_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<BlobRow> {
+    Ok(BlobRow {
+        site_id: row.get(0)?,
+        blob_id: row.get(1)?,
+        attachment_id: row.get(2)?,
+        size_bytes: row.get::<_, i64>(3)? as u64,
+        sha256: row.get(4)?,
+    })
+}
+
 /// A view of the rows.
 pub struct Inspection {
     connection: Connection,
@@ -66,6 +86,20 @@ const SITES: &str = "SELECT site_id FROM (\
      UNION ALL \
      SELECT site_id, -count(*), -sum(size_bytes) FROM attachments GROUP BY site_id) AS counted \
      GROUP BY site_id HAVING sum(n) <> 0 OR sum(bytes) <> 0";
+
+/// Makes every counter that of its attachments.
+const COUNT_ANEW: &str = "INSERT INTO contacts (site_id, contact_id, attachment_count, \
+     total_bytes, revision, last_created_at_ms) \
+     SELECT site_id, contact_id, 0, 0, 1, max(created_at_ms) FROM attachments \
+     WHERE true GROUP BY site_id, contact_id ON CONFLICT DO NOTHING; \
+     UPDATE contacts SET revision = revision + 1, \
+     attachment_count = (SELECT count(*) FROM attachments a \
+     WHERE a.site_id = contacts.site_id AND a.contact_id = contacts.contact_id), \
+     total_bytes = (SELECT coalesce(sum(size_bytes), 0) FROM attachments a \
+     WHERE a.site_id = contacts.site_id AND a.contact_id = contacts.contact_id); \
+     DELETE FROM site_usage; \
+     INSERT INTO site_usage (site_id, attachment_count, total_bytes) \
+     SELECT site_id, count(*), sum(size_bytes) FROM attachments GROUP BY site_id;";
 
 impl Inspection {
     /// Opens the rows for reading.
@@ -133,18 +167,36 @@ impl Inspection {
     ///
     /// When the database fails.
     pub fn each_blob(&self, mut show: impl FnMut(BlobRow)) -> anyhow::Result<()> {
-        let mut statement = self.connection.prepare(
-            "SELECT site_id, blob_id, attachment_id, size_bytes, sha256 FROM attachments",
-        )?;
+        let statement = concat!("SELECT ", blob_columns!(), " FROM attachments");
+        self.show_blobs(statement, |row| {
+            show(row);
+            Ok(())
+        })
+    }
+
+    /// Shows every attachment's bytes in the order of sites and blobs, until one fails.
+    ///
+    /// # Errors
+    ///
+    /// When the database fails, or `show` does.
+    pub fn each_blob_in_order(
+        &self,
+        show: impl FnMut(BlobRow) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        let statement =
+            concat!("SELECT ", blob_columns!(), " FROM attachments ORDER BY site_id, blob_id");
+        self.show_blobs(statement, show)
+    }
+
+    fn show_blobs(
+        &self,
+        statement: &str,
+        mut show: impl FnMut(BlobRow) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        let mut statement = self.connection.prepare(statement)?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
-            show(BlobRow {
-                site_id: row.get(0)?,
-                blob_id: row.get(1)?,
-                attachment_id: row.get(2)?,
-                size_bytes: row.get::<_, i64>(3)? as u64,
-                sha256: row.get(4)?,
-            });
+            show(blob_row(row)?)?;
         }
         Ok(())
     }
@@ -241,21 +293,68 @@ impl Inspection {
                 )?
                 .execute(params![row.site_id, row.attachment_id, row.blob_id])?;
         }
-        transaction.execute_batch(
-            "INSERT INTO contacts (site_id, contact_id, attachment_count, total_bytes, revision, \
-             last_created_at_ms) \
-             SELECT site_id, contact_id, 0, 0, 1, max(created_at_ms) FROM attachments \
-             WHERE true GROUP BY site_id, contact_id ON CONFLICT DO NOTHING; \
-             UPDATE contacts SET revision = revision + 1, \
-             attachment_count = (SELECT count(*) FROM attachments a \
-             WHERE a.site_id = contacts.site_id AND a.contact_id = contacts.contact_id), \
-             total_bytes = (SELECT coalesce(sum(size_bytes), 0) FROM attachments a \
-             WHERE a.site_id = contacts.site_id AND a.contact_id = contacts.contact_id); \
-             DELETE FROM site_usage; \
-             INSERT INTO site_usage (site_id, attachment_count, total_bytes) \
-             SELECT site_id, count(*), sum(size_bytes) FROM attachments GROUP BY site_id;",
-        )?;
+        transaction.execute_batch(COUNT_ANEW)?;
         transaction.commit()?;
         Ok(())
+    }
+
+    /// What was deleted, oldest first.
+    ///
+    /// # Errors
+    ///
+    /// When the database fails.
+    pub fn tombstones(&self) -> anyhow::Result<Vec<Tombstone>> {
+        let mut statement = self.connection.prepare(
+            "SELECT site_id, attachment_id, deleted_at_ms FROM tombstones ORDER BY deleted_at_ms",
+        )?;
+        let rows = statement.query_map([], |row| {
+            Ok(Tombstone {
+                site_id: row.get(0)?,
+                attachment_id: row.get(1)?,
+                deleted_at_ms: row.get(2)?,
+            })
+        })?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// Makes rows of a backup fit to be served again, in one transaction: what was deleted since
+    /// goes, and every contact's revision becomes one that was never seen, so that what clients
+    /// remember of later pages is not taken for theirs. Returns the bytes that are to go.
+    ///
+    /// # Errors
+    ///
+    /// When the database fails; then nothing is changed.
+    pub fn settle_restored(
+        &mut self,
+        deleted: &[Tombstone],
+        now_ms: i64,
+    ) -> anyhow::Result<Vec<(SiteId, BlobId)>> {
+        let transaction = self.connection.transaction()?;
+        let mut gone = Vec::new();
+        for tombstone in deleted {
+            let key = params![tombstone.site_id, tombstone.attachment_id];
+            let blob = transaction
+                .prepare_cached(
+                    "DELETE FROM attachments WHERE site_id = $1 AND attachment_id = $2 \
+                     RETURNING blob_id",
+                )?
+                .query_row(key, |row| row.get(0))
+                .optional()?;
+            gone.extend(blob.map(|blob| (tombstone.site_id, blob)));
+            transaction
+                .prepare_cached(
+                    "INSERT INTO tombstones (site_id, attachment_id, deleted_at_ms) \
+                     VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
+                )?
+                .execute(params![
+                    tombstone.site_id,
+                    tombstone.attachment_id,
+                    tombstone.deleted_at_ms
+                ])?;
+        }
+        transaction.execute_batch(COUNT_ANEW)?;
+        transaction.execute("UPDATE contacts SET revision = max(revision, $1)", [now_ms])?;
+        transaction.commit()?;
+        Ok(gone)
     }
 }

@@ -5,18 +5,24 @@
 //! function that uses it. The executor in `sqlite` runs them on its own threads.
 
 mod attachments;
+mod backups;
 mod changes;
 mod inspect;
+mod leases;
 mod removals;
 mod rows;
+mod scrub;
 mod sites;
 mod sqlite;
 mod uploads;
 
 pub use attachments::{Commit, ListedPage, PageTotals, Rows};
+pub use backups::{Tombstone, copy_rows};
 pub use changes::Change;
 pub use inspect::{BlobRow, Drift, Inspection, UploadRow};
+pub use leases::Lease;
 pub use rows::AttachmentRow;
+pub use scrub::DamagedBlob;
 pub use sites::{ApiKey, NewApiKey, Site};
 pub use uploads::{Begun, Standing, UploadInFlight};
 
@@ -27,7 +33,7 @@ use crate::error::Result;
 use changes::Changes;
 
 /// Version of the schema that this program writes.
-pub const SCHEMA_VERSION: i64 = 2;
+pub const SCHEMA_VERSION: i64 = 3;
 
 /// The open database.
 pub struct Db {
@@ -71,7 +77,10 @@ mod tests {
     fn parameters_first_appear_in_the_order_of_their_numbers() {
         let sources = [
             include_str!("attachments.rs"),
+            include_str!("backups.rs"),
+            include_str!("leases.rs"),
             include_str!("removals.rs"),
+            include_str!("scrub.rs"),
             include_str!("sites.rs"),
             include_str!("uploads.rs"),
         ];

@@ -3,12 +3,13 @@
 use rusqlite::params;
 
 use super::Db;
+use super::leases::{Lease, fenced};
 use super::sqlite::{Done, from_sqlite};
 use crate::domain::ids::{BlobId, SiteId};
 use crate::error::Result;
 
 impl Db {
-    /// Blobs whose time to go has come, at most `limit`.
+    /// Blobs whose time to go has come, at most `limit`; none while a backup is under way.
     ///
     /// # Errors
     ///
@@ -19,7 +20,9 @@ impl Db {
                 connection
                     .prepare_cached(
                         "SELECT site_id, blob_id FROM blob_removals \
-                         WHERE remove_after_ms <= $1 ORDER BY remove_after_ms LIMIT $2",
+                         WHERE remove_after_ms <= $1 \
+                         AND NOT EXISTS (SELECT 1 FROM backup_holds WHERE expires_at_ms > $1) \
+                         ORDER BY remove_after_ms LIMIT $2",
                     )?
                     .query_map(params![now_ms, limit], |row| Ok((row.get(0)?, row.get(1)?)))?
                     .collect()
@@ -31,10 +34,16 @@ impl Db {
     ///
     /// # Errors
     ///
-    /// Only when the database fails.
-    pub async fn forget_removals(&self, removed: Vec<(SiteId, BlobId)>) -> Result<()> {
+    /// When the lease has changed hands, or the database fails.
+    pub async fn forget_removals(
+        &self,
+        lease: &Lease,
+        removed: Vec<(SiteId, BlobId)>,
+    ) -> Result<()> {
+        let lease = lease.clone();
         self.sqlite
             .write(move |connection| {
+                fenced(connection, &lease)?;
                 for (site, blob) in removed {
                     connection
                         .prepare_cached(
@@ -48,17 +57,21 @@ impl Db {
             .await
     }
 
-    /// Forgets used upload URLs that have expired; returns how many.
+    /// Forgets used upload URLs that have expired, at most `limit`; returns how many.
     ///
     /// # Errors
     ///
     /// Only when the database fails.
-    pub async fn forget_spent_uploads(&self, now_ms: i64) -> Result<usize> {
+    pub async fn forget_spent_uploads(&self, now_ms: i64, limit: u32) -> Result<usize> {
         self.sqlite
             .write(move |connection| {
                 let forgotten = connection
-                    .prepare_cached("DELETE FROM spent_uploads WHERE expires_at_ms <= $1")
-                    .and_then(|mut statement| statement.execute(params![now_ms]))
+                    .prepare_cached(
+                        "DELETE FROM spent_uploads WHERE (site_id, attachment_id) IN \
+                         (SELECT site_id, attachment_id FROM spent_uploads \
+                         WHERE expires_at_ms <= $1 ORDER BY expires_at_ms LIMIT $2)",
+                    )
+                    .and_then(|mut statement| statement.execute(params![now_ms, limit]))
                     .map_err(from_sqlite)?;
                 Ok(Done { value: forgotten, changed: None })
             })

@@ -32,6 +32,7 @@ const STATEMENTS: usize = 64;
 const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/sqlite/0001_initial.sql"),
     include_str!("../../migrations/sqlite/0002_durability.sql"),
+    include_str!("../../migrations/sqlite/0003_keeping.sql"),
 ];
 
 type ReadJob = Box<dyn FnOnce(&Connection) + Send>;

@@ -232,11 +232,17 @@ fn begin(connection: &Connection, upload: &UploadInFlight) -> rusqlite::Result<B
     Ok(Begun::New(replaced))
 }
 
-/// What a commit of the same upload URL leaves of an upload in flight: nothing.
-pub(super) fn forget(connection: &Connection, attachment: &Attachment) -> rusqlite::Result<usize> {
+/// What a commit of the same upload URL leaves of an upload in flight: nothing. Returns its blob.
+pub(super) fn forget(
+    connection: &Connection,
+    attachment: &Attachment,
+) -> rusqlite::Result<Option<BlobId>> {
     connection
-        .prepare_cached("DELETE FROM uploads WHERE site_id = $1 AND attachment_id = $2")?
-        .execute(params![attachment.site_id, attachment.id])
+        .prepare_cached(
+            "DELETE FROM uploads WHERE site_id = $1 AND attachment_id = $2 RETURNING blob_id",
+        )?
+        .query_row(params![attachment.site_id, attachment.id], |row| row.get(0))
+        .optional()
 }
 
 fn upload(row: &rusqlite::Row<'_>) -> rusqlite::Result<UploadInFlight> {

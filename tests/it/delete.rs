@@ -1,6 +1,6 @@
 //! Deletes: unreachable at once, bytes gone after the grace.
 
-use dossier::actions::delete::sweep;
+use dossier::actions::sweep::sweep;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 use uuid::Uuid;

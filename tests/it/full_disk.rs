@@ -13,11 +13,11 @@ use crate::support::{Answer, TestApp, refused};
 const MIB: usize = 1 << 20;
 
 /// A mounted file system, until it is dropped.
-struct Disk(tempfile::TempDir);
+pub(crate) struct Disk(tempfile::TempDir);
 
 impl Disk {
     /// Says loudly when it cannot be mounted; then there is nothing to test.
-    fn mounted(size: &str) -> Option<Self> {
+    pub(crate) fn mounted(size: &str) -> Option<Self> {
         let folder = tempfile::tempdir().unwrap();
         let options = format!("size={size},mode=0700");
         let mount = Command::new("mount")
@@ -31,7 +31,8 @@ impl Disk {
         None
     }
 
-    fn path(&self) -> &Path {
+    /// Where it is mounted.
+    pub(crate) fn path(&self) -> &Path {
         self.0.path()
     }
 
@@ -83,7 +84,7 @@ async fn a_full_disk_is_said_reads_go_on_and_space_is_used_again() {
         let id = attachment["id"].as_str().unwrap();
         app.delete(&format!("/contacts/v4/attachments/{contact}/{id}")).await.ok();
     }
-    dossier::actions::delete::sweep(app.app()).await.unwrap();
+    dossier::actions::sweep::sweep(app.app()).await.unwrap();
     app.upload(contact, "after.csv", "text/csv", &file).await.ok();
     drop(app.stop().await);
 }

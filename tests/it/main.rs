@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod auth;
+mod backup;
 mod binary;
 mod binary_folder;
 mod binary_settings;
@@ -16,6 +17,7 @@ mod full_disk;
 mod handles;
 mod isolation;
 mod kill;
+mod leases;
 mod lists;
 mod lists_cache;
 mod lists_media;

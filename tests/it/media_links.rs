@@ -150,7 +150,7 @@ async fn a_deleted_attachment_is_out_of_reach_at_once() {
         assert_eq!(app.open(link).await.refused(), (404, "NOT_FOUND".to_owned()));
     }
     app.advance_seconds(3_600);
-    dossier::actions::delete::sweep(app.app()).await.unwrap();
+    dossier::actions::sweep::sweep(app.app()).await.unwrap();
     app.nothing_is_stored().await;
 }
 
@@ -171,7 +171,7 @@ async fn a_delete_during_a_download_never_mixes_bytes() {
         let id = text(&attachment["id"]);
         app.delete(&format!("/contacts/v4/attachments/{contact}/{id}")).await.ok();
         app.advance_seconds(1);
-        dossier::actions::delete::sweep(app.app()).await.unwrap();
+        dossier::actions::sweep::sweep(app.app()).await.unwrap();
         // The bytes are gone; their place may be taken by others at once.
         let next = app.upload(contact, "b.csv", "text/csv", &vec![b'x'; file.len()]).await;
         assert_eq!(next.status, 200);

@@ -111,7 +111,7 @@ async fn a_download_that_a_delete_meets_is_whole_or_cut_and_never_mixed() {
         let delete = async {
             pause(&mut one).await;
             app.delete(&path).await.ok();
-            dossier::actions::delete::sweep(app.app()).await.unwrap();
+            dossier::actions::sweep::sweep(app.app()).await.unwrap();
         };
         let download = async {
             let answer = app.client().get(&link).send().await.unwrap();

@@ -115,7 +115,6 @@ async fn a_put_to_the_same_url_ends_the_resumable_upload() {
     app.tus_patch(&location, 0, &file[..50]).await;
     app.put(&upload_url, &file).await.ok();
     assert_eq!(app.tus_patch(&location, 50, &file[50..]).await.refused().0, 410);
-    dossier::actions::recover::recover(app.app()).await.unwrap();
     app.nothing_staged().await;
     assert_eq!(app.list(contact).await.ok()["metadata"]["total"], 1);
 }
@@ -150,7 +149,7 @@ async fn an_upload_lives_seven_days_from_its_last_piece() {
     assert_eq!(app.tus_patch(&location, 3, &file[3..]).await.refused().0, 410);
     assert_eq!(app.tus_create(&upload_url, 100).await.refused().1, "INVALID_UPLOAD_TOKEN");
     assert_eq!(app.tus_finish(&upload_url).await.refused().1, "UPLOAD_UNFINISHED");
-    let ended = dossier::actions::upload::resumable::end_expired(app.app()).await;
+    let ended = dossier::actions::upload::resumable::end_expired(app.app(), 10).await;
     assert_eq!(ended.unwrap(), 1);
     app.nothing_staged().await;
 }
@@ -162,7 +161,7 @@ async fn an_upload_in_time_may_finish_after_its_url_has_expired() {
     app.advance_seconds(3 * DAY_SECONDS);
     assert_eq!(app.tus_patch(&location, 0, &file).await.status, 204);
     app.tus_finish(&upload_url).await.ok();
-    dossier::actions::delete::sweep(app.app()).await.unwrap();
+    dossier::actions::sweep::sweep(app.app()).await.unwrap();
     app.tus_finish(&upload_url).await.ok();
 }
 

@@ -60,7 +60,7 @@ async fn the_size_limit_counts_the_bytes_that_arrive() {
         let id = list["attachments"][0]["id"].as_str().unwrap();
         app.delete(&format!("/contacts/v4/attachments/{contact}/{id}")).await.ok();
         app.advance_seconds(3_600);
-        dossier::actions::delete::sweep(app.app()).await.unwrap();
+        dossier::actions::sweep::sweep(app.app()).await.unwrap();
     }
 }
 

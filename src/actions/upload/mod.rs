@@ -147,8 +147,12 @@ async fn commit(app: &Arc<App>, received: Received) -> Result<Attachment> {
     };
     let blobs = Arc::clone(&app.blobs);
     match commit {
-        Commit::Created(attachment) => {
+        Commit::Created(attachment, superseded) => {
             app.tasks.spawn_blocking(move || log_failure(blobs.settle(staged)));
+            if let Some(blob) = superseded {
+                let key = BlobKey { blob, ..staged.key };
+                resumable::discard(app, StagedKey { key, ..staged });
+            }
             preview::warm(app, attachment.clone());
             Ok(attachment)
         }

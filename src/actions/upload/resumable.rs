@@ -15,7 +15,7 @@ use super::receive::{BATCHES, Message, Writer, initial_hash_state, pump};
 use super::{BUSY, SPENT, Upload, bad_upload, check_quota, commit, too_large};
 use crate::app::App;
 use crate::blobs::{BlobKey, StagedKey};
-use crate::db::{Begun, UploadInFlight};
+use crate::db::{Begun, Standing, UploadInFlight};
 use crate::domain::attachment::Attachment;
 use crate::domain::ids::BlobId;
 use crate::domain::signing::UploadGrant;
@@ -26,8 +26,6 @@ use crate::turns::Turn;
 
 /// An upload that nobody goes on with ends after seven days, as the vendor's do (contract §9).
 pub(super) const LIFE_MS: i64 = 7 * 24 * 60 * 60 * 1_000;
-/// Expired uploads that one run ends at most.
-pub const ENDED_A_RUN: u32 = 1_000;
 
 /// How far an upload has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,7 +94,8 @@ pub async fn create(
             // recovery.
             if let Some(replaced) = replaced
                 && let Some(_turn) = app.turns.take(replaced).await
-                && app.db.attachment(grant.site_id, grant.attachment_id).await?.is_none()
+                && app.db.standing(grant.site_id, grant.attachment_id, replaced).await?
+                    == Standing::Unknown
             {
                 remove_staged(app, StagedKey { key: key(grant, replaced), ..staged }).await?;
             }
@@ -240,22 +239,33 @@ pub async fn finished(app: &Arc<App>, grant: &UploadGrant) -> Result<Attachment>
     Err(UploadRefused::Unfinished { offset_bytes, length_bytes }.into())
 }
 
-/// Ends uploads that nobody has gone on with in time; returns how many, at most
-/// [`ENDED_A_RUN`].
+/// Ends uploads that nobody has gone on with in time, at most `limit`; returns how many.
 ///
 /// # Errors
 ///
 /// When the database or the store fails; what was done stays done.
-pub async fn end_expired(app: &Arc<App>) -> Result<usize> {
+pub async fn end_expired(app: &Arc<App>, limit: u32) -> Result<usize> {
     let now_ms = app.clock.now_ms();
     let mut ended = 0;
-    for expired in app.db.expired_uploads(now_ms, ENDED_A_RUN).await? {
+    for expired in app.db.expired_uploads(now_ms, limit).await? {
         let key = BlobKey { site: expired.site_id, blob: expired.blob_id };
         let staged = StagedKey { key, attachment: expired.attachment_id };
         let Some(_turn) = app.turns.take(key.blob).await else { continue };
         ended += usize::from(end(app, staged, now_ms).await?);
     }
     Ok(ended)
+}
+
+/// Removes the bytes of an upload that another one of the same URL has made needless. Whoever still
+/// works on it is sent away, without anyone waiting for that; should it fail, recovery does it.
+pub(super) fn discard(app: &Arc<App>, staged: StagedKey) {
+    let shared = Arc::clone(app);
+    app.tasks.spawn(async move {
+        let Some(_turn) = shared.turns.take(staged.key.blob).await else { return };
+        if let Err(error) = remove_staged(&shared, staged).await {
+            tracing::warn!(?error, "bytes of an upload stay until the next recovery");
+        }
+    });
 }
 
 /// Forgets an upload that expires by then, and removes its bytes.

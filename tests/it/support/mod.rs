@@ -82,6 +82,25 @@ impl TestApp {
         }
     }
 
+    /// Starts a server on a data folder that is there, with a new key of its one site.
+    pub(crate) async fn start_over(data: &std::path::Path) -> Self {
+        let data = data.to_str().unwrap();
+        let made = printed(&["key", "create", "--json", "--data", data]);
+        let made: Value = serde_json::from_str(&made).unwrap();
+        let now_ms = Arc::new(AtomicI64::new(START_MS));
+        let folder = tempfile::tempdir().unwrap();
+        let server = start_in(&folder, &[("data", data)], &now_ms).await;
+        Self {
+            base: format!("http://{}", server.http),
+            site: made["siteId"].as_str().unwrap().parse().unwrap(),
+            key: made["apiKey"].as_str().unwrap().to_owned(),
+            client: client(),
+            server,
+            now_ms,
+            folder,
+        }
+    }
+
     /// Stops the server and starts it again on the same folder.
     pub(crate) async fn restart_with(self, settings: &[(&str, &str)]) -> Self {
         let Self { server, site, key, client, now_ms, folder, .. } = self;

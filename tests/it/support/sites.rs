@@ -77,4 +77,21 @@ impl TestApp {
             self.upload(contact, &name, "text/csv", bytes.as_bytes()).await.ok();
         }
     }
+
+    /// A field of all attachments of a contact, in the order of the list.
+    pub(crate) async fn all(&self, contact: Uuid, field: &str) -> Vec<String> {
+        let mut found = Vec::new();
+        loop {
+            let path = format!(
+                "/contacts/v4/attachments/{contact}?paging.limit=100&paging.offset={}",
+                found.len()
+            );
+            let page = self.get(&path).await.ok();
+            let items = page["attachments"].as_array().unwrap();
+            if items.is_empty() {
+                return found;
+            }
+            found.extend(items.iter().map(|item| item[field].as_str().unwrap().to_owned()));
+        }
+    }
 }

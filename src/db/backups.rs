@@ -1,0 +1,120 @@
+//! What backups need: a copy of the rows at one moment, bytes that wait for it, and what was
+//! deleted since.
+
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+
+use anyhow::Context as _;
+use rusqlite::{Connection, OpenFlags, params};
+use uuid::Uuid;
+
+use super::Db;
+use super::sqlite::{BUSY_TIMEOUT, Done, from_sqlite};
+use crate::domain::ids::{AttachmentId, SiteId};
+use crate::error::Result;
+
+/// A deleted attachment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tombstone {
+    /// The tenant.
+    pub site_id: SiteId,
+    /// What was deleted.
+    pub attachment_id: AttachmentId,
+    /// When, in Unix milliseconds.
+    pub deleted_at_ms: i64,
+}
+
+impl Db {
+    /// Lets removed bytes wait until then, or longer when it is called again with the same id.
+    ///
+    /// # Errors
+    ///
+    /// Only when the database fails.
+    pub async fn hold_removals(&self, hold: Uuid, until_ms: i64) -> Result<()> {
+        self.sqlite
+            .write(move |connection| {
+                connection
+                    .prepare_cached(
+                        "INSERT INTO backup_holds (hold_id, expires_at_ms) VALUES ($1, $2) \
+                         ON CONFLICT (hold_id) DO UPDATE SET expires_at_ms = excluded.expires_at_ms",
+                    )
+                    .and_then(|mut statement| statement.execute(params![hold.as_bytes(), until_ms]))
+                    .map_err(from_sqlite)?;
+                Ok(Done { value: (), changed: None })
+            })
+            .await
+    }
+
+    /// Ends a hold, and those that have expired.
+    ///
+    /// # Errors
+    ///
+    /// Only when the database fails.
+    pub async fn release_removals(&self, hold: Uuid, now_ms: i64) -> Result<()> {
+        self.sqlite
+            .write(move |connection| {
+                connection
+                    .prepare_cached(
+                        "DELETE FROM backup_holds WHERE hold_id = $1 OR expires_at_ms <= $2",
+                    )
+                    .and_then(|mut statement| statement.execute(params![hold.as_bytes(), now_ms]))
+                    .map_err(from_sqlite)?;
+                Ok(Done { value: (), changed: None })
+            })
+            .await
+    }
+
+    /// Forgets deletions that are older than any backup, at most `limit`; returns how many.
+    ///
+    /// # Errors
+    ///
+    /// Only when the database fails.
+    pub async fn forget_tombstones(&self, before_ms: i64, limit: u32) -> Result<usize> {
+        self.sqlite
+            .write(move |connection| {
+                let forgotten = connection
+                    .prepare_cached(
+                        "DELETE FROM tombstones WHERE (site_id, attachment_id) IN \
+                         (SELECT site_id, attachment_id FROM tombstones \
+                         WHERE deleted_at_ms < $1 ORDER BY deleted_at_ms LIMIT $2)",
+                    )
+                    .and_then(|mut statement| statement.execute(params![before_ms, limit]))
+                    .map_err(from_sqlite)?;
+                Ok(Done { value: forgotten, changed: None })
+            })
+            .await
+    }
+}
+
+/// Copies the rows as they are at one moment, beside a server or without one, into a new file
+/// that is whole by itself. What only the running store needs is left out: uploads in flight,
+/// bytes to remove, leases.
+///
+/// # Errors
+///
+/// When the database cannot be read or the copy not written.
+pub fn copy_rows(database: &Path, copy: &Path) -> anyhow::Result<()> {
+    // SQLite writes into an empty file that is there, and keeps its mode.
+    OpenOptions::new()
+        .create_new(true)
+        .write(true)
+        .mode(0o600)
+        .open(copy)
+        .with_context(|| format!("cannot write {}", copy.display()))?;
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(database, flags)
+        .with_context(|| format!("cannot open the database {}", database.display()))?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    let target = copy.to_str().context("the name of a backup must be UTF-8")?;
+    connection
+        .execute("VACUUM INTO $1", [target])
+        .with_context(|| format!("cannot copy the rows to {}", copy.display()))?;
+    let copied = Connection::open_with_flags(copy, flags)?;
+    copied.execute_batch(
+        "PRAGMA journal_mode = DELETE; PRAGMA secure_delete = ON; BEGIN; DELETE FROM uploads; \
+         DELETE FROM blob_removals; DELETE FROM backup_holds; DELETE FROM job_leases; \
+         DELETE FROM damaged_blobs; COMMIT; VACUUM;",
+    )?;
+    Ok(())
+}

@@ -1,0 +1,109 @@
+//! Work that one process does for all. A lease ends by itself, so whoever dies is followed by
+//! another; the fence tells a holder that was only slow that it is no longer one (R27).
+
+use rusqlite::{Connection, OptionalExtension as _, params};
+use uuid::Uuid;
+
+use super::Db;
+use super::sqlite::{Done, from_sqlite};
+use crate::error::{Error, Result};
+
+/// A job that this process may do for a while.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lease {
+    /// The job's name.
+    pub job: &'static str,
+    /// Rises whenever the job changes hands.
+    pub fence: i64,
+    /// How far the job has come, as its last holder wrote it down.
+    pub progress: String,
+}
+
+impl Db {
+    /// Takes a job, or goes on having it; `None` while another one has it.
+    ///
+    /// # Errors
+    ///
+    /// Only when the database fails.
+    pub async fn take_lease(
+        &self,
+        job: &'static str,
+        holder: Uuid,
+        now_ms: i64,
+        until_ms: i64,
+    ) -> Result<Option<Lease>> {
+        self.sqlite
+            .write(move |connection| {
+                let lease = connection
+                    .prepare_cached(
+                        "INSERT INTO job_leases (job, holder, fence, leased_until_ms, progress) \
+                         VALUES ($1, $2, 1, $3, '') ON CONFLICT (job) DO UPDATE SET \
+                         fence = CASE WHEN job_leases.holder = excluded.holder \
+                         THEN job_leases.fence ELSE job_leases.fence + 1 END, \
+                         holder = excluded.holder, leased_until_ms = excluded.leased_until_ms \
+                         WHERE job_leases.holder = excluded.holder \
+                         OR job_leases.leased_until_ms <= $4 RETURNING fence, progress",
+                    )
+                    .and_then(|mut statement| {
+                        statement
+                            .query_row(params![job, holder.as_bytes(), until_ms, now_ms], |row| {
+                                Ok(Lease { job, fence: row.get(0)?, progress: row.get(1)? })
+                            })
+                            .optional()
+                    })
+                    .map_err(from_sqlite)?;
+                Ok(Done { value: lease, changed: None })
+            })
+            .await
+    }
+
+    /// Writes down how far a job has come; false when it has changed hands.
+    ///
+    /// # Errors
+    ///
+    /// Only when the database fails.
+    pub async fn keep_progress(&self, lease: &Lease, progress: String) -> Result<bool> {
+        let (job, fence) = (lease.job, lease.fence);
+        self.sqlite
+            .write(move |connection| {
+                let kept = connection
+                    .prepare_cached(
+                        "UPDATE job_leases SET progress = $1 WHERE job = $2 AND fence = $3",
+                    )
+                    .and_then(|mut statement| statement.execute(params![progress, job, fence]))
+                    .map_err(from_sqlite)?;
+                Ok(Done { value: kept > 0, changed: None })
+            })
+            .await
+    }
+
+    /// Ends all leases: their holders are gone, as the lock of the data folder shows, or give them
+    /// back at a stop.
+    ///
+    /// # Errors
+    ///
+    /// Only when the database fails.
+    pub async fn end_leases(&self) -> Result<()> {
+        self.sqlite
+            .write(move |connection| {
+                connection
+                    .prepare_cached("UPDATE job_leases SET leased_until_ms = 0")
+                    .and_then(|mut statement| statement.execute([]))
+                    .map_err(from_sqlite)?;
+                Ok(Done { value: (), changed: None })
+            })
+            .await
+    }
+}
+
+/// Inside a write: fails, and with it the write, when the lease has changed hands.
+pub(super) fn fenced(connection: &Connection, lease: &Lease) -> Result<()> {
+    let holds = connection
+        .prepare_cached("SELECT 1 FROM job_leases WHERE job = $1 AND fence = $2")
+        .and_then(|mut statement| statement.exists(params![lease.job, lease.fence]))
+        .map_err(from_sqlite)?;
+    if holds {
+        return Ok(());
+    }
+    Err(Error::Internal(anyhow::anyhow!("the job {} has changed hands", lease.job)))
+}

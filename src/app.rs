@@ -17,6 +17,7 @@ use crate::config::Config;
 use crate::db::{Db, Site};
 use crate::domain::image::PreviewLimits;
 use crate::domain::signing::{SigningKeys, link_expiry_s};
+use crate::metrics::Metrics;
 use crate::page_cache::PageCache;
 use crate::rate_limit::RateLimit;
 use crate::registry::Registry;
@@ -58,6 +59,8 @@ pub struct App {
     pub turns: Arc<Turns>,
     /// The making of previews.
     pub previews: Previews,
+    /// What a monitor asks for.
+    pub metrics: Metrics,
     /// Work that outlives its request.
     pub tasks: Tasks,
 }

@@ -48,6 +48,7 @@ pub enum LogFormat {
 pub struct Config {
     pub listen: SocketAddr,
     pub listen_tls: Option<SocketAddr>,
+    pub listen_metrics: Option<SocketAddr>,
     pub data: PathBuf,
     pub public_url: Option<Url>,
     pub tls_files: Option<(PathBuf, PathBuf)>,
@@ -68,6 +69,8 @@ pub struct Config {
     pub preview_max_pixels: u64,
     pub removal_grace_seconds: u32,
     pub tombstone_days: u32,
+    pub scrub_days: u32,
+    pub scrub_bytes_per_second: u64,
     pub cors_origins: Vec<String>,
     pub shutdown_notice_seconds: u64,
     pub shutdown_seconds: u64,
@@ -81,6 +84,7 @@ pub struct Config {
 struct Raw {
     listen: String,
     listen_tls: String,
+    listen_metrics: String,
     data: PathBuf,
     public_url: String,
     tls_cert: PathBuf,
@@ -101,6 +105,8 @@ struct Raw {
     preview_max_pixels: u64,
     removal_grace_seconds: u32,
     tombstone_days: u32,
+    scrub_days: u32,
+    scrub_bytes_per_second: u64,
     cors_origins: Vec<String>,
     shutdown_notice_seconds: u64,
     shutdown_seconds: u64,
@@ -220,10 +226,8 @@ impl Raw {
         self.cors_origins.iter().try_for_each(|origin| check_origin(origin))?;
         Ok(Config {
             listen: address("listen", &self.listen)?,
-            listen_tls: match self.listen_tls.as_str() {
-                "off" => None,
-                text => Some(address("listen_tls", text)?),
-            },
+            listen_tls: address_or_off("listen_tls", &self.listen_tls)?,
+            listen_metrics: address_or_off("listen_metrics", &self.listen_metrics)?,
             data: self.data,
             public_url: public_url(&self.public_url)?,
             tls_files,
@@ -247,6 +251,8 @@ impl Raw {
             preview_max_pixels: self.preview_max_pixels,
             removal_grace_seconds: self.removal_grace_seconds,
             tombstone_days: self.tombstone_days,
+            scrub_days: self.scrub_days,
+            scrub_bytes_per_second: self.scrub_bytes_per_second,
             cors_origins: self.cors_origins,
             shutdown_notice_seconds: self.shutdown_notice_seconds,
             shutdown_seconds: self.shutdown_seconds,
@@ -273,6 +279,10 @@ fn check_origin(origin: &str) -> anyhow::Result<()> {
         "cors_origins: {origin:?} is not an origin such as https://app.example.com, in lower \
          case and without a slash at the end"
     )
+}
+
+fn address_or_off(name: &str, text: &str) -> anyhow::Result<Option<SocketAddr>> {
+    if text == "off" { Ok(None) } else { address(name, text).map(Some) }
 }
 
 fn address(name: &str, text: &str) -> anyhow::Result<SocketAddr> {
@@ -357,6 +367,7 @@ mod tests {
         for (name, text) in [
             ("listen", "8080"),
             ("listen_tls", "nowhere"),
+            ("listen_metrics", "here"),
             ("public_url", "files.example"),
             ("public_url", "ftp://files.example"),
             ("public_url", "https://files.example/?a=b"),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::actions::recover::recover;
+use crate::actions::scrub::{self, Step};
 use crate::actions::sweep::{Swept, sweep};
 use crate::app::App;
 use crate::error::Result;
@@ -13,6 +14,8 @@ use crate::registry;
 
 /// How often it is looked for what is over.
 const SWEEP_EVERY: Duration = Duration::from_secs(10);
+/// How often it is asked whether the scrub is to begin again.
+const SCRUB_EVERY: Duration = Duration::from_mins(1);
 /// How often uploads that failed in this process are settled.
 const RECOVER_EVERY: Duration = Duration::from_mins(1);
 
@@ -35,6 +38,10 @@ pub fn start(app: &Arc<App>) {
                 return Ok(());
             }
         }
+    });
+    every(app, "scrub", SCRUB_EVERY, async |app| {
+        while scrub::step(&app).await? == Step::More && !app.tasks.is_stopping() {}
+        Ok(())
     });
     every(app, "registry", registry::REFRESH_EVERY, async |app| {
         app.registry.refresh(&app.db).await

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use axum::Router;
 use axum_server::Handle;
 use axum_server::accept::NoDelayAcceptor;
 use axum_server::tls_rustls::RustlsConfig;
@@ -23,6 +24,7 @@ use crate::data_folder::{DataFolder, ServeLock};
 use crate::db::{Db, Site};
 use crate::http;
 use crate::jobs;
+use crate::metrics::Metrics;
 use crate::page_cache::PageCache;
 use crate::rate_limit::RateLimit;
 use crate::registry::Registry;
@@ -55,6 +57,8 @@ pub struct Server {
     pub http: SocketAddr,
     /// Where HTTPS is answered.
     pub https: Option<SocketAddr>,
+    /// Where a monitor is answered.
+    pub metrics: Option<SocketAddr>,
     /// The authority that clients of the HTTPS address must trust; `None` for own files.
     pub ca_file: Option<std::path::PathBuf>,
     /// What the first start made, to be shown once.
@@ -81,6 +85,7 @@ pub async fn start(config: Config, clock: Clock) -> anyhow::Result<Server> {
         Some(address) => Some((listen(address)?, certificates(&config, &folder)?)),
         None => None,
     };
+    let monitored = config.listen_metrics.map(listen).transpose()?;
     let http = plain.local_addr()?;
     let first_start = first_start(&db, &clock).await?;
     // The folder's lock shows that whoever had one is gone.
@@ -99,6 +104,7 @@ pub async fn start(config: Config, clock: Clock) -> anyhow::Result<Server> {
         )),
         turns: Arc::default(),
         previews: Previews::new(&config),
+        metrics: Metrics::default(),
         tasks: Tasks::default(),
         config,
         db,
@@ -110,13 +116,18 @@ pub async fn start(config: Config, clock: Clock) -> anyhow::Result<Server> {
         app: Arc::clone(&app),
         http,
         https: None,
+        metrics: None,
         ca_file: None,
         first_start,
         handles: Vec::new(),
         listeners: Vec::new(),
         _lock: lock,
     };
-    server.answer_plain(plain)?;
+    server.answer_plain(plain, http::router(&app))?;
+    if let Some(listener) = monitored {
+        server.metrics = Some(listener.local_addr()?);
+        server.answer_plain(listener, http::metrics_router(&app))?;
+    }
     if let Some((listener, source)) = tls {
         server.answer_tls(listener, source).await?;
     }
@@ -183,13 +194,13 @@ async fn first_start(db: &Db, clock: &Clock) -> anyhow::Result<Option<FirstStart
 }
 
 impl Server {
-    fn answer_plain(&mut self, listener: TcpListener) -> anyhow::Result<()> {
+    fn answer_plain(&mut self, listener: TcpListener, router: Router) -> anyhow::Result<()> {
         let handle = Handle::new();
         let mut server = axum_server::from_tcp(listener)?
             .acceptor(NoDelayAcceptor::new())
             .handle(handle.clone());
         limits(server.http_builder(), &self.app.config);
-        let service = http::router(&self.app).into_make_service();
+        let service = router.into_make_service();
         self.listeners.push(self.app.tasks.spawn_listener(server.serve(service)));
         self.handles.push(handle);
         Ok(())

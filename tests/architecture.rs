@@ -4,7 +4,7 @@
 //! rung do not import each other:
 //!
 //! `main → cli → serve → http | jobs → actions → app → registry | page_cache | tls | archive →
-//! db | blobs | data_folder | rate_limit | single_flight | turns | upload_places → config → error → domain`
+//! db | blobs | data_folder | rate_limit | single_flight | turns | upload_places → config | metrics → error → domain`
 //!
 //! `registry` and `page_cache` stand above `db`, whose rows and change counts they keep in
 //! memory; `tls` stands above `data_folder`, which makes its secrets. `domain` is at the very
@@ -24,7 +24,7 @@ const LADDER: &[&[&str]] = &[
     &["app"],
     &["registry", "page_cache", "tls", "archive"],
     &["db", "blobs", "data_folder", "rate_limit", "single_flight", "turns", "upload_places"],
-    &["config"],
+    &["config", "metrics"],
     &["error"],
     &["domain"],
 ];
@@ -36,6 +36,7 @@ const FILE_SYSTEM: &[(&str, &str)] = &[
     ("src/blobs/tests.rs", "looks at what the store left behind"),
     ("src/data_folder.rs", "the folder itself, its lock and its secrets"),
     ("src/config.rs", "the settings file"),
+    ("src/actions/scrub.rs", "reads on in an open file"),
     ("src/archive/read.rs", "a backup, which lies anywhere"),
     ("src/archive/write.rs", "a backup, which lies anywhere"),
     ("src/actions/backup/create.rs", "hands open files to a backup"),

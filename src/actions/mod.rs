@@ -6,6 +6,7 @@ pub mod download;
 pub mod fsck;
 pub mod preview;
 pub mod recover;
+pub mod scrub;
 pub mod sites;
 pub mod sweep;
 pub mod upload;

@@ -96,6 +96,9 @@ async fn ready_json(server: &Server) -> anyhow::Result<String> {
         "caFile": ca_file(server),
         "version": env!("CARGO_PKG_VERSION"),
     });
+    if let Some(address) = server.metrics {
+        ready["metrics"] = json!(format!("http://{address}/metrics"));
+    }
     if let Some(first) = &server.first_start {
         ready["apiKey"] = json!(first.key.secret);
     }
@@ -114,6 +117,9 @@ fn greeting(server: &Server) -> anyhow::Result<String> {
     writeln!(text, "  http://{}", server.http)?;
     if let Some(address) = server.https {
         writeln!(text, "  https://{address}   (what the official SDK needs)")?;
+    }
+    if let Some(address) = server.metrics {
+        writeln!(text, "Metrics: http://{address}/metrics")?;
     }
     writeln!(text, "Data: {}", server.app.config.data.display())?;
     if let Some(first) = &server.first_start {

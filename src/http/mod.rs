@@ -20,9 +20,9 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, State};
-use axum::http::{HeaderName, Method, StatusCode, Uri};
+use axum::http::{HeaderName, Method, StatusCode, Uri, header};
 use axum::middleware;
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, head, post, put};
 use serde_json::json;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -74,7 +74,7 @@ pub fn router(app: &Arc<App>) -> Router {
         // As one layer, the outermost first: each layer of its own costs a box for each request.
         .layer((
             middleware::from_fn_with_state(
-                (Arc::<trace::RequestIds>::default(), app.config.upload_max_bytes),
+                (Arc::<trace::RequestIds>::default(), Arc::clone(app)),
                 trace::request,
             ),
             CatchPanicLayer::custom(trace::answer_panic),
@@ -84,6 +84,18 @@ pub fn router(app: &Arc<App>) -> Router {
             DefaultBodyLimit::disable(),
         ))
         .with_state(Arc::clone(app))
+}
+
+/// What a monitor asks for, on a listener of its own, so that it is never public by accident.
+pub fn metrics_router(app: &Arc<App>) -> Router {
+    Router::new().route("/metrics", get(metrics)).with_state(Arc::clone(app))
+}
+
+async fn metrics(State(app): State<Arc<App>>) -> Response {
+    let is_writable = app.blobs.failure().is_none() && app.db.failure().is_none();
+    app.metrics.writable.set(is_writable.into());
+    let form = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    ([(header::CONTENT_TYPE, form)], app.metrics.text()).into_response()
 }
 
 /// What pages on other hosts may do (contract §15). No cookie is ever looked at, so no

@@ -13,6 +13,7 @@ use axum::response::{IntoResponse as _, Response};
 
 use super::error::Hidden;
 use super::tus;
+use crate::app::App;
 use crate::error::Error;
 
 /// The SDK shows it with every error (contract §6).
@@ -40,16 +41,17 @@ impl RequestIds {
 
 /// The outermost layer.
 pub(super) async fn request(
-    State((ids, upload_max_bytes)): State<(Arc<RequestIds>, u64)>,
+    State((ids, app)): State<(Arc<RequestIds>, Arc<App>)>,
     request: Request,
     next: Next,
 ) -> Response {
     let id = ids.next();
     let logged = tracing::enabled!(tracing::Level::DEBUG).then(|| {
         let route = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
-        (request.method().clone(), route.unwrap_or_default(), Instant::now())
+        (route.unwrap_or_default(), Instant::now())
     });
-    let mut response = match tus::discovery(upload_max_bytes, &request) {
+    let method = request.method().clone();
+    let mut response = match tus::discovery(app.config.upload_max_bytes, &request) {
         // Here, because the layer of CORS takes every OPTIONS for a preflight.
         Some(response) => response,
         None => next.run(request).await,
@@ -57,8 +59,10 @@ pub(super) async fn request(
     if let Some(Hidden(error)) = response.extensions_mut().remove::<Hidden>() {
         tracing::error!(request_id = ?id, error = format!("{error:#}"), "a request failed");
     }
-    if let Some((method, route, start)) = logged {
-        let (status, ms) = (response.status().as_u16(), start.elapsed().as_millis());
+    let status = response.status().as_u16();
+    app.metrics.answered(method.as_str(), status);
+    if let Some((route, start)) = logged {
+        let ms = start.elapsed().as_millis();
         tracing::debug!(request_id = ?id, %method, route, status, ms, "answered");
     }
     response.headers_mut().insert(REQUEST_ID, id);

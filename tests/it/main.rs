@@ -30,6 +30,7 @@ mod quotas;
 mod races;
 #[path = "../../examples/kill_loop/rig/mod.rs"]
 mod rig;
+mod scrub;
 mod slow_readers;
 mod stop;
 mod support;

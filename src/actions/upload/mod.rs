@@ -148,6 +148,8 @@ async fn commit(app: &Arc<App>, received: Received) -> Result<Attachment> {
     let blobs = Arc::clone(&app.blobs);
     match commit {
         Commit::Created(attachment, superseded) => {
+            app.metrics.uploads.inc();
+            app.metrics.upload_bytes.inc_by(attachment.size_bytes);
             app.tasks.spawn_blocking(move || log_failure(blobs.settle(staged)));
             if let Some(blob) = superseded {
                 let key = BlobKey { blob, ..staged.key };

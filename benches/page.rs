@@ -14,6 +14,7 @@ use uuid::Uuid;
 fn page(bench: &mut Criterion) {
     let keys = SigningKeys::new(SigningKey::new(1, &[7; 32]), Vec::new());
     let site = Site {
+        quotas: dossier::domain::quota::OwnQuotas::default(),
         id: SiteId(Uuid::from_u128(1)),
         media_prefix: "4f2a9c".to_owned(),
         name: "bench".to_owned(),

@@ -15,7 +15,9 @@ use uuid::Uuid;
 use crate::blobs::{BlobKey, Blobs};
 use crate::config::Config;
 use crate::db::{Db, Site};
+use crate::domain::ids::SiteId;
 use crate::domain::image::PreviewLimits;
+use crate::domain::quota::Quotas;
 use crate::domain::signing::{SigningKeys, link_expiry_s};
 use crate::metrics::Metrics;
 use crate::page_cache::PageCache;
@@ -95,6 +97,12 @@ impl Previews {
 }
 
 impl App {
+    /// The quotas that hold for a site.
+    pub fn quotas(&self, site: SiteId) -> Quotas {
+        let own = self.registry.site(site).map(|site| site.quotas).unwrap_or_default();
+        own.over(self.config.quotas)
+    }
+
     /// When a site's media links that are made now end, in Unix seconds.
     pub fn links_expire_s(&self, site: &Site) -> u32 {
         let life_seconds = site.link_life_seconds.unwrap_or(self.config.media_link_life_seconds);

@@ -37,6 +37,11 @@ const MAX_READING_THREADS: usize = 8;
 const BACKLOG: u32 = 1_024;
 /// Largest head of a request.
 const MAX_HEADERS_BYTES: usize = 64 * 1024;
+/// Requests at the same time on one HTTP/2 connection.
+const MAX_STREAMS: u32 = 100;
+/// An HTTP/2 connection that brings nothing for so long is asked whether it is alive, and cut off
+/// when it does not answer for as long.
+const HTTP2_PING_EVERY: Duration = Duration::from_secs(30);
 /// How often the certificate is looked at.
 const CERTIFICATE_EVERY: Duration = Duration::from_hours(24);
 
@@ -245,7 +250,13 @@ fn limits(builder: &mut Builder<hyper_util::rt::TokioExecutor>, config: &Config)
         .header_read_timeout(Duration::from_secs(config.header_read_seconds))
         // Not pipeline_flush: it copies every body and buffers it without bound (R28).
         .max_buf_size(MAX_HEADERS_BYTES * 8);
-    builder.http2().timer(TokioTimer::new()).max_header_list_size(MAX_HEADERS_BYTES as u32);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_header_list_size(MAX_HEADERS_BYTES as u32)
+        .max_concurrent_streams(MAX_STREAMS)
+        .keep_alive_interval(HTTP2_PING_EVERY)
+        .keep_alive_timeout(HTTP2_PING_EVERY);
 }
 
 /// Looks at the certificate once a day and puts a renewed one, or new files, in place.

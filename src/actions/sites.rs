@@ -7,6 +7,7 @@ use uuid::Uuid;
 use crate::data_folder::random_bytes;
 use crate::db::{ApiKey, Db, Site};
 use crate::domain::ids::SiteId;
+use crate::domain::quota::OwnQuotas;
 use crate::domain::scope::Scopes;
 use crate::error::Result;
 use crate::registry::secret_hash;
@@ -42,6 +43,7 @@ pub async fn create_site(
             media_prefix: format!("{a:02x}{b:02x}{c:02x}"),
             name: name.to_owned(),
             link_life_seconds,
+            quotas: OwnQuotas::default(),
             created_at_ms: now_ms,
         };
         let key = with_key.map(|name| new_key(site.id, name, Scopes::ALL, now_ms)).transpose()?;

@@ -1,4 +1,4 @@
-//! `dossier key …` and `dossier site …`. They work beside a running server, which notices a
+//! `dossier key …`. It works beside a running server, which notices a
 //! change within a second.
 
 use std::fmt::Write as _;
@@ -7,12 +7,13 @@ use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
 use serde_json::json;
 
+use super::sites::choose_site;
 use super::{Settings, runtime, say};
-use crate::actions::sites::{create_key, create_site};
+use crate::actions::sites::create_key;
 use crate::app::Clock;
 use crate::data_folder::DataFolder;
-use crate::db::{Db, Site};
-use crate::domain::ids::{SiteId, parse_guid};
+use crate::db::Db;
+use crate::domain::ids::parse_guid;
 use crate::domain::scope::Scopes;
 use crate::domain::timestamp::timestamp;
 
@@ -55,33 +56,10 @@ pub(super) struct RevokeKey {
 #[derive(Args)]
 pub(super) struct List {
     #[command(flatten)]
-    settings: Settings,
+    pub(super) settings: Settings,
     /// Print JSON.
     #[arg(long)]
-    json: bool,
-}
-
-#[derive(Subcommand)]
-pub(super) enum SiteCommand {
-    /// Make a site.
-    Create(CreateSite),
-    /// List the sites.
-    List(List),
-}
-
-#[derive(Args)]
-pub(super) struct CreateSite {
-    #[command(flatten)]
-    settings: Settings,
-    /// A label for people.
-    #[arg(long, default_value = "")]
-    name: String,
-    /// Life of the site's media links [default: the setting `media_link_life_seconds`].
-    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..))]
-    link_life_seconds: Option<u32>,
-    /// Print JSON.
-    #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 /// Runs `dossier key …`.
@@ -95,17 +73,7 @@ pub(super) fn run_key(command: &KeyCommand) -> anyhow::Result<()> {
     })
 }
 
-/// Runs `dossier site …`.
-pub(super) fn run_site(command: &SiteCommand) -> anyhow::Result<()> {
-    runtime()?.block_on(async {
-        match command {
-            SiteCommand::Create(command) => make_site(command).await,
-            SiteCommand::List(command) => list_sites(command).await,
-        }
-    })
-}
-
-fn open(settings: &Settings) -> anyhow::Result<Db> {
+pub(super) fn open(settings: &Settings) -> anyhow::Result<Db> {
     let config = settings.load(&[])?;
     let folder = DataFolder::existing(&config.data)?;
     Db::open(&folder.database()?, 1)
@@ -132,23 +100,6 @@ async fn create(command: &CreateKey) -> anyhow::Result<()> {
         "API key  {}\n  (shown this once)\nkey id   {}\nsite id  {}\nscopes   {scopes}",
         key.secret, key.id, site.id
     ))
-}
-
-fn choose_site(sites: Vec<Site>, wanted: Option<&str>) -> anyhow::Result<Site> {
-    let Some(wanted) = wanted else {
-        return match <[Site; 1]>::try_from(sites) {
-            Ok([site]) => Ok(site),
-            Err(sites) if sites.is_empty() => {
-                bail!("there is no site yet: make one with `dossier site create`")
-            }
-            Err(_) => bail!("there are several sites: choose one of `dossier site list` by --site"),
-        };
-    };
-    let id = SiteId::parse(wanted).with_context(|| format!("--site is not a GUID: {wanted:?}"))?;
-    sites
-        .into_iter()
-        .find(|site| site.id == id)
-        .with_context(|| format!("there is no site {id}: see `dossier site list`"))
 }
 
 async fn list_keys(command: &List) -> anyhow::Result<()> {
@@ -183,36 +134,4 @@ async fn revoke(command: &RevokeKey) -> anyhow::Result<()> {
     let revoked = open(&command.settings)?.revoke_key(id, Clock::System.now_ms()).await?;
     let at_ms = revoked.with_context(|| format!("there is no key {id}: see `dossier key list`"))?;
     say(&format!("key {id} is revoked since {}", timestamp(at_ms)))
-}
-
-async fn make_site(command: &CreateSite) -> anyhow::Result<()> {
-    let (db, now_ms) = (open(&command.settings)?, Clock::System.now_ms());
-    let (site, _) =
-        create_site(&db, now_ms, &command.name, command.link_life_seconds, None).await?;
-    if command.json {
-        return say(&json!({ "siteId": site.id.to_string() }).to_string());
-    }
-    say(&format!("site id  {}\nMake a key for it: dossier key create --site {}", site.id, site.id))
-}
-
-async fn list_sites(command: &List) -> anyhow::Result<()> {
-    let sites = open(&command.settings)?.sites().await?;
-    if command.json {
-        let sites: Vec<_> = sites
-            .iter()
-            .map(|site| {
-                json!({
-                    "siteId": site.id.to_string(), "name": site.name,
-                    "linkLifeSeconds": site.link_life_seconds,
-                    "createdDate": timestamp(site.created_at_ms),
-                })
-            })
-            .collect();
-        return say(&json!({ "sites": sites }).to_string());
-    }
-    let mut text = format!("{:36}  {:24}  NAME", "SITE ID", "CREATED");
-    for site in sites {
-        write!(text, "\n{}  {}  {}", site.id, timestamp(site.created_at_ms), site.name)?;
-    }
-    say(&text)
 }

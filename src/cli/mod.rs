@@ -6,6 +6,7 @@ mod demo_files;
 mod fsck;
 mod keys;
 mod serve;
+mod sites;
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -42,9 +43,9 @@ enum Command {
     /// API keys: create, list, revoke.
     #[command(subcommand)]
     Key(keys::KeyCommand),
-    /// Sites, the tenants: create, list.
+    /// Sites, the tenants: create, set, list.
     #[command(subcommand)]
-    Site(keys::SiteCommand),
+    Site(sites::SiteCommand),
 }
 
 /// Where settings come from.
@@ -88,7 +89,7 @@ pub fn run() -> ExitCode {
         Command::Fsck(command) => return fsck::run(&command),
         Command::Backup(command) => return backup::run(&command),
         Command::Key(command) => keys::run_key(&command),
-        Command::Site(command) => keys::run_site(&command),
+        Command::Site(command) => sites::run_site(&command),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,11 +1,14 @@
 //! Queries on sites and their API keys. Few rows, read whole and kept in memory by the callers.
 
+use std::collections::HashMap;
+
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use uuid::Uuid;
 
 use super::Db;
 use super::sqlite::{Done, from_sqlite};
 use crate::domain::ids::SiteId;
+use crate::domain::quota::{Amount, OwnQuotas};
 use crate::error::Result;
 
 /// A tenant.
@@ -19,6 +22,8 @@ pub struct Site {
     pub name: String,
     /// Life of its media links in seconds; `None` is the setting's.
     pub link_life_seconds: Option<u32>,
+    /// Its own quotas.
+    pub quotas: OwnQuotas,
     /// When it was made, in Unix milliseconds.
     pub created_at_ms: i64,
 }
@@ -56,7 +61,8 @@ impl Db {
             .read(|connection| {
                 connection
                     .prepare_cached(
-                        "SELECT site_id, media_prefix, name, link_life_seconds, created_at_ms \
+                        "SELECT site_id, media_prefix, name, link_life_seconds, created_at_ms, \
+                         max_bytes, max_files, contact_max_bytes, contact_max_files \
                          FROM sites ORDER BY created_at_ms, site_id",
                     )?
                     .query_map([], site)?
@@ -99,6 +105,59 @@ impl Db {
                     insert_key(connection, key).map_err(from_sqlite)?;
                 }
                 Ok(Done { value: made, changed: None })
+            })
+            .await
+    }
+
+    /// Gives a site its name, its links' life and its quotas anew; false when there is no such site.
+    ///
+    /// # Errors
+    ///
+    /// Only when the database fails.
+    pub async fn change_site(&self, site: Site) -> Result<bool> {
+        self.sqlite
+            .write(move |connection| {
+                let bound = |bound: Option<u64>| bound.map(|bound| bound as i64);
+                let changed = connection
+                    .prepare_cached(
+                        "UPDATE sites SET name = $1, link_life_seconds = $2, max_bytes = $3, \
+                         max_files = $4, contact_max_bytes = $5, contact_max_files = $6 \
+                         WHERE site_id = $7",
+                    )
+                    .and_then(|mut statement| {
+                        statement.execute(params![
+                            site.name,
+                            site.link_life_seconds,
+                            bound(site.quotas.max_bytes),
+                            bound(site.quotas.max_files),
+                            bound(site.quotas.contact_max_bytes),
+                            bound(site.quotas.contact_max_files),
+                            site.id,
+                        ])
+                    })
+                    .map_err(from_sqlite)?;
+                Ok(Done { value: changed > 0, changed: None })
+            })
+            .await
+    }
+
+    /// What each site holds in all.
+    ///
+    /// # Errors
+    ///
+    /// Only when the database fails.
+    pub async fn site_usage(&self) -> Result<HashMap<SiteId, Amount>> {
+        self.sqlite
+            .read(|connection| {
+                connection
+                    .prepare_cached(
+                        "SELECT site_id, attachment_count, total_bytes FROM site_usage",
+                    )?
+                    .query_map([], |row| {
+                        let files = row.get::<_, i64>(1)? as u64;
+                        Ok((row.get(0)?, Amount { files, bytes: row.get::<_, i64>(2)? as u64 }))
+                    })?
+                    .collect()
             })
             .await
     }
@@ -182,7 +241,17 @@ fn site(row: &Row<'_>) -> rusqlite::Result<Site> {
         name: row.get(2)?,
         link_life_seconds: row.get(3)?,
         created_at_ms: row.get(4)?,
+        quotas: OwnQuotas {
+            max_bytes: bound(row, 5)?,
+            max_files: bound(row, 6)?,
+            contact_max_bytes: bound(row, 7)?,
+            contact_max_files: bound(row, 8)?,
+        },
     })
+}
+
+fn bound(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<u64>> {
+    Ok(row.get::<_, Option<i64>>(column)?.map(|bound| bound as u64))
 }
 
 fn api_key(row: &Row<'_>) -> rusqlite::Result<ApiKey> {

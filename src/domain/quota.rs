@@ -18,6 +18,33 @@ pub struct Quotas {
     pub contact: Amount,
 }
 
+/// What a site says of its own quotas; `None` is the setting's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct OwnQuotas {
+    /// Bytes of the site in all.
+    pub max_bytes: Option<u64>,
+    /// Attachments of the site in all.
+    pub max_files: Option<u64>,
+    /// Bytes of each of its contacts.
+    pub contact_max_bytes: Option<u64>,
+    /// Attachments of each of its contacts.
+    pub contact_max_files: Option<u64>,
+}
+
+impl OwnQuotas {
+    /// These where they say something, otherwise the others.
+    pub fn over(self, others: Quotas) -> Quotas {
+        let amount = |files: Option<u64>, bytes: Option<u64>, other: Amount| Amount {
+            files: files.unwrap_or(other.files),
+            bytes: bytes.unwrap_or(other.bytes),
+        };
+        Quotas {
+            site: amount(self.max_files, self.max_bytes, others.site),
+            contact: amount(self.contact_max_files, self.contact_max_bytes, others.contact),
+        }
+    }
+}
+
 /// A quota that would not be kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the {scope} may hold at most {limit} {unit} and holds {in_use}")]

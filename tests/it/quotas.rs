@@ -3,8 +3,8 @@
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::support::TestApp;
 use crate::support::tus::csv;
+use crate::support::{TestApp, printed};
 
 #[tokio::test]
 async fn parallel_uploads_never_exceed_any_quota() {
@@ -34,6 +34,36 @@ async fn parallel_uploads_never_exceed_any_quota() {
         let files = app.blob_files();
         assert_eq!(files.len(), 5, "{files:?}");
     }
+}
+
+#[tokio::test]
+async fn a_site_may_have_quotas_of_its_own() {
+    let app = TestApp::start_with(&[("site_max_files", "1")]).await;
+    let (contact, data) = (Uuid::new_v4(), app.data().to_str().unwrap().to_owned());
+    let set = async |arguments: &[&str]| {
+        let all = [&["site", "set", "--data", &data], arguments].concat();
+        let all: Vec<String> = all.into_iter().map(str::to_owned).collect();
+        let out = tokio::task::spawn_blocking(move || printed(&all)).await.unwrap();
+        app.app().registry.refresh(&app.app().db).await.unwrap();
+        out
+    };
+    let out = set(&["--max-files", "2", "--contact-max-bytes", "250"]).await;
+    assert!(out.ends_with("its own quotas: 2 files, 250 bytes a contact"), "{out}");
+    app.upload(contact, "a.csv", "text/csv", &csv(100)).await.ok();
+    app.upload(contact, "b.csv", "text/csv", &csv(100)).await.ok();
+    let one_more = async || app.upload_url(contact, "c.csv", "text/csv").await;
+    let refused =
+        app.generate(contact, &json!({ "fileName": "c.csv", "mimeType": "text/csv" })).await.json();
+    let told = &refused["details"]["applicationError"]["data"];
+    assert_eq!(*told, json!({ "scope": "site", "unit": "files", "limit": 2, "use": 2 }));
+    set(&["--max-files", "0"]).await;
+    let answer = app.put(&one_more().await, &csv(100)).await;
+    assert_eq!(answer.refused(), (403, "QUOTA_EXCEEDED".to_owned()));
+    set(&["--contact-max-bytes", "default"]).await;
+    app.put(&one_more().await, &csv(100)).await.ok();
+    let out = tokio::task::spawn_blocking(move || printed(&["site", "list", "--data", &data]));
+    let out = out.await.unwrap();
+    assert!(out.contains(" 3               300  0 files"), "{out}");
 }
 
 #[tokio::test]

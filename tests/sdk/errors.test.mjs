@@ -317,3 +317,18 @@ test('no error is retried by the client, so none may count on it', async () => {
   await thrownBy(watched.listAttachments('x'));
   assert.equal(fetched.exchanges.length, 1);
 });
+
+test('a site that is full', async () => {
+  const { fullSiteId: siteId, fullApiKey: apiKey } = servers.id;
+  const client = makeClient(servers.id, { siteId, apiKey }).attachments;
+  const ask = (name) => client.generateAttachmentUploadUrl(newContact(), name, { mimeType: 'text/csv' });
+  const [first, second] = [await ask('a.csv'), await ask('b.csv')];
+  assert.equal((await fetch(first.uploadUrl, { method: 'PUT', body: 'a,b\n' })).status, 200);
+  await assertApplicationError(ask('c.csv'), {
+    status: 403, code: 'QUOTA_EXCEEDED', data: { scope: 'site', unit: 'files', limit: 1, use: 1 },
+  });
+  // Also with a URL that was made while there was room.
+  const late = await fetch(second.uploadUrl, { method: 'PUT', body: 'a,b\n' });
+  assert.equal(late.status, 403);
+  assert.equal((await late.json()).details.applicationError.code, 'QUOTA_EXCEEDED');
+});

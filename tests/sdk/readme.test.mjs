@@ -12,7 +12,7 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 
 import { BINARY, startServer } from './server.mjs';
-import { newContact, photo, restHeaders, servers } from './support.mjs';
+import { makeClient, newContact, photo, restHeaders, servers } from './support.mjs';
 
 const README = new URL('../../README.md', import.meta.url);
 /** A folder from which the packages are found. */
@@ -96,7 +96,7 @@ test('the command for CI of the README prints what it says', async () => {
 
 test('the SDK example of the README does what it says', async () => {
   const programs = await blocks('js');
-  assert.equal(programs.length, 1, 'there is one js block');
+  assert.equal(programs.length, 2, 'one js block for the SDK and one for resumable uploads');
   const folder = await mkdtemp(path.join(PACKAGES, '.readme-'));
   try {
     const file = path.join(folder, 'try.mjs');
@@ -112,5 +112,40 @@ test('the SDK example of the README does what it says', async () => {
     assert.equal(stdout, '1 people.csv\nname,town\nAda,London\n\n');
   } finally {
     await rm(folder, { recursive: true });
+  }
+});
+
+test('the resumable upload of the README does what it says', async () => {
+  const program = (await blocks('js'))[1];
+  const { uploadUrl } = await makeClient().attachments.generateAttachmentUploadUrl(
+    newContact(), 'people.csv', { mimeType: 'text/csv' });
+  const folder = await mkdtemp(path.join(PACKAGES, '.readme-'));
+  try {
+    const file = path.join(folder, 'resume.mjs');
+    const given = `const uploadUrl = ${JSON.stringify(uploadUrl)};
+      const file = Buffer.from('name,town\\nAda,London\\n');\n`;
+    await writeFile(file, given + program);
+    const { stdout } = await run(process.execPath, [file]);
+    assert.match(stdout, /displayName: 'people\.csv'/);
+  } finally {
+    await rm(folder, { recursive: true });
+  }
+});
+
+test('the backup commands of the README bring a store back', async () => {
+  const server = await startServer();
+  try {
+    const commands = (await shell('dossier backup create'))
+      .replaceAll('/backups/', `${server.folder}/`)
+      .replaceAll('./restored-data', `${server.folder}/restored`)
+      .replaceAll('./dossier-data', server.data)
+      .replace('backup create', `backup create --data ${server.data}`)
+      .replaceAll('dossier backup', '"$BINARY" backup');
+    const { stdout } = await run('bash', ['-euo', 'pipefail', '-c', commands], {
+      env: { PATH: process.env.PATH, BINARY },
+    });
+    assert.match(stdout, /Nothing is wrong\.\nRestored 0 attachments/);
+  } finally {
+    await server.stop();
   }
 });

@@ -29,13 +29,20 @@ async function startAuto(stops) {
   return { ...server.ready, viewKey: viewer.apiKey, modifyKey: modifier.apiKey };
 }
 
-/** A server of two sites that shows media by their ids. */
+/** A server of three sites, one for a single file, that shows media by their ids. */
 async function startId(stops) {
   const server = await startServer(['--set', 'media_references=id']);
   stops.push(server.stop);
   const other = await dossier(server.data, 'site', 'create', '--name', 'other');
   const key = await dossier(server.data, 'key', 'create', '--site', other.siteId);
-  return { ...server.ready, otherSiteId: other.siteId, otherApiKey: key.apiKey };
+  const full = await dossier(server.data, 'site', 'create', '--name', 'full');
+  await dossier(server.data, 'site', 'set', full.siteId, '--max-files', '1');
+  const fullKey = await dossier(server.data, 'key', 'create', '--site', full.siteId);
+  return {
+    ...server.ready,
+    otherSiteId: other.siteId, otherApiKey: key.apiKey,
+    fullSiteId: full.siteId, fullApiKey: fullKey.apiKey,
+  };
 }
 
 /** A server that takes one request of each key in a minute. */

@@ -132,7 +132,7 @@ async fn commit(app: &Arc<App>, received: Received) -> Result<Attachment> {
     let Received { staged, attachment, expires_s } = received;
     let sha256 = attachment.sha256;
     let spent_until_ms = i64::from(expires_s) * 1_000 + SPENT_MARGIN_MS;
-    let quotas = app.config.quotas;
+    let quotas = app.quotas(attachment.site_id);
     let commit = match app.db.commit_upload(attachment, spent_until_ms, quotas).await {
         Ok(commit) => commit,
         Err(error @ Error::OverQuota(_)) => {
@@ -181,7 +181,7 @@ pub async fn check_quota(
     contact: ContactId,
     size_bytes: u64,
 ) -> Result<()> {
-    let quotas = app.config.quotas;
+    let quotas = app.quotas(site);
     if !quotas.any() {
         return Ok(());
     }

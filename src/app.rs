@@ -16,7 +16,7 @@ use crate::blobs::{BlobKey, Blobs};
 use crate::config::Config;
 use crate::db::{Db, Site};
 use crate::domain::ids::SiteId;
-use crate::domain::image::PreviewLimits;
+use crate::domain::image::RenderLimits;
 use crate::domain::quota::Quotas;
 use crate::domain::signing::{SigningKeys, link_expiry_s};
 use crate::metrics::Metrics;
@@ -70,7 +70,7 @@ pub struct App {
 /// Bounds on the making of previews.
 pub struct Previews {
     /// Checked before anything is decoded.
-    pub limits: PreviewLimits,
+    pub limits: RenderLimits,
     /// Previews at the same time.
     pub workers: Arc<Semaphore>,
     /// One maker per blob.
@@ -85,9 +85,9 @@ impl Previews {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         let workers = if config.preview_workers == 0 { processors } else { config.preview_workers };
         Self {
-            limits: PreviewLimits {
+            limits: RenderLimits {
                 max_pixels: config.preview_max_pixels,
-                ..PreviewLimits::default()
+                ..RenderLimits::default()
             },
             workers: Arc::new(Semaphore::new(workers)),
             makers: SingleFlight::default(),

@@ -4,12 +4,12 @@
 use std::io::Cursor;
 
 use dossier::domain::image::{
-    ImageKind, PREVIEW_EDGE_PX, PreviewLimits, make_preview, read_header,
+    ImageKind, PREVIEW_EDGE_PX, RenderLimits, make_preview, read_header,
 };
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
-    let limits = PreviewLimits {
+    let limits = RenderLimits {
         max_pixels: 1_000_000,
         max_source_bytes: 1024 * 1024,
         max_decoded_bytes: 8 * 1024 * 1024,

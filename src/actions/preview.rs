@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::app::App;
 use crate::blobs::{BlobKey, Blobs, Part};
 use crate::domain::attachment::Attachment;
-use crate::domain::image::{PreviewLimits, make_preview};
+use crate::domain::image::{Recipe, RenderLimits, Rendered, render};
 use crate::error::Result;
 
 /// Opens the preview, making it if need be. `None` when there is none to be had.
@@ -62,43 +62,62 @@ async fn find(app: &App, key: BlobKey) -> Result<Option<File>> {
 
 /// Makes and keeps the preview. False when the picture has none.
 async fn make(app: &App, key: BlobKey) -> Result<bool> {
+    let Some(preview) = render_blob(app, key, Recipe::preview()).await? else { return Ok(false) };
+    let blobs = Arc::clone(&app.blobs);
+    let kept = app.tasks.spawn_blocking(move || blobs.put_preview(key, &preview.bytes)).await;
+    match kept.map_err(anyhow::Error::from)? {
+        Ok(()) => Ok(true),
+        // Deleted meanwhile.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Makes what a recipe says of a blob. `None` when nothing can be made of it.
+///
+/// # Errors
+///
+/// When the store fails.
+pub async fn render_blob(app: &App, key: BlobKey, recipe: Recipe) -> Result<Option<Rendered>> {
     let worker = Arc::clone(&app.previews.workers).acquire_owned().await;
     let worker = worker.map_err(anyhow::Error::from)?;
     let (blobs, limits) = (Arc::clone(&app.blobs), app.previews.limits);
     let made = app.tasks.spawn_blocking(move || {
         // Held by the work itself: it goes on when the one who asked has gone.
         let _worker = worker;
-        make_and_keep(&blobs, key, &limits)
+        read_and_render(&blobs, key, &recipe, &limits)
     });
     match made.await {
         Ok(Ok(made)) => Ok(made),
         // Deleted meanwhile.
-        Ok(Err(error)) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Ok(Err(error)) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Ok(Err(error)) => Err(error.into()),
-        // A decoder's panic costs this preview and nothing else (S8).
+        // A decoder's panic costs this picture and nothing else (S8).
         Err(panic) => {
             tracing::error!(error = %panic, blob = %key.blob, "a picture broke its decoder");
-            Ok(false)
+            Ok(None)
         }
     }
 }
 
-fn make_and_keep(blobs: &Blobs, key: BlobKey, limits: &PreviewLimits) -> io::Result<bool> {
+fn read_and_render(
+    blobs: &Blobs,
+    key: BlobKey,
+    recipe: &Recipe,
+    limits: &RenderLimits,
+) -> io::Result<Option<Rendered>> {
     let file = blobs.open_part(key, Part::Original)?;
     let size_bytes = file.metadata()?.len();
     if size_bytes > limits.max_source_bytes {
-        return Ok(false);
+        return Ok(None);
     }
     let mut source = Vec::with_capacity(size_bytes as usize);
     file.take(limits.max_source_bytes).read_to_end(&mut source)?;
-    match make_preview(&source, limits) {
-        Ok(preview) => {
-            blobs.put_preview(key, &preview.bytes)?;
-            Ok(true)
-        }
+    match render(&source, recipe, limits) {
+        Ok(rendered) => Ok(Some(rendered)),
         Err(refused) => {
-            tracing::info!(blob = %key.blob, reason = %refused, "no preview");
-            Ok(false)
+            tracing::info!(blob = %key.blob, reason = %refused, "no picture was made");
+            Ok(None)
         }
     }
 }

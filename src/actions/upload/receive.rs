@@ -18,7 +18,7 @@ use crate::app::App;
 use crate::blobs::{Blobs, Staged, StagedKey};
 use crate::domain::attachment::Attachment;
 use crate::domain::hex;
-use crate::domain::image::{self, PreviewLimits};
+use crate::domain::image::{self, RenderLimits};
 use crate::domain::media_type::{MediaType, media_extension};
 use crate::domain::sniff::{self, TypeMismatch};
 use crate::error::{Error, Result};
@@ -92,7 +92,7 @@ where
 /// Writes a body and decides what it is.
 pub(super) struct Writer {
     blobs: Arc<Blobs>,
-    limits: PreviewLimits,
+    limits: RenderLimits,
     now_ms: i64,
     staged: StagedKey,
     upload: Upload,

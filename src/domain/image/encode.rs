@@ -6,7 +6,7 @@ use image::{DynamicImage, ImageBuffer};
 use turbojpeg::{Compressor, PixelFormat, Subsamp};
 
 use super::picture::{Channels, Picture};
-use super::{Preview, PreviewRefused};
+use super::{RenderRefused, Rendered};
 
 /// JPEG quality of a preview, of 100.
 const JPEG_QUALITY: i32 = 80;
@@ -15,21 +15,21 @@ const JPEG_QUALITY: i32 = 80;
 ///
 /// # Errors
 ///
-/// [`PreviewRefused::Broken`] when the pixels do not match the size.
+/// [`RenderRefused::Broken`] when the pixels do not match the size.
 pub(super) fn encode(
     picture: Picture,
     orientation: Orientation,
-) -> Result<Preview, PreviewRefused> {
+) -> Result<Rendered, RenderRefused> {
     let translucent = picture.is_translucent();
     let mut upright = into_dynamic(picture)?;
     upright.apply_orientation(orientation);
     let (width, height) = (upright.width(), upright.height());
     let (bytes, media_type) =
         if translucent { (png(&upright)?, "image/png") } else { (jpeg(&upright)?, "image/jpeg") };
-    Ok(Preview { bytes, media_type, width, height })
+    Ok(Rendered { bytes, media_type, width, height })
 }
 
-fn into_dynamic(picture: Picture) -> Result<DynamicImage, PreviewRefused> {
+fn into_dynamic(picture: Picture) -> Result<DynamicImage, RenderRefused> {
     let Picture { width, height, channels, pixels } = picture;
     let image = match channels {
         Channels::Grey => {
@@ -43,18 +43,18 @@ fn into_dynamic(picture: Picture) -> Result<DynamicImage, PreviewRefused> {
             ImageBuffer::from_raw(width, height, pixels).map(DynamicImage::ImageRgba8)
         }
     };
-    image.ok_or_else(|| PreviewRefused::broken("fewer pixels than the size promises"))
+    image.ok_or_else(|| RenderRefused::broken("fewer pixels than the size promises"))
 }
 
-fn png(image: &DynamicImage) -> Result<Vec<u8>, PreviewRefused> {
+fn png(image: &DynamicImage) -> Result<Vec<u8>, RenderRefused> {
     let mut bytes = Vec::new();
     let encoder =
         PngEncoder::new_with_quality(&mut bytes, CompressionType::Fast, FilterType::Adaptive);
-    image.write_with_encoder(encoder).map_err(PreviewRefused::broken)?;
+    image.write_with_encoder(encoder).map_err(RenderRefused::broken)?;
     Ok(bytes)
 }
 
-fn jpeg(image: &DynamicImage) -> Result<Vec<u8>, PreviewRefused> {
+fn jpeg(image: &DynamicImage) -> Result<Vec<u8>, RenderRefused> {
     let flattened;
     let (format, pixels) = match image {
         DynamicImage::ImageLuma8(grey) => (PixelFormat::GRAY, grey.as_raw()),
@@ -69,12 +69,12 @@ fn jpeg(image: &DynamicImage) -> Result<Vec<u8>, PreviewRefused> {
         PixelFormat::GRAY => Subsamp::Gray,
         _ => Subsamp::Sub2x2,
     };
-    let mut compressor = Compressor::new().map_err(PreviewRefused::broken)?;
-    compressor.set_quality(JPEG_QUALITY).map_err(PreviewRefused::broken)?;
-    compressor.set_subsamp(subsampling).map_err(PreviewRefused::broken)?;
+    let mut compressor = Compressor::new().map_err(RenderRefused::broken)?;
+    compressor.set_quality(JPEG_QUALITY).map_err(RenderRefused::broken)?;
+    compressor.set_subsamp(subsampling).map_err(RenderRefused::broken)?;
     let (width, height) = (image.width() as usize, image.height() as usize);
     let pitch = width * format.size();
     compressor
         .compress_to_vec(turbojpeg::Image { pixels: &pixels[..], width, pitch, height, format })
-        .map_err(PreviewRefused::broken)
+        .map_err(RenderRefused::broken)
 }

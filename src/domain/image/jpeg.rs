@@ -9,7 +9,7 @@ use turbojpeg::{
 
 use super::jpeg_segments::{self, Want};
 use super::picture::{Channels, Decoded, Picture};
-use super::{PREVIEW_EDGE_PX, PreviewLimits, PreviewRefused, colour};
+use super::{PREVIEW_EDGE_PX, RenderLimits, RenderRefused, colour};
 
 /// Most scans of a progressive JPEG. Real ones have about ten; thousands are a known way to
 /// keep a decoder busy with a small file.
@@ -35,17 +35,17 @@ const WARNINGS: [&str; 6] = [
 /// # Errors
 ///
 /// As [`super::make_preview`].
-pub(super) fn decode(source: &[u8], limits: &PreviewLimits) -> Result<Decoded, PreviewRefused> {
+pub(super) fn decode(source: &[u8], limits: &RenderLimits) -> Result<Decoded, RenderRefused> {
     let head = jpeg_segments::read_head(&mut Cursor::new(source), Want::Profile)
         .filter(|head| head.has_scan)
-        .ok_or_else(|| PreviewRefused::broken("the header is cut off or too long"))?;
-    let mut decompressor = Decompressor::new().map_err(PreviewRefused::broken)?;
-    decompressor.set_scan_limit(SCANS_MAX).map_err(PreviewRefused::broken)?;
+        .ok_or_else(|| RenderRefused::broken("the header is cut off or too long"))?;
+    let mut decompressor = Decompressor::new().map_err(RenderRefused::broken)?;
+    decompressor.set_scan_limit(SCANS_MAX).map_err(RenderRefused::broken)?;
     let (source, header) = read_header(&mut decompressor, source)?;
     // Two frame headers, or one that only the decoder sees: the limits would be checked on one
     // picture and the memory spent on another.
     if (header.width, header.height) != (usize::from(head.width), usize::from(head.height)) {
-        return Err(PreviewRefused::broken("the header states two sizes"));
+        return Err(RenderRefused::broken("the header states two sizes"));
     }
     let (format, channels) = match header.colorspace {
         Colorspace::Gray => (PixelFormat::GRAY, Channels::Grey),
@@ -59,7 +59,7 @@ pub(super) fn decode(source: &[u8], limits: &PreviewLimits) -> Result<Decoded, P
     check_size(&header, &scaled, format, head.coefficient_bytes(), limits)?;
     decompressor
         .set_scaling_factor(ScalingFactor::new(1, shrink))
-        .map_err(PreviewRefused::broken)?;
+        .map_err(RenderRefused::broken)?;
     let pitch = scaled.width * format.size();
     let mut pixels = vec![0; pitch * scaled.height];
     let output = Image {
@@ -70,7 +70,7 @@ pub(super) fn decode(source: &[u8], limits: &PreviewLimits) -> Result<Decoded, P
         format,
     };
     match decompressor.decompress(&source, output) {
-        Err(error) if !is_warning(&error) => return Err(PreviewRefused::broken(error)),
+        Err(error) if !is_warning(&error) => return Err(RenderRefused::broken(error)),
         _ => {}
     }
     if format == PixelFormat::CMYK {
@@ -95,16 +95,16 @@ pub(super) fn shrink_for(width: u64, height: u64) -> usize {
 fn read_header<'a>(
     decompressor: &mut Decompressor,
     source: &'a [u8],
-) -> Result<(Cow<'a, [u8]>, DecompressHeader), PreviewRefused> {
+) -> Result<(Cow<'a, [u8]>, DecompressHeader), RenderRefused> {
     match decompressor.read_header(source) {
         Ok(header) => Ok((Cow::Borrowed(source), header)),
         Err(error) if is_warning(&error) => {
             let bare = jpeg_segments::without_metadata(source)
-                .ok_or_else(|| PreviewRefused::broken(error))?;
-            let header = decompressor.read_header(&bare).map_err(PreviewRefused::broken)?;
+                .ok_or_else(|| RenderRefused::broken(error))?;
+            let header = decompressor.read_header(&bare).map_err(RenderRefused::broken)?;
             Ok((Cow::Owned(bare), header))
         }
-        Err(error) => Err(PreviewRefused::broken(error)),
+        Err(error) => Err(RenderRefused::broken(error)),
     }
 }
 
@@ -113,8 +113,8 @@ fn check_size(
     scaled: &DecompressHeader,
     format: PixelFormat,
     coefficient_bytes: u64,
-    limits: &PreviewLimits,
-) -> Result<(), PreviewRefused> {
+    limits: &RenderLimits,
+) -> Result<(), RenderRefused> {
     let pixel_count = (header.width as u64).saturating_mul(header.height as u64);
     super::check("the number of pixels", pixel_count, limits.max_pixels)?;
     let scaled_bytes = (scaled.width as u64)

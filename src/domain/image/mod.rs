@@ -10,6 +10,7 @@ mod jpeg;
 mod jpeg_segments;
 mod picture;
 mod raster;
+mod recipe;
 mod resize;
 #[cfg(test)]
 mod samples;
@@ -21,6 +22,7 @@ mod tests_hostile;
 use std::io::Cursor;
 
 pub use header::{ImageHeader, ImageKind, read_header};
+pub use recipe::{Area, Filters, Format, Keep, Recipe, Sizing, Unsharp};
 
 /// Longest side of a preview in pixels (design §6).
 pub const PREVIEW_EDGE_PX: u32 = 640;
@@ -33,7 +35,7 @@ const ICC_MAX_BYTES: usize = 4 * 1024 * 1024;
 
 /// Bounds checked from the header before any pixel is decoded.
 #[derive(Debug, Clone, Copy)]
-pub struct PreviewLimits {
+pub struct RenderLimits {
     /// Most pixels of the source, width times height. Default 100,000,000.
     pub max_pixels: u64,
     /// Largest source file in bytes. Default 64 MiB.
@@ -42,7 +44,7 @@ pub struct PreviewLimits {
     pub max_decoded_bytes: u64,
 }
 
-impl Default for PreviewLimits {
+impl Default for RenderLimits {
     fn default() -> Self {
         Self {
             max_pixels: 100_000_000,
@@ -52,9 +54,9 @@ impl Default for PreviewLimits {
     }
 }
 
-/// A finished preview.
+/// A finished picture.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Preview {
+pub struct Rendered {
     /// The encoded file.
     pub bytes: Vec<u8>,
     /// `image/jpeg`, or `image/png` where something shows through.
@@ -65,9 +67,9 @@ pub struct Preview {
     pub height: u32,
 }
 
-/// Why no preview was made. The original is not affected (bar R29).
+/// Why no picture was made. The original is not affected (bar R29).
 #[derive(Debug, thiserror::Error)]
-pub enum PreviewRefused {
+pub enum RenderRefused {
     /// Not a picture, or one without a decoder here.
     #[error("no decoder for this kind of file")]
     Unknown,
@@ -89,7 +91,7 @@ pub enum PreviewRefused {
     },
 }
 
-impl PreviewRefused {
+impl RenderRefused {
     #[expect(clippy::needless_pass_by_value, reason = "made to be handed to map_err")]
     fn broken(problem: impl ToString) -> Self {
         Self::Broken { problem: problem.to_string() }
@@ -98,7 +100,7 @@ impl PreviewRefused {
 
 /// Tells whether [`make_preview`] is worth trying on a file of `source_bytes` bytes: a decoder
 /// exists and the limits hold as far as the header tells.
-pub fn can_preview(header: &ImageHeader, source_bytes: u64, limits: &PreviewLimits) -> bool {
+pub fn can_preview(header: &ImageHeader, source_bytes: u64, limits: &RenderLimits) -> bool {
     check_limits(header, source_bytes, limits).is_ok()
 }
 
@@ -111,19 +113,35 @@ pub fn can_preview(header: &ImageHeader, source_bytes: u64, limits: &PreviewLimi
 ///
 /// # Errors
 ///
-/// [`PreviewRefused::Unknown`] without a decoder, [`PreviewRefused::TooLarge`] beyond a limit
-/// (before pixels are decoded), [`PreviewRefused::Broken`] when decoding fails.
-pub fn make_preview(source: &[u8], limits: &PreviewLimits) -> Result<Preview, PreviewRefused> {
-    let found = header::inspect(&mut Cursor::new(source)).ok_or(PreviewRefused::Unknown)?;
+/// [`RenderRefused::Unknown`] without a decoder, [`RenderRefused::TooLarge`] beyond a limit
+/// (before pixels are decoded), [`RenderRefused::Broken`] when decoding fails.
+pub fn make_preview(source: &[u8], limits: &RenderLimits) -> Result<Rendered, RenderRefused> {
+    render(source, &Recipe::preview(), limits)
+}
+
+/// Makes what a recipe says of a picture.
+///
+/// # Errors
+///
+/// As [`make_preview`].
+pub fn render(
+    source: &[u8],
+    recipe: &Recipe,
+    limits: &RenderLimits,
+) -> Result<Rendered, RenderRefused> {
+    let Sizing::Within { width: edge_px, .. } = recipe.sizing else {
+        return Err(RenderRefused::Unknown);
+    };
+    let found = header::inspect(&mut Cursor::new(source)).ok_or(RenderRefused::Unknown)?;
     check_limits(&found.header, source.len() as u64, limits)?;
     let decoded = match found.header.kind {
         ImageKind::Jpeg => jpeg::decode(source, limits)?,
         ImageKind::Png => raster::decode_png(source, limits)?,
         ImageKind::Gif => raster::decode_gif(source, limits)?,
         ImageKind::Bmp => raster::decode_bmp(source, limits)?,
-        ImageKind::Other => return Err(PreviewRefused::Unknown),
+        ImageKind::Other => return Err(RenderRefused::Unknown),
     };
-    let target = resize::target_size(decoded.full_size, PREVIEW_EDGE_PX);
+    let target = resize::target_size(decoded.full_size, edge_px);
     let reduced = resize::fit(decoded.picture, target)?;
     let coloured = colour::to_srgb(reduced, decoded.icc.as_deref());
     encode::encode(coloured, found.orientation)
@@ -132,15 +150,15 @@ pub fn make_preview(source: &[u8], limits: &PreviewLimits) -> Result<Preview, Pr
 fn check_limits(
     header: &ImageHeader,
     source_bytes: u64,
-    limits: &PreviewLimits,
-) -> Result<(), PreviewRefused> {
+    limits: &RenderLimits,
+) -> Result<(), RenderRefused> {
     // The least a decoder of that kind holds for a pixel; a JPEG is decoded at reduced scale.
     let bytes_per_pixel = match header.kind {
         ImageKind::Jpeg => 0,
         ImageKind::Png => 1,
         ImageKind::Bmp => 3,
         ImageKind::Gif => 4,
-        ImageKind::Other => return Err(PreviewRefused::Unknown),
+        ImageKind::Other => return Err(RenderRefused::Unknown),
     };
     let pixels = u64::from(header.width) * u64::from(header.height);
     let edge = u64::from(header.width.max(header.height));
@@ -150,13 +168,13 @@ fn check_limits(
     check_decoded(pixels.saturating_mul(bytes_per_pixel), limits)
 }
 
-fn check_decoded(decoded_bytes: u64, limits: &PreviewLimits) -> Result<(), PreviewRefused> {
+fn check_decoded(decoded_bytes: u64, limits: &RenderLimits) -> Result<(), RenderRefused> {
     check("the decoded size in bytes", decoded_bytes, limits.max_decoded_bytes)
 }
 
-fn check(what: &'static str, actual: u64, limit: u64) -> Result<(), PreviewRefused> {
+fn check(what: &'static str, actual: u64, limit: u64) -> Result<(), RenderRefused> {
     if actual > limit {
-        return Err(PreviewRefused::TooLarge { what, actual, limit });
+        return Err(RenderRefused::TooLarge { what, actual, limit });
     }
     Ok(())
 }

@@ -8,7 +8,7 @@ use image::codecs::png::PngDecoder;
 use image::{ColorType, ImageDecoder, ImageError, Limits};
 
 use super::picture::{Channels, Decoded, Picture};
-use super::{ICC_MAX_BYTES, PreviewLimits, PreviewRefused, SOURCE_EDGE_MAX_PX};
+use super::{ICC_MAX_BYTES, RenderLimits, RenderRefused, SOURCE_EDGE_MAX_PX};
 
 /// Most memory for a PNG's rows and metadata while its header is read, in bytes. It also stops
 /// a compressed profile from unpacking further.
@@ -19,10 +19,10 @@ const PNG_HEADER_MAX_BYTES: u64 = 16 * 1024 * 1024;
 /// # Errors
 ///
 /// As [`super::make_preview`].
-pub(super) fn decode_png(source: &[u8], limits: &PreviewLimits) -> Result<Decoded, PreviewRefused> {
+pub(super) fn decode_png(source: &[u8], limits: &RenderLimits) -> Result<Decoded, RenderRefused> {
     let header_limits = image_limits(PNG_HEADER_MAX_BYTES.min(limits.max_decoded_bytes));
     let decoder = PngDecoder::with_limits(Cursor::new(source), header_limits);
-    decode(decoder.map_err(PreviewRefused::broken)?, limits)
+    decode(decoder.map_err(RenderRefused::broken)?, limits)
 }
 
 /// Decodes the first frame of a GIF, placed on its screen.
@@ -30,8 +30,8 @@ pub(super) fn decode_png(source: &[u8], limits: &PreviewLimits) -> Result<Decode
 /// # Errors
 ///
 /// As [`super::make_preview`].
-pub(super) fn decode_gif(source: &[u8], limits: &PreviewLimits) -> Result<Decoded, PreviewRefused> {
-    decode(GifDecoder::new(Cursor::new(source)).map_err(PreviewRefused::broken)?, limits)
+pub(super) fn decode_gif(source: &[u8], limits: &RenderLimits) -> Result<Decoded, RenderRefused> {
+    decode(GifDecoder::new(Cursor::new(source)).map_err(RenderRefused::broken)?, limits)
 }
 
 /// Decodes a BMP.
@@ -39,8 +39,8 @@ pub(super) fn decode_gif(source: &[u8], limits: &PreviewLimits) -> Result<Decode
 /// # Errors
 ///
 /// As [`super::make_preview`].
-pub(super) fn decode_bmp(source: &[u8], limits: &PreviewLimits) -> Result<Decoded, PreviewRefused> {
-    decode(BmpDecoder::new(Cursor::new(source)).map_err(PreviewRefused::broken)?, limits)
+pub(super) fn decode_bmp(source: &[u8], limits: &RenderLimits) -> Result<Decoded, RenderRefused> {
+    decode(BmpDecoder::new(Cursor::new(source)).map_err(RenderRefused::broken)?, limits)
 }
 
 fn image_limits(max_alloc_bytes: u64) -> Limits {
@@ -51,10 +51,7 @@ fn image_limits(max_alloc_bytes: u64) -> Limits {
     limits
 }
 
-fn decode(
-    mut decoder: impl ImageDecoder,
-    limits: &PreviewLimits,
-) -> Result<Decoded, PreviewRefused> {
+fn decode(mut decoder: impl ImageDecoder, limits: &RenderLimits) -> Result<Decoded, RenderRefused> {
     let (width, height) = decoder.dimensions();
     let pixel_count = u64::from(width) * u64::from(height);
     super::check("the number of pixels", pixel_count, limits.max_pixels)?;
@@ -69,10 +66,10 @@ fn decode(
         ColorType::La8 | ColorType::La16 => Channels::GreyAlpha,
         ColorType::Rgb8 | ColorType::Rgb16 => Channels::Rgb,
         ColorType::Rgba8 | ColorType::Rgba16 => Channels::Rgba,
-        other => return Err(PreviewRefused::broken(format!("unusual pixels: {other:?}"))),
+        other => return Err(RenderRefused::broken(format!("unusual pixels: {other:?}"))),
     };
     let wide = usize::from(color_type.bytes_per_pixel()) == channels.count() * 2;
-    let byte_count = usize::try_from(decoder.total_bytes()).map_err(PreviewRefused::broken)?;
+    let byte_count = usize::try_from(decoder.total_bytes()).map_err(RenderRefused::broken)?;
     let mut pixels = vec![0; byte_count];
     decoder.read_image(&mut pixels).map_err(|error| refusal(error, limits))?;
     if wide {
@@ -95,14 +92,14 @@ fn narrow_to_eight_bits(samples: &mut Vec<u8>) {
     samples.truncate(count);
 }
 
-fn refusal(error: ImageError, limits: &PreviewLimits) -> PreviewRefused {
+fn refusal(error: ImageError, limits: &RenderLimits) -> RenderRefused {
     match error {
-        ImageError::Limits(_) => PreviewRefused::TooLarge {
+        ImageError::Limits(_) => RenderRefused::TooLarge {
             what: "the memory for decoding in bytes",
             actual: limits.max_decoded_bytes.saturating_add(1),
             limit: limits.max_decoded_bytes,
         },
-        other => PreviewRefused::broken(other),
+        other => RenderRefused::broken(other),
     }
 }
 

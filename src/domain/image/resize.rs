@@ -3,7 +3,7 @@
 use fast_image_resize::images::Image;
 use fast_image_resize::{FilterType, MulDiv, PixelType, ResizeAlg, ResizeOptions, Resizer};
 
-use super::PreviewRefused;
+use super::RenderRefused;
 use super::picture::{Channels, Picture};
 
 /// Size of a picture whose longer side is brought down to `edge_px`, both sides at least 1.
@@ -24,8 +24,8 @@ pub(super) fn target_size((width, height): (u32, u32), edge_px: u32) -> (u32, u3
 ///
 /// # Errors
 ///
-/// [`PreviewRefused::Broken`] when the pixels do not match the size.
-pub(super) fn fit(picture: Picture, target: (u32, u32)) -> Result<Picture, PreviewRefused> {
+/// [`RenderRefused::Broken`] when the pixels do not match the size.
+pub(super) fn fit(picture: Picture, target: (u32, u32)) -> Result<Picture, RenderRefused> {
     let (width, height) = target;
     if (width, height) == (picture.width, picture.height) {
         return Ok(picture);
@@ -39,21 +39,21 @@ pub(super) fn fit(picture: Picture, target: (u32, u32)) -> Result<Picture, Previ
     let translucent = picture.is_translucent();
     let Picture { width: from_width, height: from_height, channels, pixels } = picture;
     let mut large = Image::from_vec_u8(from_width, from_height, pixels, pixel_type)
-        .map_err(PreviewRefused::broken)?;
+        .map_err(RenderRefused::broken)?;
     let mut small = Image::new(width, height, pixel_type);
 
     // Premultiplied in place: the resizer's own alpha mode would copy the whole source.
     let alpha = MulDiv::new();
     if translucent {
-        alpha.multiply_alpha_inplace(&mut large).map_err(PreviewRefused::broken)?;
+        alpha.multiply_alpha_inplace(&mut large).map_err(RenderRefused::broken)?;
     }
     let options = ResizeOptions::new()
         .resize_alg(ResizeAlg::Convolution(FilterType::Lanczos3))
         .use_alpha(false);
-    Resizer::new().resize(&large, &mut small, &options).map_err(PreviewRefused::broken)?;
+    Resizer::new().resize(&large, &mut small, &options).map_err(RenderRefused::broken)?;
     drop(large);
     if translucent {
-        alpha.divide_alpha_inplace(&mut small).map_err(PreviewRefused::broken)?;
+        alpha.divide_alpha_inplace(&mut small).map_err(RenderRefused::broken)?;
     }
     Ok(Picture { width, height, channels, pixels: small.into_vec() })
 }
@@ -87,6 +87,6 @@ mod tests {
     fn pixels_that_do_not_match_the_size_are_refused() {
         let picture =
             Picture { width: 900, height: 900, channels: Channels::Rgb, pixels: vec![0; 10] };
-        assert!(matches!(fit(picture, (640, 640)), Err(PreviewRefused::Broken { .. })));
+        assert!(matches!(fit(picture, (640, 640)), Err(RenderRefused::Broken { .. })));
     }
 }

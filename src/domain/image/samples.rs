@@ -7,7 +7,7 @@ use image::codecs::png::PngEncoder;
 use image::{DynamicImage, ImageEncoder, ImageFormat, RgbImage, RgbaImage};
 use turbojpeg::{Colorspace, Compressor, PixelFormat, Subsamp};
 
-use super::Preview;
+use super::Rendered;
 
 pub(super) const RED: [u8; 3] = [230, 30, 30];
 pub(super) const GREEN: [u8; 3] = [30, 200, 30];
@@ -237,7 +237,7 @@ pub(super) fn jpeg_head_of(width: u16, height: u16) -> Vec<u8> {
 }
 
 /// Decodes a preview for looking at its pixels.
-pub(super) fn open(preview: &Preview) -> RgbaImage {
+pub(super) fn open(preview: &Rendered) -> RgbaImage {
     match preview.media_type {
         "image/png" => image::load_from_memory(&preview.bytes).unwrap().to_rgba8(),
         "image/jpeg" => {
@@ -250,7 +250,7 @@ pub(super) fn open(preview: &Preview) -> RgbaImage {
 }
 
 /// The colours in the middle of the four quarters of a preview.
-pub(super) fn corners_of(preview: &Preview) -> Corners {
+pub(super) fn corners_of(preview: &Rendered) -> Corners {
     let picture = open(preview);
     let (width, height) = picture.dimensions();
     let at = |x: u32, y: u32| {

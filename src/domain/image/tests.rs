@@ -9,15 +9,15 @@ use super::*;
 
 const UPRIGHT: Corners = [RED, GREEN, BLUE, WHITE];
 
-fn preview(source: &[u8]) -> Preview {
-    make_preview(source, &PreviewLimits::default()).expect("a preview")
+fn preview(source: &[u8]) -> Rendered {
+    make_preview(source, &RenderLimits::default()).expect("a preview")
 }
 
 fn header(source: &[u8]) -> ImageHeader {
     read_header(&mut Cursor::new(source)).expect("a header")
 }
 
-fn assert_corners(preview: &Preview, expected: Corners, tolerance: u8) {
+fn assert_corners(preview: &Rendered, expected: Corners, tolerance: u8) {
     for (found, expected) in samples::corners_of(preview).into_iter().zip(expected) {
         samples::assert_close(found, expected, tolerance);
     }

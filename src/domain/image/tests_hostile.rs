@@ -28,13 +28,13 @@ static VALID: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
     ]
 });
 
-fn refusal(source: &[u8]) -> PreviewRefused {
-    make_preview(source, &PreviewLimits::default()).expect_err("must be refused")
+fn refusal(source: &[u8]) -> RenderRefused {
+    make_preview(source, &RenderLimits::default()).expect_err("must be refused")
 }
 
 /// Runs everything public on `source`; the header and the preview must agree.
 fn exercise(source: &[u8]) {
-    let limits = PreviewLimits::default();
+    let limits = RenderLimits::default();
     let header = read_header(&mut Cursor::new(source));
     let Ok(preview) = make_preview(source, &limits) else { return };
     let header = header.expect("a preview without a header");
@@ -57,30 +57,30 @@ fn s7_bombs_are_refused_from_their_header() {
     ];
     for bomb in bombs {
         let header = read_header(&mut Cursor::new(&bomb)).expect("a header");
-        assert!(!can_preview(&header, bomb.len() as u64, &PreviewLimits::default()));
-        assert!(matches!(refusal(&bomb), PreviewRefused::TooLarge { .. }), "{header:?}");
+        assert!(!can_preview(&header, bomb.len() as u64, &RenderLimits::default()));
+        assert!(matches!(refusal(&bomb), RenderRefused::TooLarge { .. }), "{header:?}");
     }
 }
 
 #[test]
 fn a_side_beyond_65535_is_refused() {
     let header = ImageHeader { kind: ImageKind::Png, width: 65_536, height: 1 };
-    assert!(!can_preview(&header, 100, &PreviewLimits::default()));
+    assert!(!can_preview(&header, 100, &RenderLimits::default()));
     let header = ImageHeader { width: 65_535, ..header };
-    assert!(can_preview(&header, 100, &PreviewLimits::default()));
+    assert!(can_preview(&header, 100, &RenderLimits::default()));
 }
 
 #[test]
 fn each_limit_holds_by_itself() {
     let header = ImageHeader { kind: ImageKind::Gif, width: 100, height: 100 };
     let exact =
-        PreviewLimits { max_pixels: 10_000, max_source_bytes: 500, max_decoded_bytes: 40_000 };
+        RenderLimits { max_pixels: 10_000, max_source_bytes: 500, max_decoded_bytes: 40_000 };
     assert!(can_preview(&header, 500, &exact));
     assert!(!can_preview(&header, 501, &exact));
-    assert!(!can_preview(&header, 500, &PreviewLimits { max_pixels: 9_999, ..exact }));
-    assert!(!can_preview(&header, 500, &PreviewLimits { max_decoded_bytes: 39_999, ..exact }));
+    assert!(!can_preview(&header, 500, &RenderLimits { max_pixels: 9_999, ..exact }));
+    assert!(!can_preview(&header, 500, &RenderLimits { max_decoded_bytes: 39_999, ..exact }));
     let other = ImageHeader { kind: ImageKind::Other, ..header };
-    assert!(!can_preview(&other, 500, &PreviewLimits::default()));
+    assert!(!can_preview(&other, 500, &RenderLimits::default()));
 }
 
 #[test]
@@ -90,10 +90,10 @@ fn coefficients_of_a_progressive_jpeg_count_as_memory() {
     let progressive = samples::jpeg_of(picture.as_raw(), 640, 480, progressive);
     let sequential = samples::jpeg(&picture);
     // The pixels alone are 640 * 480 * 3 bytes, the coefficients twice that.
-    let limits = PreviewLimits { max_decoded_bytes: 640 * 480 * 3 + 1, ..PreviewLimits::default() };
+    let limits = RenderLimits { max_decoded_bytes: 640 * 480 * 3 + 1, ..RenderLimits::default() };
     assert!(make_preview(&sequential, &limits).is_ok());
     let refused = make_preview(&progressive, &limits).expect_err("too large");
-    assert!(matches!(refused, PreviewRefused::TooLarge { actual, .. } if actual == 640 * 480 * 9));
+    assert!(matches!(refused, RenderRefused::TooLarge { actual, .. } if actual == 640 * 480 * 9));
 }
 
 #[test]
@@ -107,8 +107,8 @@ fn a_jpeg_of_a_thousand_scans_is_refused() {
     let end = file.len() - 2;
     let last = &file[*starts.last().expect("a scan")..end];
     let repeated = |times: usize| [&file[..end], &last.repeat(times), &file[end..]].concat();
-    assert!(make_preview(&repeated(20), &PreviewLimits::default()).is_ok());
-    assert!(matches!(refusal(&repeated(1_000)), PreviewRefused::Broken { .. }));
+    assert!(make_preview(&repeated(20), &RenderLimits::default()).is_ok());
+    assert!(matches!(refusal(&repeated(1_000)), RenderRefused::Broken { .. }));
 }
 
 #[test]
@@ -125,7 +125,7 @@ fn a_compressed_profile_does_not_unpack_without_end() {
     let mut unlimited = PngDecoder::new(Cursor::new(&bomb)).expect("a PNG");
     let unpacked_bytes = unlimited.icc_profile().expect("unpacks").map_or(0, |icc| icc.len());
     assert!(unpacked_bytes > 64_000_000, "the sample is no bomb");
-    let preview = make_preview(&bomb, &PreviewLimits::default()).expect("profile is ignored");
+    let preview = make_preview(&bomb, &RenderLimits::default()).expect("profile is ignored");
     assert_eq!((preview.width, preview.height), (32, 32));
 }
 
@@ -148,7 +148,7 @@ fn deflated_zeros() -> Vec<u8> {
 fn files_cut_anywhere_do_no_harm() {
     for source in VALID.iter() {
         exercise(source);
-        make_preview(source, &PreviewLimits::default()).expect("valid");
+        make_preview(source, &RenderLimits::default()).expect("valid");
         for cut in (0..source.len().min(1_200)).chain((1_200..source.len()).step_by(97)) {
             exercise(&source[..cut]);
         }
@@ -161,7 +161,7 @@ fn a_jpeg_cut_in_its_header_is_refused() {
     let scan = source.windows(2).position(|pair| pair == [0xff, 0xda]).expect("a scan");
     for cut in 0..=scan + 2 {
         let refused = refusal(&source[..cut]);
-        assert!(!matches!(refused, PreviewRefused::TooLarge { .. }), "cut at {cut}");
+        assert!(!matches!(refused, RenderRefused::TooLarge { .. }), "cut at {cut}");
     }
 }
 
@@ -169,7 +169,7 @@ fn a_jpeg_cut_in_its_header_is_refused() {
 fn files_of_other_kinds_are_unknown() {
     let files: [&[u8]; 4] = [b"", b"%PDF-1.7 and so on, long enough", &[0; 64], b"RIFF....WEBP"];
     for source in files {
-        assert!(matches!(refusal(source), PreviewRefused::Unknown));
+        assert!(matches!(refusal(source), RenderRefused::Unknown));
     }
 }
 

@@ -11,6 +11,8 @@ mod package;
 mod text;
 
 #[cfg(test)]
+mod docs_tests;
+#[cfg(test)]
 mod samples;
 #[cfg(test)]
 mod tests;

@@ -14,4 +14,5 @@ pub mod scope;
 pub mod signing;
 pub mod sniff;
 pub mod timestamp;
+pub mod transform;
 pub mod tus;

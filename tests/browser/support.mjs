@@ -1,0 +1,72 @@
+// What the browser tests share: a server, uploads by plain REST, and a browser that is started anew
+// for each file of tests.
+
+import assert from 'node:assert/strict';
+import { randomUUID } from 'node:crypto';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+
+import { chromium } from 'playwright-core';
+
+import { startServer } from '../sdk/server.mjs';
+
+export { startServer };
+
+/** Debian's browser; CHROMIUM names another. */
+const EXECUTABLE = process.env.CHROMIUM ?? '/usr/bin/chromium';
+
+/** It runs as root, in closed networks and on machines without a GPU, and asks nobody for anything. */
+const FLAGS = [
+  '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run',
+  '--disable-background-networking', '--disable-component-update', '--disable-sync',
+];
+
+/** Starts a browser with a profile of its own. */
+export async function startBrowser() {
+  const profile = await mkdtemp(path.join(tmpdir(), 'dossier-browser-'));
+  const context = await chromium.launchPersistentContext(profile, {
+    executablePath: EXECUTABLE, headless: true, args: FLAGS, acceptDownloads: true,
+  });
+  const stop = async () => {
+    await context.close();
+    await rm(profile, { recursive: true, force: true });
+  };
+  return { context, stop };
+}
+
+/** Uploads a file and gives back the attachment with its links. */
+export async function upload(server, { name, type, bytes }) {
+  const { http, apiKey, siteId } = server.ready;
+  const headers = { Authorization: apiKey, 'wix-site-id': siteId };
+  const list = `${http}/contacts/v4/attachments/${randomUUID()}`;
+  const generated = await fetch(`${list}/upload-url`, {
+    method: 'POST',
+    headers: { ...headers, 'Content-Type': 'application/json' },
+    body: JSON.stringify({ fileName: name, mimeType: type }),
+  });
+  assert.equal(generated.status, 200, await generated.clone().text());
+  const { uploadUrl } = await generated.json();
+  const put = await fetch(uploadUrl, { method: 'PUT', body: bytes });
+  assert.equal(put.status, 200, await put.clone().text());
+  const { attachments } = await (await fetch(list, { headers })).json();
+  return attachments[0];
+}
+
+/** The link of an attachment's original. */
+export const linkOf = (attachment) => (attachment.image ?? attachment.document).url;
+
+/** A page of somebody else: answers every path with one text, and counts what is asked of it. */
+export async function startPage(html) {
+  const asked = [];
+  const server = createServer((request, response) => {
+    asked.push(request.url);
+    response.setHeader('Content-Type', 'text/html; charset=utf-8');
+    response.end(html());
+  });
+  await new Promise((resolve) => { server.listen(0, '127.0.0.1', resolve); });
+  const stop = () => new Promise((resolve) => { server.close(resolve); server.closeAllConnections(); });
+  // By another name than the server under test, so that it has cookies of its own.
+  return { url: `http://localhost:${server.address().port}`, asked, stop };
+}

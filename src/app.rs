@@ -17,19 +17,25 @@ use crate::config::Config;
 use crate::db::{Db, Site};
 use crate::domain::ids::SiteId;
 use crate::domain::image::RenderLimits;
+use crate::domain::media_host::MediaHost;
 use crate::domain::quota::Quotas;
 use crate::domain::signing::{SigningKeys, link_expiry_s};
+use crate::domain::transform::ResultId;
+use crate::media_cache::MediaCache;
 use crate::metrics::Metrics;
 use crate::page_cache::PageCache;
 use crate::rate_limit::RateLimit;
 use crate::registry::Registry;
 use crate::single_flight::SingleFlight;
+use crate::transform_cache::TransformCache;
 use crate::turns::Turns;
 use crate::upload_places::UploadPlaces;
 
 /// Previews that may wait to be made ahead of their first request; beyond it, the request
 /// makes them.
 const WARM_QUEUE: usize = 1_024;
+/// Transforms that are made or wait to be made; one more is answered 503 (S28).
+const TRANSFORM_PLACES: usize = 128;
 
 /// The shared handles.
 pub struct App {
@@ -37,8 +43,12 @@ pub struct App {
     pub node_id: Uuid,
     /// The settings.
     pub config: Config,
-    /// What links begin with; ends with a slash.
+    /// What upload URLs begin with; ends with a slash.
     pub public_url: String,
+    /// What media links begin with; ends with a slash.
+    pub media_url: String,
+    /// The host of media links, if it is another one.
+    pub media_host: Option<MediaHost>,
     /// Part of every list's `ETag`: changes with the form of links.
     pub links_version: u32,
     /// The rows.
@@ -61,6 +71,10 @@ pub struct App {
     pub turns: Arc<Turns>,
     /// The making of previews.
     pub previews: Previews,
+    /// The making of transforms.
+    pub transforms: Transforms,
+    /// Small files that were just asked for.
+    pub media: MediaCache,
     /// What a monitor asks for.
     pub metrics: Metrics,
     /// Work that outlives its request.
@@ -92,6 +106,28 @@ impl Previews {
             workers: Arc::new(Semaphore::new(workers)),
             makers: SingleFlight::default(),
             warm_places: Arc::new(Semaphore::new(WARM_QUEUE)),
+        }
+    }
+}
+
+/// Bounds on the making of transforms, and where they are kept.
+pub struct Transforms {
+    /// Finished ones.
+    pub cache: Arc<TransformCache>,
+    /// One maker for each result of a blob.
+    pub makers: SingleFlight<(BlobKey, ResultId)>,
+    /// Places to be made in.
+    pub places: Arc<Semaphore>,
+}
+
+impl Transforms {
+    /// Reads the bounds from the settings.
+    pub fn new(config: &Config, blobs: &Arc<Blobs>) -> Self {
+        let cache = TransformCache::new(Arc::clone(blobs), config.transform_cache_bytes);
+        Self {
+            cache: Arc::new(cache),
+            makers: SingleFlight::default(),
+            places: Arc::new(Semaphore::new(TRANSFORM_PLACES)),
         }
     }
 }

@@ -32,6 +32,18 @@ pub enum MediaReferences {
     Url,
 }
 
+/// Which transforms a media link opens (S38).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TransformsAllowed {
+    /// A fixed list.
+    Presets,
+    /// All that there are.
+    Any,
+    /// None.
+    Off,
+}
+
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -51,6 +63,7 @@ pub struct Config {
     pub listen_metrics: Option<SocketAddr>,
     pub data: PathBuf,
     pub public_url: Option<Url>,
+    pub media_url: Option<Url>,
     pub tls_files: Option<(PathBuf, PathBuf)>,
     pub tls_names: Vec<String>,
     pub media_references: MediaReferences,
@@ -67,6 +80,9 @@ pub struct Config {
     pub page_cache_bytes: u64,
     pub preview_workers: usize,
     pub preview_max_pixels: u64,
+    pub transforms: TransformsAllowed,
+    pub transform_cache_bytes: u64,
+    pub media_cache_bytes: u64,
     pub removal_grace_seconds: u32,
     pub tombstone_days: u32,
     pub scrub_days: u32,
@@ -87,6 +103,7 @@ struct Raw {
     listen_metrics: String,
     data: PathBuf,
     public_url: String,
+    media_url: String,
     tls_cert: PathBuf,
     tls_key: PathBuf,
     tls_names: Vec<String>,
@@ -103,6 +120,9 @@ struct Raw {
     page_cache_bytes: u64,
     preview_workers: usize,
     preview_max_pixels: u64,
+    transforms: TransformsAllowed,
+    transform_cache_bytes: u64,
+    media_cache_bytes: u64,
     removal_grace_seconds: u32,
     tombstone_days: u32,
     scrub_days: u32,
@@ -229,7 +249,8 @@ impl Raw {
             listen_tls: address_or_off("listen_tls", &self.listen_tls)?,
             listen_metrics: address_or_off("listen_metrics", &self.listen_metrics)?,
             data: self.data,
-            public_url: public_url(&self.public_url)?,
+            public_url: base_url("public_url", &self.public_url)?,
+            media_url: base_url("media_url", &self.media_url)?,
             tls_files,
             tls_names: self.tls_names,
             media_references: self.media_references,
@@ -249,6 +270,9 @@ impl Raw {
             page_cache_bytes: self.page_cache_bytes,
             preview_workers: self.preview_workers,
             preview_max_pixels: self.preview_max_pixels,
+            transforms: self.transforms,
+            transform_cache_bytes: self.transform_cache_bytes,
+            media_cache_bytes: self.media_cache_bytes,
             removal_grace_seconds: self.removal_grace_seconds,
             tombstone_days: self.tombstone_days,
             scrub_days: self.scrub_days,
@@ -293,17 +317,17 @@ fn address(name: &str, text: &str) -> anyhow::Result<SocketAddr> {
 }
 
 /// Checks the URL and ends its path with a slash, so that paths can be joined to it.
-fn public_url(text: &str) -> anyhow::Result<Option<Url>> {
+fn base_url(name: &str, text: &str) -> anyhow::Result<Option<Url>> {
     if text.is_empty() {
         return Ok(None);
     }
-    let problem = || format!("public_url is not an http or https URL: {text:?}");
+    let problem = || format!("{name} is not an http or https URL: {text:?}");
     let mut url = Url::parse(text).with_context(problem)?;
     if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
         bail!(problem());
     }
     if url.query().is_some() || url.fragment().is_some() || !url.username().is_empty() {
-        bail!("public_url holds more than scheme, host, port and path: {text:?}");
+        bail!("{name} holds more than scheme, host, port and path: {text:?}");
     }
     if !url.path().ends_with('/') {
         url.set_path(&format!("{}/", url.path()));
@@ -370,11 +394,13 @@ mod tests {
             ("listen_metrics", "here"),
             ("public_url", "files.example"),
             ("public_url", "ftp://files.example"),
+            ("media_url", "media.example"),
             ("public_url", "https://files.example/?a=b"),
             ("upload_max_bytes", "100MB"),
             ("upload_max_bytes", "0"),
             ("uploads_at_once", "-1"),
             ("media_references", "both"),
+            ("transforms", "all"),
             ("log_format", "xml"),
             ("tls_cert", "cert.pem"),
             ("cors_origins", "https://app.example/"),

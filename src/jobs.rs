@@ -43,6 +43,12 @@ pub fn start(app: &Arc<App>) {
         while scrub::step(&app).await? == Step::More && !app.tasks.is_stopping() {}
         Ok(())
     });
+    let cache = Arc::clone(&app.transforms.cache);
+    app.tasks.spawn_blocking(move || {
+        if let Err(error) = cache.rebuild() {
+            tracing::warn!(%error, "cached transforms could not be looked through");
+        }
+    });
     every(app, "registry", registry::REFRESH_EVERY, async |app| {
         app.registry.refresh(&app.db).await
     });

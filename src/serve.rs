@@ -14,16 +14,19 @@ use hyper_util::rt::TokioTimer;
 use hyper_util::server::conn::auto::Builder;
 use time::OffsetDateTime;
 use tokio::task::JoinHandle;
+use url::Url;
 use uuid::Uuid;
 
 use crate::actions::sites::{MadeKey, create_site};
-use crate::app::{App, Clock, Previews, Tasks};
+use crate::app::{App, Clock, Previews, Tasks, Transforms};
 use crate::blobs::Blobs;
 use crate::config::Config;
 use crate::data_folder::{DataFolder, ServeLock};
 use crate::db::{Db, Site};
+use crate::domain::media_host::MediaHost;
 use crate::http;
 use crate::jobs;
+use crate::media_cache::MediaCache;
 use crate::metrics::Metrics;
 use crate::page_cache::PageCache;
 use crate::rate_limit::RateLimit;
@@ -83,6 +86,7 @@ pub async fn start(config: Config, clock: Clock) -> anyhow::Result<Server> {
     let lock = folder.lock()?;
     let db = Db::open(&folder.database()?, reading_threads())?;
     let blobs = Arc::new(Blobs::open(folder.root())?);
+    blobs.remove_unfinished_results()?;
     let keys = folder.signing_keys()?;
     // Bound before anything is made that can be shown only once.
     let plain = listen(config.listen)?;
@@ -96,10 +100,13 @@ pub async fn start(config: Config, clock: Clock) -> anyhow::Result<Server> {
     // The folder's lock shows that whoever had one is gone.
     db.end_leases().await?;
     let public_url = public_url(&config, http);
+    let media_url = config.media_url.as_ref().map_or_else(|| public_url.clone(), Url::to_string);
     let app = Arc::new(App {
         node_id: Uuid::new_v4(),
-        links_version: keys.links_version(&public_url),
+        links_version: keys.links_version(&media_url),
+        media_host: media_host(&media_url, &public_url)?,
         public_url,
+        media_url,
         registry: Registry::load(&db).await?,
         pages: PageCache::new(config.page_cache_bytes),
         rate_limit: RateLimit::new(config.requests_per_minute),
@@ -109,6 +116,8 @@ pub async fn start(config: Config, clock: Clock) -> anyhow::Result<Server> {
         )),
         turns: Arc::default(),
         previews: Previews::new(&config),
+        transforms: Transforms::new(&config, &blobs),
+        media: MediaCache::new(config.media_cache_bytes),
         metrics: Metrics::default(),
         tasks: Tasks::default(),
         config,
@@ -169,13 +178,14 @@ fn certificates(config: &Config, folder: &DataFolder) -> anyhow::Result<Source> 
     })
 }
 
-/// The names that clients will use: the given ones, the address, the public URL's host.
+/// The names that clients will use: the given ones, the address, the hosts of our URLs.
 fn certificate_names(config: &Config) -> Vec<String> {
     let mut names = config.tls_names.clone();
     let address = config.listen_tls.map(|address| address.ip());
     names.extend(address.filter(|ip| !ip.is_unspecified()).map(|ip| ip.to_string()));
-    let host = config.public_url.as_ref().and_then(|url| url.host_str());
-    names.extend(host.map(|host| host.trim_matches(['[', ']']).to_owned()));
+    let hosts =
+        [&config.public_url, &config.media_url].into_iter().flatten().filter_map(Url::host_str);
+    names.extend(hosts.map(|host| host.trim_matches(['[', ']']).to_owned()));
     names.sort();
     names.dedup();
     names
@@ -188,6 +198,10 @@ fn public_url(config: &Config, http: SocketAddr) -> String {
         None if http.ip().is_unspecified() => format!("http://127.0.0.1:{}/", http.port()),
         None => format!("http://{http}/"),
     }
+}
+
+fn media_host(media_url: &str, public_url: &str) -> anyhow::Result<Option<MediaHost>> {
+    Ok(MediaHost::apart_from(&media_url.parse()?, &public_url.parse()?))
 }
 
 async fn first_start(db: &Db, clock: &Clock) -> anyhow::Result<Option<FirstStart>> {

@@ -3,10 +3,11 @@
 //! The ladder, top-down; a module imports only from rungs below its own, and modules on one
 //! rung do not import each other:
 //!
-//! `main → cli → serve → http | jobs → actions → app → registry | page_cache | tls | archive →
+//! `main → cli → serve → http | jobs → actions → app → registry | page_cache | media_cache |
+//! transform_cache | tls | archive →
 //! db | blobs | data_folder | rate_limit | single_flight | turns | upload_places → config | metrics → error → domain`
 //!
-//! `registry` and `page_cache` stand above `db`, whose rows and change counts they keep in
+//! `registry`, `page_cache` and `media_cache` stand above `db`, whose rows and change counts they keep in
 //! memory; `tls` stands above `data_folder`, which makes its secrets. `domain` is at the very
 //! bottom: `error` tells of its ids, and it knows no error but its own.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
@@ -22,7 +23,7 @@ const LADDER: &[&[&str]] = &[
     &["http", "jobs"],
     &["actions"],
     &["app"],
-    &["registry", "page_cache", "tls", "archive"],
+    &["registry", "page_cache", "media_cache", "transform_cache", "tls", "archive"],
     &["db", "blobs", "data_folder", "rate_limit", "single_flight", "turns", "upload_places"],
     &["config", "metrics"],
     &["error"],
@@ -32,6 +33,8 @@ const LADDER: &[&[&str]] = &[
 /// Who may name the file system, and why.
 const FILE_SYSTEM: &[(&str, &str)] = &[
     ("src/blobs/mod.rs", "the bytes: the only maker of their paths"),
+    ("src/blobs/results.rs", "its cached pictures"),
+    ("src/transform_cache.rs", "hands open files on"),
     ("src/blobs/files.rs", "its calls on files and directories"),
     ("src/blobs/tests.rs", "looks at what the store left behind"),
     ("src/data_folder.rs", "the folder itself, its lock and its secrets"),

@@ -9,4 +9,5 @@ pub mod recover;
 pub mod scrub;
 pub mod sites;
 pub mod sweep;
+pub mod transform;
 pub mod upload;

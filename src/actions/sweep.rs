@@ -63,7 +63,10 @@ async fn remove_blobs(app: &App, lease: &Lease, now_ms: i64) -> Result<usize> {
         let blobs = Arc::clone(&app.blobs);
         let removed = app.tasks.spawn_blocking(move || blobs.remove(BlobKey { site, blob })).await;
         match removed.map_err(anyhow::Error::from)? {
-            Ok(()) => gone.push((site, blob)),
+            Ok(()) => {
+                app.transforms.cache.forget(BlobKey { site, blob });
+                gone.push((site, blob));
+            }
             // One file that cannot be removed must not keep the others.
             Err(error) => tracing::error!(%error, %blob, "a removed blob's bytes are still there"),
         }

@@ -7,6 +7,7 @@
 //! left in `staging/` say exactly which blobs may lack a row: no scan is needed.
 
 mod files;
+mod results;
 mod walk;
 
 use std::collections::HashSet;
@@ -21,6 +22,7 @@ use anyhow::Context as _;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 
 use crate::domain::ids::{AttachmentId, BlobId, SiteId};
+pub use results::CachedResult;
 pub use walk::{AllStaged, Stored};
 
 use files::{begin_write_back, make_directory, open_directory, remove_file};
@@ -120,6 +122,7 @@ pub struct Blobs {
     root: OwnedFd,
     staging: OwnedFd,
     blobs: OwnedFd,
+    cache: OwnedFd,
     /// Why nothing is written any more.
     failed: OnceLock<String>,
     /// Uploads of this process that are under way; what else lies in staging was left behind.
@@ -142,9 +145,9 @@ impl Blobs {
                 .and_then(|()| open_directory(&root_fd, name))
                 .with_context(|| format!("cannot use {}", root.join(name).display()))
         };
-        let (staging, blobs) = (open("staging")?, open(BLOBS)?);
+        let (staging, blobs, cache) = (open("staging")?, open(BLOBS)?, open("cache")?);
         let (failed, active) = (OnceLock::new(), Arc::default());
-        Ok(Self { root: root_fd, staging, blobs, failed, active })
+        Ok(Self { root: root_fd, staging, blobs, cache, failed, active })
     }
 
     /// Why nothing is written any more, if so: a sync has failed, and what the system had not
@@ -314,23 +317,25 @@ impl Blobs {
         Ok(())
     }
 
-    /// Removes a blob and its preview, also one that was never finished. Removing what is gone
-    /// already is no error.
+    /// Removes a blob and all that was made of it, also a preview that was never finished. Removing
+    /// what is gone already is no error.
     ///
     /// # Errors
     ///
     /// When something is there and cannot be removed.
     pub fn remove(&self, key: BlobKey) -> io::Result<()> {
         match self.open_blob_directory(key) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(error),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
             Ok(directory) => {
                 remove_file(&directory, &key.file(Part::Original))?;
                 // In this order a maker at work cannot rename the one into the other unseen.
                 remove_file(&directory, &key.unfinished_preview())?;
-                remove_file(&directory, &key.file(Part::Preview))
+                remove_file(&directory, &key.file(Part::Preview))?;
             }
         }
+        // After the original, whose absence a maker looks for.
+        self.remove_results(key)
     }
 
     /// Writes an original that is restored, into a store that nobody uses yet. Durable only when

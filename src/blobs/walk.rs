@@ -129,7 +129,7 @@ fn parse(site: SiteId, first: u8, name: &str) -> Option<(BlobKey, Option<Part>)>
     parts.into_iter().find(|part| key.file(*part) == name).map(|part| (key, Some(part)))
 }
 
-fn names(directory: &OwnedFd) -> io::Result<Vec<String>> {
+pub(super) fn names(directory: &OwnedFd) -> io::Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in Dir::read_from(directory)? {
         let name = entry?.file_name().to_string_lossy().into_owned();
@@ -145,7 +145,7 @@ fn size(directory: &OwnedFd, name: &str) -> io::Result<Option<u64>> {
     Ok(found(stat.map_err(io::Error::from))?.map(|stat| stat.st_size as u64))
 }
 
-fn found<T>(outcome: io::Result<T>) -> io::Result<Option<T>> {
+pub(super) fn found<T>(outcome: io::Result<T>) -> io::Result<Option<T>> {
     match outcome {
         Ok(found) => Ok(Some(found)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),

@@ -78,10 +78,10 @@ impl SigningKeys {
 
     /// Changes when links made from now on look different: another key signs, or they begin
     /// with another URL.
-    pub fn links_version(&self, public_url: &str) -> u32 {
+    pub fn links_version(&self, media_url: &str) -> u32 {
         let mut mac = self.keys[0].media.clone();
         mac.update(b"links version");
-        mac.update(public_url.as_bytes());
+        mac.update(media_url.as_bytes());
         let tag = mac.finalize().into_bytes();
         u32::from_be_bytes([tag[0], tag[1], tag[2], tag[3]])
     }

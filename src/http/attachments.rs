@@ -157,7 +157,7 @@ async fn make_page(app: &Arc<App>, site: &Arc<Site>, key: PageKey) -> Result<Pag
 impl PageWriter {
     fn write_rows(&mut self, rows: Rows<'_>) {
         let signer = self.app.keys.media_signer(self.key.links_expire_s);
-        let shapes = Shapes::new(&self.site, &self.app.public_url, signer, self.key.view);
+        let shapes = Shapes::new(&self.site, &self.app.media_url, signer, self.key.view);
         shapes.items(&mut self.body, rows);
     }
 }
@@ -177,7 +177,7 @@ pub(super) async fn get(
         .filter(|attachment| attachment.contact_id == contact)
         .ok_or_else(|| Error::no_attachment(contact, id))?;
     let signer = app.keys.media_signer(app.links_expire_s(site));
-    let shapes = Shapes::new(site, &app.public_url, signer, view(&app, &headers));
+    let shapes = Shapes::new(site, &app.media_url, signer, view(&app, &headers));
     let mut body = b"{\"attachment\":".to_vec();
     shapes.attachment(&mut body, &AttachmentRow::from(&attachment));
     body.push(b'}');

@@ -28,6 +28,19 @@ impl Caller {
     /// 401 for no or an unknown key, 429 for one that calls too often, 403 for a known one
     /// without the site or the scope.
     pub(super) async fn with_scope(app: &App, headers: &HeaderMap, scope: Scope) -> Result<Self> {
+        let caller = Self::known(app, headers).await?;
+        check_site(app, headers, caller.site())?;
+        caller.check_scope(scope)?;
+        Ok(caller)
+    }
+
+    /// Reads who is calling, for addresses that name the site themselves; what they may is still to
+    /// be checked.
+    ///
+    /// # Errors
+    ///
+    /// 401 for no or an unknown key, 429 for one that calls too often.
+    pub(super) async fn known(app: &App, headers: &HeaderMap) -> Result<Self> {
         let secret = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
         let secret = secret.map(without_bearer).filter(|secret| !secret.is_empty());
         let Some(secret) = secret else {
@@ -39,11 +52,19 @@ impl Caller {
         app.rate_limit
             .count(key.id, app.clock.now_ms())
             .map_err(|retry_after_seconds| Error::RateLimited { retry_after_seconds })?;
-        check_site(app, headers, &key.site)?;
-        if !key.scopes.contains(scope) {
-            return Err(denied(format!("this API key lacks the scope {}", scope.as_str())));
-        }
         Ok(Self { key })
+    }
+
+    /// Checks that they may do this.
+    ///
+    /// # Errors
+    ///
+    /// 403 without the scope.
+    pub(super) fn check_scope(&self, scope: Scope) -> Result<()> {
+        if self.key.scopes.contains(scope) {
+            return Ok(());
+        }
+        Err(denied(format!("this API key lacks the scope {}", scope.as_str())))
     }
 
     /// The key's id.

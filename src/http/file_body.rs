@@ -9,6 +9,8 @@ use axum::body::Body;
 use bytes::Bytes;
 use futures_util::stream;
 
+use crate::actions::download::Content;
+
 /// Bytes read at once.
 const READ_BYTES: usize = 128 * 1024;
 
@@ -30,9 +32,32 @@ impl Piece {
     }
 }
 
-/// A body that sends the pieces one after the other. A file that is shorter than promised
+/// A body that sends the pieces of a content one after the other.
+pub(super) fn body(content: Content, pieces: Vec<Piece>) -> Body {
+    match content {
+        Content::File(file) => from_file(file, pieces),
+        Content::Bytes(bytes) => from_memory(&bytes, pieces),
+    }
+}
+
+fn from_memory(bytes: &Bytes, pieces: Vec<Piece>) -> Body {
+    let mut parts = pieces.into_iter().map(|piece| match piece {
+        Piece::Bytes(bytes) => bytes,
+        // Ranges were settled against its length.
+        Piece::File { offset, length } => bytes.slice(offset as usize..(offset + length) as usize),
+    });
+    match (parts.next(), parts.len()) {
+        (Some(only), 0) => Body::from(only),
+        (first, _) => {
+            let parts: Vec<_> = first.into_iter().chain(parts).map(Ok::<_, io::Error>).collect();
+            Body::from_stream(stream::iter(parts))
+        }
+    }
+}
+
+/// A file that is shorter than promised
 /// breaks the connection, so that no client takes it for whole.
-pub(super) fn body(file: File, pieces: Vec<Piece>) -> Body {
+fn from_file(file: File, pieces: Vec<Piece>) -> Body {
     let state = (Arc::new(file), pieces.into_iter().collect::<std::collections::VecDeque<_>>());
     Body::from_stream(stream::try_unfold(state, async |(file, mut pieces)| {
         let bytes = match pieces.pop_front() {

@@ -1,37 +1,23 @@
-//! What media links open (design §5): originals and previews, with ranges, conditions and
-//! headers that keep a browser from running anything (S11, S13).
+//! What media links open (design §5): originals, previews and transforms. Who may, and what a link
+//! means; `media_answer` sends it.
 
 use std::sync::Arc;
-use std::time::{Duration, UNIX_EPOCH};
 
-use axum::body::Body;
 use axum::extract::{RawQuery, State};
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderMap, Method, Uri, header};
 use axum::response::{IntoResponse as _, Response};
-use bytes::Bytes;
-use headers::{ETag, HeaderMapExt as _, LastModified};
 use serde_json::json;
 
 use super::attachments::{Ids, ids};
-use super::conditional::{self, Send};
-use super::file_body::{self, Piece};
+use super::media_answer::{Asked, answer, safe_headers, set};
 use super::request::Query;
-use crate::actions::download::{self, Opened};
+use crate::actions::download::{self, Wanted};
 use crate::app::App;
-use crate::blobs::Part;
+use crate::config::TransformsAllowed;
 use crate::domain::attachment::MediaId;
-use crate::domain::byte_range::{ByteRange, RangeAnswer};
-use crate::domain::content_disposition::{Disposition, content_disposition};
-use crate::domain::hex;
-use crate::domain::media_type::{MediaType, shows_inline};
 use crate::domain::signing::TokenRefused;
-use crate::error::{Error, Result};
-
-/// Separates the parts of a multi-range answer; long enough never to stand in a file by
-/// chance.
-const BOUNDARY: &str = "dossier-part-3f1d0c6a9b7e4852";
-/// First bytes of a PNG; previews are PNG or JPEG.
-const PNG_MAGIC: &[u8] = b"\x89PNG";
+use crate::domain::transform::{Problem, Refused, Transform};
+use crate::error::{Error, Result, Rule, Violation};
 
 /// GET and HEAD `/media/{mediaId}` and `/ugd/{mediaId}`.
 pub(super) async fn original(
@@ -41,7 +27,8 @@ pub(super) async fn original(
     method: Method,
     headers: HeaderMap,
 ) -> Response {
-    finish(serve(&app, path, query.as_deref(), Part::Original, (&method, &headers)).await)
+    let asked = Asked { method: &method, headers: &headers };
+    finish(serve(&app, ids(path), query.as_deref(), What::Part(Wanted::Original), asked).await)
 }
 
 /// GET and HEAD `/media/{mediaId}/preview`.
@@ -52,7 +39,30 @@ pub(super) async fn preview(
     method: Method,
     headers: HeaderMap,
 ) -> Response {
-    finish(serve(&app, path, query.as_deref(), Part::Preview, (&method, &headers)).await)
+    let asked = Asked { method: &method, headers: &headers };
+    finish(serve(&app, ids(path), query.as_deref(), What::Part(Wanted::Preview), asked).await)
+}
+
+/// GET and HEAD `/media/{mediaId}/v1/{transform}/{name}`. The path is read as it came: nothing of it
+/// is ever written with a percent sign.
+pub(super) async fn transform(
+    State(app): State<Arc<App>>,
+    uri: Uri,
+    RawQuery(query): RawQuery,
+    method: Method,
+    headers: HeaderMap,
+) -> Response {
+    let asked = Asked { method: &method, headers: &headers };
+    let mut parts = uri.path().splitn(5, '/').skip(2);
+    let (media_id, path) = (parts.next().unwrap_or_default(), parts.nth(1).unwrap_or_default());
+    let what = What::Transform(path);
+    finish(serve(&app, Ok(media_id.to_owned()), query.as_deref(), what, asked).await)
+}
+
+/// What a path names.
+enum What<'a> {
+    Part(Wanted),
+    Transform(&'a str),
 }
 
 /// Gives every answer of a link, refusals too, its safe headers. A refusal is not kept: the
@@ -69,13 +79,13 @@ fn finish(answer: Result<Response>) -> Response {
 
 async fn serve(
     app: &Arc<App>,
-    path: Ids<String>,
+    path: Result<String>,
     query: Option<&str>,
-    part: Part,
-    (method, headers): (&Method, &HeaderMap),
+    what: What<'_>,
+    asked: Asked<'_>,
 ) -> Result<Response> {
     let not_found = || Error::NotFound { what: "file", data: json!({}) };
-    let path = ids(path)?;
+    let path = path?;
     let media_id = MediaId::parse(&path).ok_or_else(not_found)?;
     let site = app.registry.site_by_prefix(media_id.prefix).ok_or_else(not_found)?;
     let query = Query::parse(query);
@@ -88,142 +98,66 @@ async fn serve(
             TokenRefused::Expired => "this link has expired; ask for the attachment again",
         },
     })?;
-    let opened = download::open(app, site.id, media_id.attachment_id, part).await?;
+    let wanted = match what {
+        What::Part(wanted) => wanted,
+        What::Transform(path) => allowed(app, &media_id, path, &asked)?,
+    };
+    let opened = download::open(app, site.id, media_id.attachment_id, wanted).await?;
     let opened = opened
         .filter(|opened| opened.attachment.media_id(&site.media_prefix) == media_id)
         .ok_or_else(not_found)?;
     let left_s = i64::from(expires_s) - now_ms / 1_000;
-    answer(opened, part, left_s, (method, headers)).await
+    answer(opened, &wanted, left_s, asked)
 }
 
-async fn answer(
-    opened: Opened,
-    part: Part,
-    left_s: i64,
-    (method, headers): (&Method, &HeaderMap),
-) -> Result<Response> {
-    let attachment = &opened.attachment;
-    let media_type = match part {
-        Part::Original => MediaType::from_stored(attachment.mime_type.clone()),
-        Part::Preview => preview_type(&opened).await?,
-    };
-    let etag = etag(&opened, part)?;
-    let created = UNIX_EPOCH + Duration::from_millis(attachment.created_at_ms.max(0) as u64);
-    let modified = LastModified::from(created);
-    let send = conditional::decide(headers, method, (&etag, modified), opened.size_bytes)?;
-    let mut response = Response::new(Body::empty());
-    let out = response.headers_mut();
-    out.typed_insert(etag);
-    out.typed_insert(modified);
-    let cache = format!("private, max-age={}, immutable", left_s.max(0));
-    set(out, header::CACHE_CONTROL, &cache);
-    out.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
-    let disposition =
-        if shows_inline(&media_type) { Disposition::Inline } else { Disposition::Attachment };
-    set(out, header::CONTENT_DISPOSITION, &content_disposition(disposition, &attachment.file_name));
-    match send {
-        Send::NotModified => *response.status_mut() = StatusCode::NOT_MODIFIED,
-        Send::Parts(parts) => {
-            send_parts(&mut response, opened, &media_type, parts, method == Method::HEAD);
+/// The transform of a path, if the settings allow it: before any work is done (S38).
+fn allowed(app: &App, media_id: &MediaId<'_>, path: &str, asked: &Asked<'_>) -> Result<Wanted> {
+    let allowed = app.config.transforms;
+    if allowed == TransformsAllowed::Off {
+        let problem = "this server makes no transforms (setting transforms)".to_owned();
+        return Err(Error::PermissionDenied { problem });
+    }
+    let transform = Transform::parse(path)
+        .map_err(|refused| Error::Invalid(refused.into_iter().map(violation).collect()))?;
+    let is_png = media_id.extension == "png";
+    if allowed == TransformsAllowed::Presets && !transform.is_preset(is_png) {
+        let problem = "this link opens only the transforms that are presets (setting transforms)";
+        return Err(Error::PermissionDenied { problem: problem.to_owned() });
+    }
+    Ok(Wanted::Transform(transform, asked.reads_webp()))
+}
+
+fn violation(refused: Refused) -> Violation {
+    let Refused { token, problem } = refused;
+    let other = |rule, data, text: &str| Violation::new(token, Rule::Other(rule, data), text);
+    match problem {
+        Problem::Form => {
+            other("TRANSFORM_FORM", json!({}), "is not <step>/<options>/<name>, or crop before it")
         }
-    }
-    Ok(response)
-}
-
-/// Nothing that a link opens may run, be sniffed, be embedded by strangers, or tell others
-/// where it was (S11, S22).
-fn safe_headers(out: &mut HeaderMap) {
-    for (name, value) in [
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (header::CONTENT_SECURITY_POLICY, "default-src 'none'; sandbox"),
-        (header::REFERRER_POLICY, "no-referrer"),
-    ] {
-        out.insert(name, HeaderValue::from_static(value));
-    }
-    out.insert("cross-origin-resource-policy", HeaderValue::from_static("cross-origin"));
-}
-
-fn set(out: &mut HeaderMap, name: header::HeaderName, text: &str) {
-    if let Ok(value) = HeaderValue::from_str(text) {
-        out.insert(name, value);
-    }
-}
-
-fn send_parts(
-    response: &mut Response,
-    opened: Opened,
-    media_type: &MediaType,
-    parts: RangeAnswer,
-    head_only: bool,
-) {
-    let size_bytes = opened.size_bytes;
-    let (status, content_type, pieces) = match parts {
-        // The caller has answered an unsatisfiable range.
-        RangeAnswer::Whole | RangeAnswer::Unsatisfiable => {
-            let whole = Piece::File { offset: 0, length: size_bytes };
-            (StatusCode::OK, media_type.to_string(), vec![whole])
+        Problem::Missing => Violation::required(token),
+        Problem::NotAnInteger => Violation::new(token, Rule::Format("INT32"), "is not an integer"),
+        Problem::NotANumber => Violation::new(
+            token,
+            Rule::Format("NUMBER"),
+            "is not made of as many plain numbers as it needs",
+        ),
+        Problem::UnknownValue(value) => {
+            other("INVALID_ENUM_VALUE", json!({ "value": value }), "is not one of its values")
         }
-        RangeAnswer::One(range) => {
-            set(response.headers_mut(), header::CONTENT_RANGE, &content_range(range, size_bytes));
-            (StatusCode::PARTIAL_CONTENT, media_type.to_string(), vec![file_piece(range)])
+        Problem::Below(least) => {
+            let rule = u64::try_from(least)
+                .map_or(Rule::Other("MIN", json!({ "threshold": least })), Rule::Min);
+            Violation::new(token, rule, format!("must be at least {least}"))
         }
-        RangeAnswer::Many(ranges) => {
-            let content_type = format!("multipart/byteranges; boundary={BOUNDARY}");
-            let pieces = byteranges(&ranges, media_type, size_bytes);
-            (StatusCode::PARTIAL_CONTENT, content_type, pieces)
+        Problem::Above(most) => {
+            let rule = Rule::Max(u64::from(most.unsigned_abs()));
+            Violation::new(token, rule, format!("must be at most {most}"))
         }
-    };
-    let length: u64 = pieces.iter().map(Piece::length).sum();
-    *response.status_mut() = status;
-    set(response.headers_mut(), header::CONTENT_TYPE, &content_type);
-    response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
-    if !head_only {
-        *response.body_mut() = file_body::body(opened.file, pieces);
+        Problem::Doubled => other("DOUBLED_OPTION", json!({}), "must not be given more than once"),
+        Problem::NotHere => other("FIELD_NOT_ALLOWED", json!({}), "is no option of this step"),
+        Problem::Unknown(text) => {
+            other("UNKNOWN_OPTION", json!({ "option": text }), "has a part that is not known")
+        }
+        Problem::NotMade => other("NOT_MADE", json!({}), "is not made by this server"),
     }
-}
-
-fn content_range(range: ByteRange, size_bytes: u64) -> String {
-    format!("bytes {}-{}/{size_bytes}", range.start, range.end)
-}
-
-fn file_piece(range: ByteRange) -> Piece {
-    Piece::File { offset: range.start, length: range.len() }
-}
-
-/// `multipart/byteranges` (RFC 9110 §14.6).
-fn byteranges(ranges: &[ByteRange], media_type: &MediaType, size_bytes: u64) -> Vec<Piece> {
-    let mut pieces = Vec::with_capacity(ranges.len() * 2 + 1);
-    for range in ranges {
-        let range_line = content_range(*range, size_bytes);
-        let head = format!(
-            "\r\n--{BOUNDARY}\r\nContent-Type: {media_type}\r\nContent-Range: {range_line}\r\n\r\n"
-        );
-        pieces.push(Piece::Bytes(Bytes::from(head)));
-        pieces.push(file_piece(*range));
-    }
-    pieces.push(Piece::Bytes(Bytes::from(format!("\r\n--{BOUNDARY}--\r\n"))));
-    pieces
-}
-
-/// Strong: the SHA-256 of the original; a preview has its maker's version behind it.
-fn etag(opened: &Opened, part: Part) -> Result<ETag> {
-    let hash = hex::encode(&opened.attachment.sha256);
-    let tag = match part {
-        Part::Original => format!("\"{hash}\""),
-        Part::Preview => format!("\"{hash}-preview-1\""),
-    };
-    tag.parse().map_err(|_| Error::Internal(anyhow::anyhow!("a hash made no ETag")))
-}
-
-async fn preview_type(opened: &Opened) -> Result<MediaType> {
-    use std::os::unix::fs::FileExt as _;
-
-    let file = opened.file.try_clone()?;
-    let magic = tokio::task::spawn_blocking(move || {
-        let mut magic = [0; PNG_MAGIC.len()];
-        file.read_exact_at(&mut magic, 0).map(|()| magic)
-    });
-    let magic = magic.await.map_err(anyhow::Error::from)??;
-    let name = if magic == PNG_MAGIC { "image/png" } else { "image/jpeg" };
-    Ok(MediaType::from_stored(name.to_owned()))
 }

@@ -7,7 +7,9 @@ mod conditional;
 mod error;
 mod file_body;
 mod media;
+mod media_answer;
 mod request;
+mod stable_links;
 mod trace;
 mod tus;
 mod unread;
@@ -19,7 +21,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, State};
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::uri::Authority;
 use axum::http::{HeaderName, Method, StatusCode, Uri, header};
 use axum::middleware;
 use axum::response::{IntoResponse as _, Response};
@@ -36,6 +39,11 @@ pub use wire::Shapes;
 
 /// Where the SDK looks, on the vendor's own host and on any other (contract §2).
 const PREFIXES: [&str; 2] = ["/contacts/v4/attachments", "/_api/contacts/v4/attachments"];
+
+/// Where a load balancer asks.
+const HEALTH: &str = "/dossier/v1/health";
+/// What begins the paths of media links.
+const MEDIA_PATHS: [&str; 2] = ["/media/", "/ugd/"];
 
 /// How long browsers may remember a preflight.
 const PREFLIGHT_AGE: Duration = Duration::from_hours(1);
@@ -67,8 +75,10 @@ pub fn router(app: &Arc<App>) -> Router {
         )
         .route("/media/{media}", get(media::original))
         .route("/media/{media}/preview", get(media::preview))
+        .route("/media/{media}/v1/{*transform}", get(media::transform))
         .route("/ugd/{media}", get(media::original))
-        .route("/dossier/v1/health", get(health))
+        .route("/dossier/v1/media/{site}/{attachment}", get(stable_links::follow))
+        .route(HEALTH, get(health))
         .fallback(unknown_route)
         .method_not_allowed_fallback(unknown_method)
         // As one layer, the outermost first: each layer of its own costs a box for each request.
@@ -183,6 +193,17 @@ async fn health(State(app): State<Arc<App>>) -> Result<Response, Error> {
         "remedy": "check the disk, then start the server again",
     });
     Ok(answer::json(StatusCode::SERVICE_UNAVAILABLE, &body))
+}
+
+/// Whether a request came to the host of media links and asks for something else (S12).
+fn is_elsewhere(app: &App, request: &Request) -> bool {
+    let Some(host) = &app.media_host else { return false };
+    let header = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
+    let named = request.uri().authority().map(Authority::as_str).or(header);
+    let path = request.uri().path();
+    named.is_some_and(|named| host.is_named_by(named))
+        && path != HEALTH
+        && !MEDIA_PATHS.iter().any(|begin| path.starts_with(begin))
 }
 
 async fn unknown_route(method: Method, uri: Uri) -> Error {

@@ -51,10 +51,13 @@ pub(super) async fn request(
         (route.unwrap_or_default(), Instant::now())
     });
     let method = request.method().clone();
-    let mut response = match tus::discovery(app.config.upload_max_bytes, &request) {
-        // Here, because the layer of CORS takes every OPTIONS for a preflight.
-        Some(response) => response,
-        None => next.run(request).await,
+    // Here, because the layer of CORS takes every OPTIONS for a preflight.
+    let mut response = if super::is_elsewhere(&app, &request) {
+        super::unknown_route(method.clone(), request.uri().clone()).await.into_response()
+    } else if let Some(response) = tus::discovery(app.config.upload_max_bytes, &request) {
+        response
+    } else {
+        next.run(request).await
     };
     if let Some(Hidden(error)) = response.extensions_mut().remove::<Hidden>() {
         tracing::error!(request_id = ?id, error = format!("{error:#}"), "a request failed");

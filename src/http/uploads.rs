@@ -226,6 +226,6 @@ pub(super) fn descriptor(app: &App, attachment: &Attachment) -> Result<Response>
         .site(attachment.site_id)
         .ok_or(Error::InvalidUploadToken { problem: "this upload URL's site is gone" })?;
     let signer = app.keys.media_signer(app.links_expire_s(&site));
-    let shapes = Shapes::new(&site, &app.public_url, signer, MediaView::Both);
+    let shapes = Shapes::new(&site, &app.media_url, signer, MediaView::Both);
     Ok(answer::json(StatusCode::OK, &shapes.file_descriptor(attachment)))
 }

@@ -15,7 +15,7 @@ pub(super) const ATTACHMENT_JSON_BYTES: usize = 768;
 /// Writes attachments with links that end at one time.
 pub struct Shapes<'a> {
     site: &'a Site,
-    public_url: &'a str,
+    media_url: &'a str,
     signer: MediaSigner<'a>,
     expiration: String,
     view: MediaView,
@@ -25,12 +25,12 @@ impl<'a> Shapes<'a> {
     /// For one caller's view of one site.
     pub fn new(
         site: &'a Site,
-        public_url: &'a str,
+        media_url: &'a str,
         signer: MediaSigner<'a>,
         view: MediaView,
     ) -> Self {
         let expiration = timestamp(i64::from(signer.expires_s()) * 1_000);
-        Self { site, public_url, signer, expiration, view }
+        Self { site, media_url, signer, expiration, view }
     }
 
     /// Appends the Attachments of a list, with commas between them.
@@ -111,13 +111,23 @@ impl<'a> Shapes<'a> {
 
     /// Appends the URL of an original; returns where its path ends.
     fn url(&self, out: &mut Vec<u8>, media_id: &MediaId<'_>) -> usize {
-        out.extend_from_slice(self.public_url.as_bytes());
+        out.extend_from_slice(self.media_url.as_bytes());
         out.extend_from_slice(if media_id.is_image { &b"media/"[..] } else { &b"ugd/"[..] });
         media_id.write_to(out);
         let path_end = out.len();
         out.extend_from_slice(b"?token=");
         out.extend_from_slice(&self.signer.token(self.site.id, media_id.attachment_id));
         path_end
+    }
+
+    /// The URL of an original or of its preview.
+    pub(super) fn link(&self, attachment: &Attachment, is_preview: bool) -> Vec<u8> {
+        let mut url = Vec::new();
+        let path_end = self.url(&mut url, &attachment.media_id(&self.site.media_prefix));
+        if is_preview {
+            url.splice(path_end..path_end, *b"/preview");
+        }
+        url
     }
 
     /// The answer of an upload (contract §8).

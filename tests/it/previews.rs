@@ -201,7 +201,7 @@ async fn a_preview_outlives_a_restart_and_is_made_again_when_it_is_lost() {
     let link = attachment["previewImage"]["url"].as_str().unwrap().to_owned();
     let first = app.open(&link).await.body;
     let old_base = app.base.clone();
-    let app = app.restart_with(&[]).await;
+    let app = app.restart_with(&[("media_cache_bytes", "0")]).await;
     let link = link.replacen(&old_base, &app.base, 1);
     assert!(app.open(&link).await.body == first);
     for path in app.stored_files() {
@@ -226,7 +226,7 @@ async fn a_document_has_no_preview() {
 
 #[tokio::test]
 async fn a_preview_under_way_keeps_its_place_when_its_asker_has_gone() {
-    let app = TestApp::start_with(&[("preview_workers", "1")]).await;
+    let app = TestApp::start_with(&[("preview_workers", "1"), ("media_cache_bytes", "0")]).await;
     let attachment = picture(&app, "large.png", "image/png", &png(&quarters(3_000, 2_000))).await;
     preview_of(&app, &attachment).await;
     let has_name = |path: &PathBuf| path.extension().is_some_and(|name| name == "preview");

@@ -114,6 +114,29 @@ pub fn media_extension(media_type: &MediaType, file_name: &str) -> String {
     preferred.or_else(|| extension_of(file_name)).unwrap_or_else(|| fallback.to_owned())
 }
 
+/// The name with an extension of another type in place of its own: what was made of `photo.png` and
+/// is a JPEG is called `photo.jpg`. What is no known extension is part of the name.
+pub fn name_as(file_name: &str, media_type: &MediaType) -> String {
+    let shown = display_name(file_name);
+    // The one type that is made here and never taken.
+    let webp: &[&str] = &["webp"];
+    let is_webp = media_type.as_str() == "image/webp";
+    let fitting = if is_webp { webp } else { extensions_of(media_type) };
+    let Some(preferred) = fitting.first() else { return shown };
+    let own = extension_of(&shown);
+    let own = own.as_deref();
+    if own.is_some_and(|own| fitting.contains(&own)) {
+        return shown;
+    }
+    let is_known = own
+        .is_some_and(|own| FOREIGN_EXTENSIONS.contains(&own) || type_of_extension(own).is_some());
+    let stem = match shown.rsplit_once('.') {
+        Some((stem, _)) if is_known && !stem.is_empty() => stem,
+        _ => &shown,
+    };
+    format!("{stem}.{preferred}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::{REFUSED_IMAGES, SUPPORTED_DOCUMENTS};
@@ -122,6 +145,25 @@ mod tests {
 
     fn of(name: &str) -> MediaType {
         MediaType::from_stored(name.to_owned())
+    }
+
+    #[test]
+    fn what_was_made_of_a_file_is_named_by_what_it_is() {
+        for (name, media_type, expected) in [
+            ("photo.png", "image/jpeg", "photo.jpg"),
+            ("photo.JPEG", "image/jpeg", "photo.JPEG"),
+            ("photo.jpg", "image/png", "photo.png"),
+            ("photo.jpg", "image/webp", "photo.webp"),
+            ("scan.pdf", "image/jpeg", "scan.jpg"),
+            ("Version 1.2", "image/jpeg", "Version 1.2.jpg"),
+            ("a.tar.gz", "image/jpeg", "a.tar.jpg"),
+            ("photo", "image/jpeg", "photo.jpg"),
+            (".png", "image/jpeg", ".png.jpg"),
+            ("", "image/jpeg", "file.jpg"),
+            ("invoice_\u{202E}fdp.exe .", "image/png", "invoice_fdp.png"),
+        ] {
+            assert_eq!(name_as(name, &of(media_type)), expected, "{name:?}");
+        }
     }
 
     #[test]

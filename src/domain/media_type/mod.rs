@@ -7,7 +7,7 @@ use std::fmt;
 
 pub(in crate::domain) use extensions::type_of_extension;
 pub use extensions::{
-    MAX_EXTENSION_CHARS, extension_fits, extension_of, extensions_of, media_extension,
+    MAX_EXTENSION_CHARS, extension_fits, extension_of, extensions_of, media_extension, name_as,
 };
 
 /// The supported types that are no images, as errors list them; `image/*` follows them there.
@@ -116,7 +116,7 @@ impl fmt::Display for MediaType {
 pub fn shows_inline(media_type: &MediaType) -> bool {
     matches!(
         media_type.as_str(),
-        "image/jpeg" | "image/png" | "image/gif" | "image/avif" | "application/pdf"
+        "image/jpeg" | "image/png" | "image/gif" | "image/avif" | "image/webp" | "application/pdf"
     )
 }
 

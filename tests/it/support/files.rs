@@ -107,10 +107,31 @@ impl TestApp {
         found
     }
 
+    /// Every file in the cache of transforms.
+    pub(crate) fn cached_files(&self) -> Vec<PathBuf> {
+        let mut found = Vec::new();
+        files_below(&self.data().join("cache"), &mut found);
+        found
+    }
+
+    /// Uploads a picture and returns its link and its attachment.
+    pub(crate) async fn picture(&self, name: &str, bytes: &[u8]) -> (String, serde_json::Value) {
+        let contact = uuid::Uuid::new_v4();
+        let extension = name.rsplit_once('.').unwrap().1.replace("jpg", "jpeg");
+        self.upload(contact, name, &format!("image/{extension}"), bytes).await.ok();
+        let attachment = self.list(contact).await.ok()["attachments"][0].clone();
+        (attachment["image"]["url"].as_str().unwrap().to_owned(), attachment)
+    }
+
     /// Fails unless, soon, no bytes of any upload are stored.
     pub(crate) async fn nothing_is_stored(&self) {
         eventually("nothing is stored", async || self.stored_files().is_empty()).await;
     }
+}
+
+/// The link of a transform of a picture.
+pub(crate) fn transformed(link: &str, transform: &str) -> String {
+    link.replace('?', &format!("/v1/{transform}?"))
 }
 
 fn files_below(folder: &Path, found: &mut Vec<PathBuf>) {

@@ -1,0 +1,71 @@
+//! The host that serves files only, when links begin with another host than everything else (S12).
+
+use url::Url;
+
+/// The host of media links, apart from the host of everything else.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MediaHost {
+    name: String,
+    port: Option<u16>,
+    /// Then only the ports tell the two apart.
+    shares_name: bool,
+}
+
+impl MediaHost {
+    /// `None` when both URLs lead to one host.
+    pub fn apart_from(media_url: &Url, public_url: &Url) -> Option<Self> {
+        let name = media_url.host_str()?.to_ascii_lowercase();
+        let shares_name = public_url.host_str().is_some_and(|other| other == name);
+        if shares_name && media_url.port() == public_url.port() {
+            return None;
+        }
+        Some(Self { name, port: media_url.port(), shares_name })
+    }
+
+    /// Whether this is what the `Host` of a request names, in any case, with or without a port.
+    pub fn is_named_by(&self, authority: &str) -> bool {
+        let (name, port) = match authority.rsplit_once(':') {
+            Some((name, port)) if !port.ends_with(']') => (name, port.parse().ok()),
+            _ => (authority, None),
+        };
+        let name = name.strip_suffix('.').unwrap_or(name);
+        name.eq_ignore_ascii_case(&self.name) && (!self.shares_name || port == self.port)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn host(media: &str, public: &str) -> Option<MediaHost> {
+        MediaHost::apart_from(&media.parse().unwrap(), &public.parse().unwrap())
+    }
+
+    #[test]
+    fn a_host_of_its_own_is_known_by_its_name() {
+        let host = host("https://files.example/", "https://api.example/").unwrap();
+        for (authority, is_media) in [
+            ("files.example", true),
+            ("FILES.example:443", true),
+            ("files.example.", true),
+            ("files.example:8443", true),
+            ("api.example", false),
+            ("xfiles.example", false),
+            ("files.example.evil", false),
+            ("", false),
+        ] {
+            assert_eq!(host.is_named_by(authority), is_media, "{authority}");
+        }
+    }
+
+    #[test]
+    fn hosts_that_share_a_name_are_told_apart_by_their_ports() {
+        let other = host("http://127.0.0.1:9000/", "http://127.0.0.1:8080/").unwrap();
+        assert!(other.is_named_by("127.0.0.1:9000"));
+        assert!(!other.is_named_by("127.0.0.1:8080") && !other.is_named_by("127.0.0.1"));
+        let six = host("http://[::1]:9000/", "http://[::1]/").unwrap();
+        assert!(six.is_named_by("[::1]:9000"));
+        assert!(!six.is_named_by("[::1]"));
+        assert_eq!(host("http://a.example/x/", "http://a.example/"), None);
+    }
+}

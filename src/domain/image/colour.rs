@@ -16,9 +16,11 @@ const TONE_CURVE_MAX_ENTRIES: usize = 40_000;
 
 /// Converts `picture` from its profile to sRGB, or returns it as it is.
 pub(super) fn to_srgb(picture: Picture, icc: Option<&[u8]>) -> Picture {
-    let Some(icc) = icc else { return picture };
-    match converted(&picture, icc) {
+    match icc.and_then(|icc| converted(&picture, icc)) {
         Some((channels, pixels)) => Picture { channels, pixels, ..picture },
+        None if picture.channels == Channels::Cmyk => {
+            Picture { channels: Channels::Rgb, pixels: ink_to_light(picture.pixels), ..picture }
+        }
         None => picture,
     }
 }
@@ -37,6 +39,8 @@ fn converted(picture: &Picture, icc: &[u8]) -> Option<(Channels, Vec<u8>)> {
         (DataColorSpace::Gray, Channels::GreyAlpha) => {
             (Layout::GrayAlpha, Layout::Rgba, Channels::Rgba)
         }
+        // Four inks lie in memory as RGBA does.
+        (DataColorSpace::Cmyk, Channels::Cmyk) => (Layout::Rgba, Layout::Rgb, Channels::Rgb),
         _ => return None,
     };
     let transform = profile
@@ -48,19 +52,24 @@ fn converted(picture: &Picture, icc: &[u8]) -> Option<(Channels, Vec<u8>)> {
     Some((channels, pixels))
 }
 
-/// Turns CMYK pixels into RGB by multiplying each ink with black, in the same memory.
-///
-/// `inverted` is how files with an Adobe marker store ink: 255 is none. The plain formula is
-/// close enough for a preview; a press profile is not applied.
-pub(super) fn cmyk_to_rgb(mut pixels: Vec<u8>, inverted: bool) -> Vec<u8> {
+/// Turns ink that is stored inverted, as files with an Adobe marker do, into ink.
+pub(super) fn invert(inks: &mut [u8]) {
+    for ink in inks {
+        *ink = u8::MAX - *ink;
+    }
+}
+
+/// Turns inks into RGB in the same memory, by multiplying each with black. Close enough for a
+/// preview where the file brings no profile of its press.
+fn ink_to_light(mut pixels: Vec<u8>) -> Vec<u8> {
     let pixel_count = pixels.len() / 4;
-    let light = |ink: u8| u32::from(if inverted { ink } else { u8::MAX - ink });
+    let light = |ink: u8| u32::from(u8::MAX - ink);
     for index in 0..pixel_count {
         let Some(&[cyan, magenta, yellow, black]) = pixels.get(index * 4..index * 4 + 4) else {
             break;
         };
-        let key = light(black);
-        let rgb = [cyan, magenta, yellow].map(|ink| ((light(ink) * key + 127) / 255) as u8);
+        let rgb =
+            [cyan, magenta, yellow].map(|ink| ((light(ink) * light(black) + 127) / 255) as u8);
         if let Some(place) = pixels.get_mut(index * 3..index * 3 + 3) {
             place.copy_from_slice(&rgb);
         }
@@ -73,13 +82,62 @@ pub(super) fn cmyk_to_rgb(mut pixels: Vec<u8>, inverted: bool) -> Vec<u8> {
 mod tests {
     use super::*;
 
+    fn inks(pixels: Vec<u8>) -> Picture {
+        Picture { width: pixels.len() as u32 / 4, height: 1, channels: Channels::Cmyk, pixels }
+    }
+
     #[test]
-    fn ink_becomes_light_in_both_senses() {
-        let inks = vec![0, 0, 0, 0, 0, 255, 255, 0, 0, 0, 0, 255];
-        let stored_inverted = inks.iter().map(|ink| 255 - ink).collect();
-        let expected = [255, 255, 255, 255, 0, 0, 0, 0, 0];
-        assert_eq!(cmyk_to_rgb(inks, false), expected);
-        assert_eq!(cmyk_to_rgb(stored_inverted, true), expected);
+    fn ink_without_a_profile_becomes_light_by_the_plain_formula() {
+        let picture = to_srgb(inks(vec![0, 0, 0, 0, 0, 255, 255, 0, 0, 0, 0, 255]), None);
+        assert_eq!(picture.channels, Channels::Rgb);
+        assert_eq!(picture.pixels, [255, 255, 255, 255, 0, 0, 0, 0, 0]);
+        let mut stored = [255, 0, 100];
+        invert(&mut stored);
+        assert_eq!(stored, [0, 255, 155]);
+    }
+
+    /// An ICC profile (ICC.1:2010 §7) of one tag.
+    fn icc_with(space: [u8; 4], pcs: [u8; 4], tag: [u8; 4], data: &[u8]) -> Vec<u8> {
+        let start = 128 + 4 + 12;
+        let mut icc = vec![0; 128];
+        icc[..4].copy_from_slice(&((start + data.len()) as u32).to_be_bytes());
+        icc[8..12].copy_from_slice(&[2, 0x40, 0, 0]);
+        icc[12..16].copy_from_slice(b"prtr");
+        icc[16..20].copy_from_slice(&space);
+        icc[20..24].copy_from_slice(&pcs);
+        icc[36..40].copy_from_slice(b"acsp");
+        icc[68..80].copy_from_slice(&[0, 0, 0xf6, 0xd6, 0, 1, 0, 0, 0, 0, 0xd3, 0x2d]);
+        icc.extend(1_u32.to_be_bytes());
+        icc.extend(tag);
+        icc.extend([start as u32, data.len() as u32].map(u32::to_be_bytes).concat());
+        icc.extend(data);
+        icc
+    }
+
+    /// A press on which every ink, full, is `darkness` of 255 dark, and no colour at all.
+    fn grey_press(darkness: u8) -> Vec<u8> {
+        let corner = |bits: u32| [255 - darkness * u8::from(bits > 0), 128, 128];
+        let table: Vec<u8> = (0..16).flat_map(corner).collect();
+        let line: Vec<u8> = (0..=255).collect();
+        let lut = [
+            b"mft1\0\0\0\0\x04\x03\x02\0".to_vec(),
+            [1, 0, 0, 0, 1, 0, 0, 0, 1_u32].map(|unit| (unit << 16).to_be_bytes()).concat(),
+            line.repeat(4),
+            table,
+            line.repeat(3),
+        ]
+        .concat();
+        icc_with(*b"CMYK", *b"Lab ", *b"A2B0", &lut)
+    }
+
+    #[test]
+    fn ink_is_shown_by_the_profile_of_its_press() {
+        let picture = to_srgb(inks(vec![0, 0, 0, 0, 255, 0, 0, 0]), Some(&grey_press(128)));
+        assert_eq!(picture.channels, Channels::Rgb);
+        let [paper, ink] = [&picture.pixels[..3], &picture.pixels[3..]];
+        assert!(paper.iter().all(|value| *value > 250), "{paper:?}");
+        // The plain formula would make cyan of it; L* 50 is 118 or 119 in sRGB.
+        assert!(ink.iter().all(|value| value.abs_diff(118) <= 4), "{ink:?}");
     }
 
     #[test]

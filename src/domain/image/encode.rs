@@ -1,62 +1,50 @@
-//! Writes the preview file: turns the picture upright and encodes it without metadata.
+//! Writes the result's file, without metadata.
 
 use image::codecs::png::{CompressionType, FilterType, PngEncoder};
-use image::metadata::Orientation;
-use image::{DynamicImage, ImageBuffer};
+use image::{DynamicImage, ImageEncoder as _};
 use turbojpeg::{Compressor, PixelFormat, Subsamp};
 
-use super::picture::{Channels, Picture};
-use super::{RenderRefused, Rendered};
+use super::{Format, RenderRefused, Rendered, webp};
 
-/// JPEG quality of a preview, of 100.
-const JPEG_QUALITY: i32 = 80;
-
-/// Encodes `picture`, which is small by now, as a JPEG, or as a PNG if something shows through.
+/// Encodes an upright picture, which is small by now, as a JPEG, or as `format` says if it is
+/// `translucent`. `quality` is of 100.
 ///
 /// # Errors
 ///
 /// [`RenderRefused::Broken`] when the pixels do not match the size.
 pub(super) fn encode(
-    picture: Picture,
-    orientation: Orientation,
+    picture: DynamicImage,
+    translucent: bool,
+    format: Format,
+    quality: u8,
 ) -> Result<Rendered, RenderRefused> {
-    let translucent = picture.is_translucent();
-    let mut upright = into_dynamic(picture)?;
-    upright.apply_orientation(orientation);
-    let (width, height) = (upright.width(), upright.height());
-    let (bytes, media_type) =
-        if translucent { (png(&upright)?, "image/png") } else { (jpeg(&upright)?, "image/jpeg") };
+    let (width, height) = (picture.width(), picture.height());
+    let quality = quality.clamp(1, 100);
+    let (bytes, media_type) = match format {
+        _ if !translucent => (jpeg(&picture, quality)?, "image/jpeg"),
+        Format::JpegOrPng => (png(&picture)?, "image/png"),
+        Format::JpegOrWebp => {
+            let rgba = picture.into_rgba8();
+            (webp::encode(rgba.as_raw(), (width, height), quality)?, "image/webp")
+        }
+    };
     Ok(Rendered { bytes, media_type, width, height })
 }
 
-fn into_dynamic(picture: Picture) -> Result<DynamicImage, RenderRefused> {
-    let Picture { width, height, channels, pixels } = picture;
-    let image = match channels {
-        Channels::Grey => {
-            ImageBuffer::from_raw(width, height, pixels).map(DynamicImage::ImageLuma8)
-        }
-        Channels::GreyAlpha => {
-            ImageBuffer::from_raw(width, height, pixels).map(DynamicImage::ImageLumaA8)
-        }
-        Channels::Rgb => ImageBuffer::from_raw(width, height, pixels).map(DynamicImage::ImageRgb8),
-        Channels::Rgba => {
-            ImageBuffer::from_raw(width, height, pixels).map(DynamicImage::ImageRgba8)
-        }
-    };
-    image.ok_or_else(|| RenderRefused::broken("fewer pixels than the size promises"))
-}
-
-fn png(image: &DynamicImage) -> Result<Vec<u8>, RenderRefused> {
+fn png(picture: &DynamicImage) -> Result<Vec<u8>, RenderRefused> {
     let mut bytes = Vec::new();
     let encoder =
         PngEncoder::new_with_quality(&mut bytes, CompressionType::Fast, FilterType::Adaptive);
-    image.write_with_encoder(encoder).map_err(RenderRefused::broken)?;
+    let (width, height) = (picture.width(), picture.height());
+    encoder
+        .write_image(picture.as_bytes(), width, height, picture.color().into())
+        .map_err(RenderRefused::broken)?;
     Ok(bytes)
 }
 
-fn jpeg(image: &DynamicImage) -> Result<Vec<u8>, RenderRefused> {
+fn jpeg(picture: &DynamicImage, quality: u8) -> Result<Vec<u8>, RenderRefused> {
     let flattened;
-    let (format, pixels) = match image {
+    let (format, pixels) = match picture {
         DynamicImage::ImageLuma8(grey) => (PixelFormat::GRAY, grey.as_raw()),
         DynamicImage::ImageRgb8(rgb) => (PixelFormat::RGB, rgb.as_raw()),
         DynamicImage::ImageRgba8(rgba) => (PixelFormat::RGBX, rgba.as_raw()),
@@ -70,9 +58,9 @@ fn jpeg(image: &DynamicImage) -> Result<Vec<u8>, RenderRefused> {
         _ => Subsamp::Sub2x2,
     };
     let mut compressor = Compressor::new().map_err(RenderRefused::broken)?;
-    compressor.set_quality(JPEG_QUALITY).map_err(RenderRefused::broken)?;
+    compressor.set_quality(quality.into()).map_err(RenderRefused::broken)?;
     compressor.set_subsamp(subsampling).map_err(RenderRefused::broken)?;
-    let (width, height) = (image.width() as usize, image.height() as usize);
+    let (width, height) = (picture.width() as usize, picture.height() as usize);
     let pitch = width * format.size();
     compressor
         .compress_to_vec(turbojpeg::Image { pixels: &pixels[..], width, pitch, height, format })

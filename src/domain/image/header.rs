@@ -106,7 +106,7 @@ fn believe(kind: ImageKind, size: (u64, u64), orientation: Orientation) -> Optio
 }
 
 /// Tells whether turning upright swaps width and height (EXIF orientations 5 to 8).
-fn is_sideways(orientation: Orientation) -> bool {
+pub(super) fn is_sideways(orientation: Orientation) -> bool {
     matches!(
         orientation,
         Orientation::Rotate90

@@ -1,4 +1,4 @@
-//! Decodes a JPEG at the smallest scale that still covers the preview.
+//! Decodes a JPEG at the smallest scale that still covers what is wanted.
 
 use std::borrow::Cow;
 use std::io::Cursor;
@@ -7,17 +7,18 @@ use turbojpeg::{
     Colorspace, DecompressHeader, Decompressor, Error, Image, PixelFormat, ScalingFactor,
 };
 
+use super::geometry::{Plan, Rect};
 use super::jpeg_segments::{self, Want};
 use super::picture::{Channels, Decoded, Picture};
-use super::{PREVIEW_EDGE_PX, RenderLimits, RenderRefused, colour};
+use super::{RenderLimits, RenderRefused, colour};
 
 /// Most scans of a progressive JPEG. Real ones have about ten; thousands are a known way to
 /// keep a decoder busy with a small file.
 const SCANS_MAX: u32 = 100;
 
-/// How much larger than the preview the decoded picture must be, in tenths. Under 1.1 the
-/// decoder's own reduction would show.
-const COVER_TENTHS: u64 = 11;
+/// How much larger than the result the decoded picture must be. Under that the decoder's own
+/// reduction would show.
+const COVER: f64 = 1.1;
 
 /// What libjpeg says, at the start of its message, when it went on and filled the buffer. The
 /// binding returns such warnings as errors and does not tell which is which.
@@ -30,12 +31,16 @@ const WARNINGS: [&str; 6] = [
     "Warning: unknown JFIF revision number",
 ];
 
-/// Decodes `source`, reduced by 1, 2, 4 or 8.
+/// Decodes `source` for `plan`, in stored orientation, reduced by 1, 2, 4 or 8.
 ///
 /// # Errors
 ///
 /// As [`super::make_preview`].
-pub(super) fn decode(source: &[u8], limits: &RenderLimits) -> Result<Decoded, RenderRefused> {
+pub(super) fn decode(
+    source: &[u8],
+    plan: &Plan,
+    limits: &RenderLimits,
+) -> Result<Decoded, RenderRefused> {
     let head = jpeg_segments::read_head(&mut Cursor::new(source), Want::Profile)
         .filter(|head| head.has_scan)
         .ok_or_else(|| RenderRefused::broken("the header is cut off or too long"))?;
@@ -49,12 +54,11 @@ pub(super) fn decode(source: &[u8], limits: &RenderLimits) -> Result<Decoded, Re
     }
     let (format, channels) = match header.colorspace {
         Colorspace::Gray => (PixelFormat::GRAY, Channels::Grey),
-        Colorspace::CMYK | Colorspace::YCCK => (PixelFormat::CMYK, Channels::Rgb),
+        Colorspace::CMYK | Colorspace::YCCK => (PixelFormat::CMYK, Channels::Cmyk),
         Colorspace::RGB | Colorspace::YCbCr => (PixelFormat::RGB, Channels::Rgb),
     };
 
-    let shrink =
-        if header.is_lossless { 1 } else { shrink_for(header.width as u64, header.height as u64) };
+    let shrink = if header.is_lossless { 1 } else { shrink_for(plan.reduction()) };
     let scaled = header.scaled(ScalingFactor::new(1, shrink));
     check_size(&header, &scaled, format, head.coefficient_bytes(), limits)?;
     decompressor
@@ -73,21 +77,22 @@ pub(super) fn decode(source: &[u8], limits: &RenderLimits) -> Result<Decoded, Re
         Err(error) if !is_warning(&error) => return Err(RenderRefused::broken(error)),
         _ => {}
     }
-    if format == PixelFormat::CMYK {
-        pixels = colour::cmyk_to_rgb(pixels, head.has_adobe_marker);
+    if channels == Channels::Cmyk && head.has_adobe_marker {
+        colour::invert(&mut pixels);
     }
     let (width, height) = (scaled.width as u32, scaled.height as u32);
     let picture = Picture { width, height, channels, pixels };
-    Ok(Decoded { picture, full_size: (head.width.into(), head.height.into()), icc: head.icc })
+    // The last column and row may reach beyond the picture.
+    let shows = Rect::whole(width * shrink as u32, height * shrink as u32);
+    let full_size = (head.width.into(), head.height.into());
+    Ok(Decoded { picture, full_size, icc: head.icc, shows })
 }
 
-/// By how much a JPEG of this size is reduced while it is decoded: the largest of 8, 4, 2 and 1
-/// that leaves at least 1.1 times the preview's size.
-pub(super) fn shrink_for(width: u64, height: u64) -> usize {
-    let longest = width.max(height);
-    let target = longest.min(u64::from(PREVIEW_EDGE_PX));
-    let covers = |shrink: u64| longest.div_ceil(shrink) * 10 >= target * COVER_TENTHS;
-    [8, 4, 2].into_iter().find(|shrink| covers(*shrink as u64)).unwrap_or(1)
+/// By how much a JPEG is reduced while it is decoded, when the result is smaller by `reduction`:
+/// the largest of 8, 4, 2 and 1 that leaves at least 1.1 times the result's size.
+pub(super) fn shrink_for(reduction: f64) -> usize {
+    [8, 4, 2].into_iter().find(|shrink| reduction >= f64::from(*shrink) * COVER).unwrap_or(1)
+        as usize
 }
 
 /// Reads the decoder's own view of the header. Where it warns about the header, which the
@@ -138,23 +143,22 @@ mod tests {
 
     #[test]
     fn large_pictures_are_decoded_at_reduced_scale() {
-        assert_eq!(shrink_for(4000, 3000), 4);
-        assert_eq!(shrink_for(6000, 4000), 8);
-        assert_eq!(shrink_for(3000, 4000), 4);
-        assert_eq!(shrink_for(65_535, 100), 8);
+        assert_eq!(shrink_for(4000.0 / 640.0), 4);
+        assert_eq!(shrink_for(6000.0 / 640.0), 8);
+        assert_eq!(shrink_for(65_535.0 / 640.0), 8);
     }
 
     #[test]
-    fn a_shrink_that_barely_covers_the_preview_is_not_taken() {
-        assert_eq!(shrink_for(5120, 3000), 4, "640 pixels would be left");
-        assert_eq!(shrink_for(5632, 3000), 8, "704 pixels are 1.1 times the preview");
-        assert_eq!(shrink_for(1300, 900), 1);
-        assert_eq!(shrink_for(1408, 900), 2);
+    fn a_shrink_that_barely_covers_the_result_is_not_taken() {
+        assert_eq!(shrink_for(5120.0 / 640.0), 4, "640 pixels would be left");
+        assert_eq!(shrink_for(5640.0 / 640.0), 8, "705 pixels are 1.1 times the result");
+        assert_eq!(shrink_for(1300.0 / 640.0), 1);
+        assert_eq!(shrink_for(1410.0 / 640.0), 2);
     }
 
     #[test]
-    fn small_pictures_are_decoded_whole() {
-        assert_eq!(shrink_for(640, 640), 1);
-        assert_eq!(shrink_for(1, 1), 1);
+    fn small_and_enlarged_pictures_are_decoded_whole() {
+        assert_eq!(shrink_for(1.0), 1);
+        assert_eq!(shrink_for(0.01), 1);
     }
 }

@@ -5,10 +5,13 @@
 
 mod colour;
 mod encode;
+mod filters;
+mod geometry;
 mod header;
 mod jpeg;
 mod jpeg_segments;
 mod picture;
+mod png;
 mod raster;
 mod recipe;
 mod resize;
@@ -18,6 +21,9 @@ mod samples;
 mod tests;
 #[cfg(test)]
 mod tests_hostile;
+#[cfg(test)]
+mod tests_recipe;
+mod webp;
 
 use std::io::Cursor;
 
@@ -29,6 +35,12 @@ pub const PREVIEW_EDGE_PX: u32 = 640;
 
 /// Longest side of a source picture in pixels: the most that JPEG and GIF can express.
 pub const SOURCE_EDGE_MAX_PX: u32 = 65_535;
+
+/// Most pixels of a result: 5,000 by 5,000, what the SDK's helpers take for safe (contract §10).
+pub const OUTPUT_PIXELS_MAX: u64 = 25_000_000;
+
+/// Longest side of a result in pixels: the most that WebP can express.
+pub const OUTPUT_EDGE_MAX_PX: u32 = 16_383;
 
 /// Most bytes of a colour profile that are looked at; larger ones are taken for sRGB.
 const ICC_MAX_BYTES: usize = 4 * 1024 * 1024;
@@ -59,7 +71,7 @@ impl Default for RenderLimits {
 pub struct Rendered {
     /// The encoded file.
     pub bytes: Vec<u8>,
-    /// `image/jpeg`, or `image/png` where something shows through.
+    /// `image/jpeg`, or `image/png` or `image/webp` where something shows through.
     pub media_type: &'static str,
     /// Width in pixels.
     pub width: u32,
@@ -83,6 +95,9 @@ pub enum RenderRefused {
         /// The limit in force.
         limit: u64,
     },
+    /// The part that a recipe cuts out lies beside the picture.
+    #[error("the area to cut out lies outside of the picture")]
+    Outside,
     /// The bytes do not hold a picture that can be decoded.
     #[error("the picture cannot be decoded: {problem}")]
     Broken {
@@ -119,32 +134,44 @@ pub fn make_preview(source: &[u8], limits: &RenderLimits) -> Result<Rendered, Re
     render(source, &Recipe::preview(), limits)
 }
 
-/// Makes what a recipe says of a picture.
+/// Makes what a recipe says of a picture: upright, sRGB, without any metadata.
 ///
 /// # Errors
 ///
-/// As [`make_preview`].
+/// As [`make_preview`], and [`RenderRefused::Outside`] when nothing is left of the recipe's crop.
+/// A result beyond [`OUTPUT_PIXELS_MAX`] or [`OUTPUT_EDGE_MAX_PX`] is too large as well.
 pub fn render(
     source: &[u8],
     recipe: &Recipe,
     limits: &RenderLimits,
 ) -> Result<Rendered, RenderRefused> {
-    let Sizing::Within { width: edge_px, .. } = recipe.sizing else {
-        return Err(RenderRefused::Unknown);
-    };
     let found = header::inspect(&mut Cursor::new(source)).ok_or(RenderRefused::Unknown)?;
     check_limits(&found.header, source.len() as u64, limits)?;
+    let upright = (found.header.width, found.header.height);
+    let plan = geometry::plan(upright, recipe)?;
+    filters::check(&recipe.filters, plan.target, limits)?;
+    let stored = geometry::turned(upright, found.orientation);
+    let plan = plan.stored(stored, found.orientation);
     let decoded = match found.header.kind {
-        ImageKind::Jpeg => jpeg::decode(source, limits)?,
-        ImageKind::Png => raster::decode_png(source, limits)?,
+        ImageKind::Jpeg => jpeg::decode(source, &plan, limits)?,
+        ImageKind::Png => png::decode(source, &plan, limits)?,
         ImageKind::Gif => raster::decode_gif(source, limits)?,
         ImageKind::Bmp => raster::decode_bmp(source, limits)?,
         ImageKind::Other => return Err(RenderRefused::Unknown),
     };
-    let target = resize::target_size(decoded.full_size, edge_px);
-    let reduced = resize::fit(decoded.picture, target)?;
-    let coloured = colour::to_srgb(reduced, decoded.icc.as_deref());
-    encode::encode(coloured, found.orientation)
+    // The plan was made for the size in the header.
+    if decoded.full_size != stored {
+        return Err(RenderRefused::broken("the file states two sizes"));
+    }
+    let mut decoded = decoded;
+    let icc = decoded.icc.take();
+    let reduced = resize::fit(decoded, &plan)?;
+    let coloured = colour::to_srgb(reduced, icc.as_deref());
+    let filtered = filters::apply(coloured, &recipe.filters)?;
+    let translucent = filtered.is_translucent();
+    let mut turned = filtered.into_dynamic()?;
+    turned.apply_orientation(found.orientation);
+    encode::encode(turned, translucent, recipe.format, recipe.quality)
 }
 
 fn check_limits(

@@ -1,4 +1,4 @@
-//! Decodes PNG, GIF and BMP at full size, the first frame only.
+//! Decodes GIF, BMP and interlaced PNG at full size, the first frame only.
 
 use std::io::Cursor;
 
@@ -8,19 +8,19 @@ use image::codecs::png::PngDecoder;
 use image::{ColorType, ImageDecoder, ImageError, Limits};
 
 use super::picture::{Channels, Decoded, Picture};
+use super::png::BUFFERS_MAX_BYTES;
 use super::{ICC_MAX_BYTES, RenderLimits, RenderRefused, SOURCE_EDGE_MAX_PX};
 
-/// Most memory for a PNG's rows and metadata while its header is read, in bytes. It also stops
-/// a compressed profile from unpacking further.
-const PNG_HEADER_MAX_BYTES: u64 = 16 * 1024 * 1024;
-
-/// Decodes a PNG; of an animated one, the still picture.
+/// Decodes a PNG whole; of an animated one, the still picture.
 ///
 /// # Errors
 ///
 /// As [`super::make_preview`].
-pub(super) fn decode_png(source: &[u8], limits: &RenderLimits) -> Result<Decoded, RenderRefused> {
-    let header_limits = image_limits(PNG_HEADER_MAX_BYTES.min(limits.max_decoded_bytes));
+pub(super) fn decode_interlaced_png(
+    source: &[u8],
+    limits: &RenderLimits,
+) -> Result<Decoded, RenderRefused> {
+    let header_limits = image_limits(BUFFERS_MAX_BYTES.min(limits.max_decoded_bytes));
     let decoder = PngDecoder::with_limits(Cursor::new(source), header_limits);
     decode(decoder.map_err(RenderRefused::broken)?, limits)
 }
@@ -76,7 +76,7 @@ fn decode(mut decoder: impl ImageDecoder, limits: &RenderLimits) -> Result<Decod
         narrow_to_eight_bits(&mut pixels);
     }
     let picture = Picture { width, height, channels, pixels };
-    Ok(Decoded { picture, full_size: (width, height), icc })
+    Ok(Decoded::whole(picture, icc))
 }
 
 /// Keeps the eight most significant bits of each native-endian 16-bit sample, in place.
@@ -94,12 +94,17 @@ fn narrow_to_eight_bits(samples: &mut Vec<u8>) {
 
 fn refusal(error: ImageError, limits: &RenderLimits) -> RenderRefused {
     match error {
-        ImageError::Limits(_) => RenderRefused::TooLarge {
-            what: "the memory for decoding in bytes",
-            actual: limits.max_decoded_bytes.saturating_add(1),
-            limit: limits.max_decoded_bytes,
-        },
+        ImageError::Limits(_) => out_of_memory(limits),
         other => RenderRefused::broken(other),
+    }
+}
+
+/// What is said when a decoder stops because its memory is used up.
+pub(super) fn out_of_memory(limits: &RenderLimits) -> RenderRefused {
+    RenderRefused::TooLarge {
+        what: "the memory for decoding in bytes",
+        actual: limits.max_decoded_bytes.saturating_add(1),
+        limit: limits.max_decoded_bytes,
     }
 }
 

@@ -245,8 +245,25 @@ pub(super) fn open(preview: &Rendered) -> RgbaImage {
             RgbaImage::from_raw(decoded.width as u32, decoded.height as u32, decoded.pixels)
                 .unwrap()
         }
+        "image/webp" => open_webp(&preview.bytes),
         other => panic!("unexpected media type {other}"),
     }
+}
+
+#[expect(unsafe_code, reason = "libwebp-sys has no safe calls; tests read what we wrote")]
+fn open_webp(bytes: &[u8]) -> RgbaImage {
+    let (mut width, mut height) = (0, 0);
+    // SAFETY: the decoder gives a buffer of four bytes a pixel, copied before it is released.
+    let pixels = unsafe {
+        let (data, size) = (bytes.as_ptr(), bytes.len());
+        let decoded = libwebp_sys::WebPDecodeRGBA(data, size, &raw mut width, &raw mut height);
+        assert!(!decoded.is_null(), "not a WebP");
+        let pixels = std::slice::from_raw_parts(decoded, width as usize * height as usize * 4);
+        let pixels = pixels.to_vec();
+        libwebp_sys::WebPFree(decoded.cast());
+        pixels
+    };
+    RgbaImage::from_raw(width as u32, height as u32, pixels).unwrap()
 }
 
 /// The colours in the middle of the four quarters of a preview.

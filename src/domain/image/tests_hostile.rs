@@ -40,8 +40,8 @@ fn exercise(source: &[u8]) {
     let header = header.expect("a preview without a header");
     assert!(can_preview(&header, source.len() as u64, &limits));
     assert!(preview.width.max(preview.height) <= PREVIEW_EDGE_PX);
-    let expected = resize::target_size((header.width, header.height), PREVIEW_EDGE_PX);
-    assert_eq!((preview.width, preview.height), expected);
+    let expected = geometry::plan((header.width, header.height), &Recipe::preview());
+    assert_eq!((preview.width, preview.height), expected.expect("a plan").target);
 }
 
 #[test]

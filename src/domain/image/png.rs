@@ -1,0 +1,290 @@
+//! Decodes a PNG row by row: only what is wanted, reduced on the way by averaging boxes of pixels,
+//! so that memory is about one row and the result. Of an animated one, the still picture.
+
+use std::io::Cursor;
+
+use png::{BitDepth, ColorType, Decoder, DecodingError, Limits, Transformations};
+
+use super::geometry::{Plan, Rect};
+use super::picture::{Channels, Decoded, Picture};
+use super::{ICC_MAX_BYTES, RenderLimits, RenderRefused, raster};
+
+/// How much larger than the result the averaged picture must at least be; the resizer does the rest.
+const COVER: f64 = 2.0;
+
+/// Longest side of a box in pixels: the sums of its columns fit into 16 bits.
+const BOX_MAX_PX: u32 = 128;
+
+/// Most memory for a PNG's rows and metadata, in bytes. It also stops a compressed profile from
+/// unpacking further.
+pub(super) const BUFFERS_MAX_BYTES: u64 = 16 * 1024 * 1024;
+
+/// Decodes what `plan`, in stored orientation, needs of a PNG.
+///
+/// # Errors
+///
+/// As [`super::make_preview`].
+pub(super) fn decode(
+    source: &[u8],
+    plan: &Plan,
+    limits: &RenderLimits,
+) -> Result<Decoded, RenderRefused> {
+    let bytes = BUFFERS_MAX_BYTES.min(limits.max_decoded_bytes) as usize;
+    let mut decoder = Decoder::new_with_limits(Cursor::new(source), Limits { bytes });
+    decoder.set_ignore_text_chunk(true);
+    decoder.set_transformations(Transformations::EXPAND);
+    let refusal = |error| refusal(error, limits);
+    let mut reader = decoder.read_info().map_err(refusal)?;
+    if reader.info().interlaced {
+        // Its first rows are needed until the last have come.
+        return raster::decode_interlaced_png(source, limits);
+    }
+    let (width, height) = reader.info().size();
+    let pixels = u64::from(width) * u64::from(height);
+    super::check("the number of pixels", pixels, limits.max_pixels)?;
+    let icc = reader.info().icc_profile.as_deref();
+    let icc = icc.filter(|icc| icc.len() <= ICC_MAX_BYTES).map(<[u8]>::to_vec);
+    let (color, depth) = reader.output_color_type();
+    let channels = match color {
+        ColorType::Grayscale => Channels::Grey,
+        ColorType::GrayscaleAlpha => Channels::GreyAlpha,
+        ColorType::Rgb => Channels::Rgb,
+        ColorType::Rgba => Channels::Rgba,
+        ColorType::Indexed => return Err(RenderRefused::broken("a palette that was not expanded")),
+    };
+
+    let window = Window::of(plan, (width, height));
+    super::check_decoded(window.size_bytes(channels), limits)?;
+    let mut boxes = Boxes::new(&window, channels);
+    let line_bytes = reader.output_line_size(width).ok_or(DecodingError::LimitsExceeded);
+    let mut row = vec![0; line_bytes.map_err(refusal)?];
+    for y in 0..window.bottom {
+        reader
+            .read_row(&mut row)
+            .map_err(refusal)?
+            .ok_or_else(|| RenderRefused::broken("there are fewer rows than the header states"))?;
+        if y < window.top {
+            continue;
+        }
+        let bytes = match depth {
+            BitDepth::Sixteen => narrow_to_eight_bits(&mut row),
+            _ => &mut row[..],
+        };
+        let columns =
+            window.left as usize * channels.count()..window.right as usize * channels.count();
+        boxes.add(bytes.get_mut(columns).unwrap_or_default());
+    }
+    let (out_width, out_height) = window.boxes();
+    let picture =
+        Picture { width: out_width, height: out_height, channels, pixels: boxes.finish() };
+    Ok(Decoded { picture, full_size: (width, height), icc, shows: window.shows() })
+}
+
+fn refusal(error: DecodingError, limits: &RenderLimits) -> RenderRefused {
+    match error {
+        DecodingError::LimitsExceeded => raster::out_of_memory(limits),
+        other => RenderRefused::broken(other),
+    }
+}
+
+/// Rounds big-endian 16-bit samples to eight bits, in the same memory.
+fn narrow_to_eight_bits(row: &mut [u8]) -> &mut [u8] {
+    let count = row.len() / 2;
+    for index in 0..count {
+        let Some(&[high, low]) = row.get(index * 2..index * 2 + 2) else { break };
+        let value = u32::from(u16::from_be_bytes([high, low]));
+        if let Some(place) = row.get_mut(index) {
+            *place = ((value * 255 + 32_767) / 65_535) as u8;
+        }
+    }
+    &mut row[..count]
+}
+
+/// The columns and rows that are read, and the side of the boxes that they are averaged in.
+struct Window {
+    left: u32,
+    top: u32,
+    right: u32,
+    bottom: u32,
+    side: u32,
+}
+
+impl Window {
+    fn of(plan: &Plan, (width, height): (u32, u32)) -> Self {
+        let area = plan.area.inside(width, height);
+        let left = area.x as u32;
+        let top = area.y as u32;
+        Self {
+            left,
+            top,
+            right: ((area.x + area.width).ceil() as u32).clamp(left + 1, width),
+            bottom: ((area.y + area.height).ceil() as u32).clamp(top + 1, height),
+            side: ((plan.reduction() / COVER) as u32).clamp(1, BOX_MAX_PX),
+        }
+    }
+
+    /// Boxes across and down; the last ones may be cut off.
+    fn boxes(&self) -> (u32, u32) {
+        let (width, height) = (self.right - self.left, self.bottom - self.top);
+        (width.div_ceil(self.side), height.div_ceil(self.side))
+    }
+
+    fn size_bytes(&self, channels: Channels) -> u64 {
+        let (width, height) = self.boxes();
+        u64::from(width) * u64::from(height) * channels.count() as u64
+    }
+
+    fn shows(&self) -> Rect {
+        let (width, height) = self.boxes();
+        Rect {
+            x: self.left.into(),
+            y: self.top.into(),
+            width: f64::from(width) * f64::from(self.side),
+            height: f64::from(height) * f64::from(self.side),
+        }
+    }
+}
+
+/// Averages boxes of pixels, given row by row.
+struct Boxes {
+    channels: Channels,
+    side: usize,
+    /// Sums over the rows of the present line of boxes, for each column and channel.
+    sums: Vec<u16>,
+    rows: usize,
+    /// Nothing shows through any pixel of the present line of boxes.
+    is_opaque: bool,
+    pixels: Vec<u8>,
+}
+
+impl Boxes {
+    fn new(window: &Window, channels: Channels) -> Self {
+        let columns = (window.right - window.left) as usize;
+        Self {
+            channels,
+            side: window.side as usize,
+            sums: vec![0; columns * channels.count()],
+            rows: 0,
+            is_opaque: true,
+            pixels: Vec::with_capacity(window.size_bytes(channels) as usize),
+        }
+    }
+
+    /// Takes a row of pixels, whose memory it may change.
+    fn add(&mut self, row: &mut [u8]) {
+        if self.side == 1 {
+            self.pixels.extend_from_slice(row);
+            return;
+        }
+        if self.channels.has_alpha() && !is_opaque(row, self.channels) {
+            self.is_opaque = false;
+            premultiply(row, self.channels);
+        }
+        for (sum, value) in self.sums.iter_mut().zip(row) {
+            *sum += u16::from(*value);
+        }
+        self.rows += 1;
+        if self.rows == self.side {
+            self.end_line();
+        }
+    }
+
+    fn end_line(&mut self) {
+        match self.channels {
+            Channels::Grey => self.average::<1>(),
+            Channels::GreyAlpha => self.average::<2>(),
+            Channels::Rgb => self.average::<3>(),
+            Channels::Rgba | Channels::Cmyk => self.average::<4>(),
+        }
+        self.sums.fill(0);
+        self.rows = 0;
+        self.is_opaque = true;
+    }
+
+    fn average<const CHANNELS: usize>(&mut self) {
+        for part in self.sums.chunks(self.side * CHANNELS) {
+            let mut totals = [0_u32; CHANNELS];
+            for pixel in part.chunks_exact(CHANNELS) {
+                for (total, sum) in totals.iter_mut().zip(pixel) {
+                    *total += u32::from(*sum);
+                }
+            }
+            let count = (part.len() / CHANNELS * self.rows) as f32;
+            let mut divisors = [count; CHANNELS];
+            if !self.is_opaque {
+                // Colour that was multiplied with alpha is divided by the alpha of the box.
+                let alpha = totals.last().copied().unwrap_or_default() as f32 / 255.0;
+                let (_, colours) = divisors.split_last_mut().unwrap_or((&mut 0.0, &mut []));
+                colours.fill(alpha.max(1.0 / 255.0));
+            }
+            let mut mean = [0; CHANNELS];
+            for ((mean, total), divisor) in mean.iter_mut().zip(totals).zip(divisors) {
+                *mean = (total as f32 / divisor + 0.5) as u8;
+            }
+            self.pixels.extend_from_slice(&mean);
+        }
+    }
+
+    fn finish(mut self) -> Vec<u8> {
+        if self.rows > 0 {
+            self.end_line();
+        }
+        self.pixels
+    }
+}
+
+fn is_opaque(row: &[u8], channels: Channels) -> bool {
+    row.chunks_exact(channels.count()).all(|pixel| pixel.last() == Some(&u8::MAX))
+}
+
+fn premultiply(row: &mut [u8], channels: Channels) {
+    for pixel in row.chunks_exact_mut(channels.count()) {
+        if let Some((alpha, colours)) = pixel.split_last_mut() {
+            for value in colours {
+                *value = ((u32::from(*value) * u32::from(*alpha) + 127) / 255) as u8;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wide_samples_are_rounded_to_eight_bits() {
+        let samples = [0u16, 128, 129, 257, 32_768, 65_535];
+        let mut row: Vec<u8> = samples.iter().flat_map(|v| v.to_be_bytes()).collect();
+        assert_eq!(narrow_to_eight_bits(&mut row), [0, 0, 1, 1, 128, 255]);
+    }
+
+    fn averaged(rows: &[&[u8]], channels: Channels, side: u32) -> Vec<u8> {
+        let right = (rows[0].len() / channels.count()) as u32;
+        let window = Window { left: 0, top: 0, right, bottom: rows.len() as u32, side };
+        let mut boxes = Boxes::new(&window, channels);
+        for row in rows {
+            boxes.add(&mut row.to_vec());
+        }
+        let pixels = boxes.finish();
+        assert_eq!(pixels.len() as u64, window.size_bytes(channels));
+        pixels
+    }
+
+    #[test]
+    fn boxes_are_averaged_and_rounded_also_where_they_are_cut_off() {
+        let rows: [&[u8]; 3] = [&[0, 10, 100, 7, 9], &[20, 11, 100, 8, 10], &[255, 254, 0, 1, 4]];
+        assert_eq!(averaged(&rows, Channels::Grey, 2), [10, 54, 10, 255, 1, 4]);
+        assert_eq!(averaged(&rows, Channels::Grey, 1), rows.concat());
+        let white = [255; 3 * 200];
+        assert_eq!(averaged(&[&white[..]; 200], Channels::Rgb, 128), [255; 12]);
+    }
+
+    #[test]
+    fn colour_under_transparent_pixels_has_no_part_in_the_average() {
+        let rows: [&[u8]; 2] = [&[200, 255, 0, 0], &[0, 0, 100, 255]];
+        assert_eq!(averaged(&rows, Channels::GreyAlpha, 2), [150, 128]);
+        assert_eq!(averaged(&[&[90, 0][..]; 2], Channels::GreyAlpha, 2), [0, 0]);
+        let faint: [&[u8]; 2] = [&[255, 0, 0, 1, 0, 0, 0, 0]; 2];
+        assert_eq!(averaged(&faint, Channels::Rgba, 2), [255, 0, 0, 1]);
+    }
+}

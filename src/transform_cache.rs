@@ -81,28 +81,26 @@ impl TransformCache {
         self.index.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Opens a finished transform. `None` when there is none.
-    ///
-    /// # Errors
-    ///
-    /// When the store cannot be read.
-    pub fn open(&self, key: BlobKey, result: ResultId) -> io::Result<Option<File>> {
+    /// Opens a finished transform. `None` when there is none that can be read: it is made again.
+    pub fn open(&self, key: BlobKey, result: ResultId) -> Option<File> {
         if self.budget_bytes == 0 {
-            return Ok(None);
+            return None;
         }
-        match self.blobs.open_result(key, result) {
-            Ok(file) => {
-                let size_bytes = file.metadata()?.len();
+        let opened = self.blobs.open_result(key, result);
+        match opened.and_then(|file| Ok((file.metadata()?.len(), file))) {
+            Ok((size_bytes, file)) => {
                 let mut index = self.index();
                 let used = index.next_use();
                 index.note((key, result), size_bytes, used);
-                Ok(Some(file))
+                Some(file)
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Err(error) => {
+                if error.kind() != io::ErrorKind::NotFound {
+                    tracing::warn!(%error, "a cached transform could not be read");
+                }
                 self.index().forget((key, result));
-                Ok(None)
+                None
             }
-            Err(error) => Err(error),
         }
     }
 

@@ -58,8 +58,8 @@ pub async fn open(
 async fn find(app: &App, key: BlobKey, result: ResultId) -> Result<Option<Content>> {
     let cache = Arc::clone(&app.transforms.cache);
     let found = app.tasks.spawn_blocking(move || {
-        let found = cache.open(key, result)?;
-        found.map(download::read).transpose()
+        // One that cannot be read is made again, like one that is not there.
+        cache.open(key, result).and_then(|file| download::read(file).ok())
     });
-    Ok(found.await.map_err(anyhow::Error::from)??)
+    Ok(found.await.map_err(anyhow::Error::from)?)
 }

@@ -176,3 +176,29 @@ fn etag(opened: &Opened, wanted: &Wanted) -> Result<ETag> {
     };
     tag.parse().map_err(|_| Error::Internal(anyhow::anyhow!("a hash made no ETag")))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn webp_is_for_those_who_name_it() {
+        for (accept, reads) in [
+            (&["image/avif,image/webp,image/apng,*/*;q=0.8"][..], true),
+            (&["IMAGE/WebP ; q=0.5"], true),
+            (&["text/html", "image/webp"], true),
+            (&["image/webp;q=0"], false),
+            (&["image/webp; q=0.000, */*"], false),
+            (&["image/*,*/*"], false),
+            (&["image/webpx"], false),
+            (&[], false),
+        ] {
+            let mut headers = HeaderMap::new();
+            for value in accept {
+                headers.append(header::ACCEPT, HeaderValue::from_static(value));
+            }
+            let asked = Asked { method: &Method::GET, headers: &headers };
+            assert_eq!(asked.reads_webp(), reads, "{accept:?}");
+        }
+    }
+}

@@ -104,7 +104,9 @@ impl Server {
         let data = folder.join("data");
         let own = ["serve", "--ready-json", "--listen", "127.0.0.1:0", "--listen-tls", "off"];
         let grace = ["--set", "removal_grace_seconds=0", "--set", "log=off", "--data"];
-        let arguments = [&own[..], &grace[..], &[data.to_str().unwrap()]].concat();
+        // Every read is one of the disk.
+        let media = ["--set", "media_cache_bytes=0", "--set", "transforms=any"];
+        let arguments = [&own[..], &media, &grace, &[data.to_str().unwrap()]].concat();
         let mut command = command(&arguments, &[]);
         if let Some(control) = control {
             command.env("LD_PRELOAD", shim()).env("FAULT_CONTROL", control);
@@ -331,4 +333,43 @@ async fn a_short_write_is_gone_on_with() {
     for outcome in &outcomes {
         assert_eq!((&*outcome.refused, outcome.health), (&[][..], 200));
     }
+}
+
+#[tokio::test]
+async fn a_transform_is_answered_whatever_fails_in_keeping_it() {
+    let (folder, contact) = (tempfile::tempdir().unwrap(), Uuid::new_v4());
+    let path = folder.path().join("control");
+    let control = Control::new(&path);
+    let server = Server::start(folder.path(), None, Some(&path));
+    server.put(contact, "new.png", PNG).await.ok();
+    let one = server.list(contact).await.remove(0);
+    let open = async |url: String| Answer::of(server.client.get(url)).await.status.as_u16();
+    // So that nothing is made in the background any more.
+    assert_eq!(open(one["previewImage"]["url"].as_str().unwrap().to_owned()).await, 200);
+    let (mut size, mut hits) = (0, 0);
+    for (classes, error) in [
+        (WRITES | NAMES, libc::ENOSPC),
+        (WRITES | NAMES, libc::EIO),
+        (SYNCS, libc::EIO),
+        (WRITES, 0),
+    ] {
+        for index in 1..MOST_CALLS {
+            size += 1;
+            let transform = format!("/v1/fit/w_{size},h_{size}/a?");
+            let url = one["image"]["url"].as_str().unwrap().replace('?', &transform);
+            let before = control.hits();
+            control.arm(Fault { classes, error, lasting: false }, control.calls() + index);
+            assert_eq!(open(url.clone()).await, 200, "call {index} of {classes}");
+            control.disarm();
+            assert_eq!(open(url).await, 200);
+            if control.hits() == before {
+                break;
+            }
+            hits += 1;
+        }
+    }
+    assert!(hits > 8, "{hits} calls failed");
+    let health = server.call(Method::GET, "/dossier/v1/health", None).await;
+    assert_eq!(health.status, 200, "no upload rests on what failed");
+    check(&server, folder.path(), contact, &Seen::default()).await;
 }

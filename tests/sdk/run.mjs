@@ -29,9 +29,9 @@ async function startAuto(stops) {
   return { ...server.ready, viewKey: viewer.apiKey, modifyKey: modifier.apiKey };
 }
 
-/** A server of three sites, one for a single file, that shows media by their ids. */
+/** A server of three sites, one for a single file, that shows media by their ids and makes every transform. */
 async function startId(stops) {
-  const server = await startServer(['--set', 'media_references=id']);
+  const server = await startServer(['--set', 'media_references=id', '--set', 'transforms=any']);
   stops.push(server.stop);
   const other = await dossier(server.data, 'site', 'create', '--name', 'other');
   const key = await dossier(server.data, 'key', 'create', '--site', other.siteId);

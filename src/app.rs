@@ -2,9 +2,10 @@
 //! argument; there is no global state.
 
 use std::future::Future;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, UNIX_EPOCH};
 
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
@@ -26,16 +27,17 @@ use crate::metrics::Metrics;
 use crate::page_cache::PageCache;
 use crate::rate_limit::RateLimit;
 use crate::registry::Registry;
+use crate::render_workers::{RenderWorkers, Settings};
 use crate::single_flight::SingleFlight;
 use crate::transform_cache::TransformCache;
 use crate::turns::Turns;
 use crate::upload_places::UploadPlaces;
 
-/// Previews that may wait to be made ahead of their first request; beyond it, the request
-/// makes them.
-const WARM_QUEUE: usize = 1_024;
 /// Transforms that are made or wait to be made; one more is answered 503 (S28).
 const TRANSFORM_PLACES: usize = 128;
+/// How long a render worker may have nothing to do: an idle one costs memory, starting one some
+/// milliseconds.
+const RENDER_WORKER_IDLE_MAX: Duration = Duration::from_mins(1);
 
 /// The shared handles.
 pub struct App {
@@ -85,27 +87,26 @@ pub struct App {
 pub struct Previews {
     /// Checked before anything is decoded.
     pub limits: RenderLimits,
-    /// Previews at the same time.
-    pub workers: Arc<Semaphore>,
+    /// Where they are made.
+    pub workers: RenderWorkers,
     /// One maker per blob.
     pub makers: SingleFlight<BlobKey>,
-    /// Places to wait ahead of a first request.
-    pub warm_places: Arc<Semaphore>,
 }
 
 impl Previews {
-    /// Reads the bounds from the settings.
-    pub fn new(config: &Config) -> Self {
+    /// Reads the bounds from the settings. `program` is what becomes a render worker.
+    pub fn new(config: &Config, program: PathBuf, metrics: &Metrics) -> Self {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         let workers = if config.preview_workers == 0 { processors } else { config.preview_workers };
+        let deadline = Duration::from_secs(config.preview_seconds);
+        let settings = Settings { program, workers, deadline, idle_max: RENDER_WORKER_IDLE_MAX };
         Self {
             limits: RenderLimits {
                 max_pixels: config.preview_max_pixels,
                 ..RenderLimits::default()
             },
-            workers: Arc::new(Semaphore::new(workers)),
+            workers: RenderWorkers::new(settings, metrics.pictures.clone()),
             makers: SingleFlight::default(),
-            warm_places: Arc::new(Semaphore::new(WARM_QUEUE)),
         }
     }
 }

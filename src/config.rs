@@ -79,6 +79,7 @@ pub struct Config {
     pub header_read_seconds: u64,
     pub page_cache_bytes: u64,
     pub preview_workers: usize,
+    pub preview_seconds: u64,
     pub preview_max_pixels: u64,
     pub transforms: TransformsAllowed,
     pub transform_cache_bytes: u64,
@@ -119,6 +120,7 @@ struct Raw {
     header_read_seconds: u64,
     page_cache_bytes: u64,
     preview_workers: usize,
+    preview_seconds: u64,
     preview_max_pixels: u64,
     transforms: TransformsAllowed,
     transform_cache_bytes: u64,
@@ -243,6 +245,7 @@ impl Raw {
         positive("uploads_at_once_per_key", self.uploads_at_once_per_key as u64)?;
         positive("body_idle_seconds", self.body_idle_seconds)?;
         positive("header_read_seconds", self.header_read_seconds)?;
+        positive("preview_seconds", self.preview_seconds)?;
         self.cors_origins.iter().try_for_each(|origin| check_origin(origin))?;
         Ok(Config {
             listen: address("listen", &self.listen)?,
@@ -269,6 +272,7 @@ impl Raw {
             header_read_seconds: self.header_read_seconds,
             page_cache_bytes: self.page_cache_bytes,
             preview_workers: self.preview_workers,
+            preview_seconds: self.preview_seconds,
             preview_max_pixels: self.preview_max_pixels,
             transforms: self.transforms,
             transform_cache_bytes: self.transform_cache_bytes,

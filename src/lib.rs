@@ -17,6 +17,7 @@ pub mod metrics;
 pub mod page_cache;
 pub mod rate_limit;
 pub mod registry;
+pub mod render_workers;
 pub mod serve;
 pub mod single_flight;
 pub mod tls;

@@ -8,6 +8,7 @@ use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
 /// How a request was answered.
@@ -17,6 +18,41 @@ pub struct Answered {
     pub method: &'static str,
     /// The status.
     pub status: u16,
+}
+
+/// How a try to make a picture ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// With a picture.
+    Made,
+    /// Nothing can be made of the original.
+    Refused,
+    /// The worker broke.
+    Crashed,
+    /// The worker did not end in time.
+    TimedOut,
+    /// There was no place to wait, or no worker.
+    Busy,
+}
+
+/// The label of an [`Outcome`].
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Tried {
+    /// Its name.
+    pub outcome: &'static str,
+}
+
+/// What render workers do. Clones count together.
+#[derive(Debug, Clone)]
+pub struct Pictures {
+    /// Tries to make a picture.
+    pub tries: Family<Tried, Counter>,
+    /// How long tries took that had a worker.
+    pub seconds: Histogram,
+    /// Workers that were started.
+    pub worker_starts: Counter,
+    /// Workers that there are.
+    pub workers: Gauge,
 }
 
 /// The counters of one server.
@@ -37,6 +73,8 @@ pub struct Metrics {
     pub damaged_blobs: Gauge,
     /// 1 while everything can be written, 0 after a failed sync.
     pub writable: Gauge,
+    /// What render workers do.
+    pub pictures: Pictures,
     registry: Registry,
 }
 
@@ -52,6 +90,7 @@ impl Default for Metrics {
             scrub_ended: Gauge::default(),
             damaged_blobs: Gauge::default(),
             writable: Gauge::default(),
+            pictures: Pictures::default(),
             registry: Registry::default(),
         };
         registry.register("requests", "Answered requests", metrics.requests.clone());
@@ -89,7 +128,52 @@ impl Default for Metrics {
             "1 while everything can be written, 0 after a failed sync",
             metrics.writable.clone(),
         );
+        metrics.pictures.register(&mut registry);
         Self { registry, ..metrics }
+    }
+}
+
+/// Upper ends of the buckets for the time that a picture takes.
+const RENDER_SECONDS: [f64; 10] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
+
+impl Default for Pictures {
+    fn default() -> Self {
+        Self {
+            tries: Family::default(),
+            seconds: Histogram::new(RENDER_SECONDS),
+            worker_starts: Counter::default(),
+            workers: Gauge::default(),
+        }
+    }
+}
+
+impl Pictures {
+    /// Counts a try.
+    pub fn tried(&self, outcome: Outcome) {
+        let outcome = match outcome {
+            Outcome::Made => "made",
+            Outcome::Refused => "refused",
+            Outcome::Crashed => "crashed",
+            Outcome::TimedOut => "timed_out",
+            Outcome::Busy => "busy",
+        };
+        self.tries.get_or_create(&Tried { outcome }).inc();
+    }
+
+    fn register(&self, registry: &mut Registry) {
+        registry.register("pictures", "Tries to make a picture", self.tries.clone());
+        registry.register_with_unit(
+            "render",
+            "How long a try to make a picture took",
+            Unit::Seconds,
+            self.seconds.clone(),
+        );
+        registry.register(
+            "render_worker_starts",
+            "Render workers that were started",
+            self.worker_starts.clone(),
+        );
+        registry.register("render_workers", "Render workers that there are", self.workers.clone());
     }
 }
 

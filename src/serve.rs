@@ -2,6 +2,7 @@
 //! jobs, then the database.
 
 use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -76,12 +77,13 @@ pub struct Server {
     _lock: ServeLock,
 }
 
-/// Starts a server. When this returns, requests are answered.
+/// Starts a server. When this returns, requests are answered. `program` is this program's own
+/// file, started again for what happens in processes of their own.
 ///
 /// # Errors
 ///
 /// With a message that says what to do: folder in use, port in use, data of a newer release.
-pub async fn start(config: Config, clock: Clock) -> anyhow::Result<Server> {
+pub async fn start(config: Config, clock: Clock, program: &Path) -> anyhow::Result<Server> {
     let folder = DataFolder::open(&config.data)?;
     let lock = folder.lock()?;
     let db = Db::open(&folder.database()?, reading_threads())?;
@@ -101,6 +103,7 @@ pub async fn start(config: Config, clock: Clock) -> anyhow::Result<Server> {
     db.end_leases().await?;
     let public_url = public_url(&config, http);
     let media_url = config.media_url.as_ref().map_or_else(|| public_url.clone(), Url::to_string);
+    let metrics = Metrics::default();
     let app = Arc::new(App {
         node_id: Uuid::new_v4(),
         links_version: keys.links_version(&media_url),
@@ -115,10 +118,10 @@ pub async fn start(config: Config, clock: Clock) -> anyhow::Result<Server> {
             config.uploads_at_once_per_key,
         )),
         turns: Arc::default(),
-        previews: Previews::new(&config),
+        previews: Previews::new(&config, program.to_owned(), &metrics),
         transforms: Transforms::new(&config, &blobs),
         media: MediaCache::new(config.media_cache_bytes),
-        metrics: Metrics::default(),
+        metrics,
         tasks: Tasks::default(),
         config,
         db,
@@ -253,7 +256,10 @@ impl Server {
             // How a listener ended says nothing any more.
             let _ = listener.await;
         }
+        // What nobody waits for any more is not begun.
+        self.app.previews.workers.close();
         self.app.tasks.stop().await;
+        self.app.previews.workers.stop().await;
     }
 }
 

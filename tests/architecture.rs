@@ -5,7 +5,7 @@
 //!
 //! `main → cli → serve → http | jobs → actions → app → registry | page_cache | media_cache |
 //! transform_cache | tls | archive →
-//! db | blobs | data_folder | rate_limit | single_flight | turns | upload_places → config | metrics → error → domain`
+//! db | blobs | data_folder | rate_limit | single_flight | turns | upload_places | render_workers → config | metrics → error → domain`
 //!
 //! `registry`, `page_cache` and `media_cache` stand above `db`, whose rows and change counts they keep in
 //! memory; `tls` stands above `data_folder`, which makes its secrets. `domain` is at the very
@@ -24,7 +24,16 @@ const LADDER: &[&[&str]] = &[
     &["actions"],
     &["app"],
     &["registry", "page_cache", "media_cache", "transform_cache", "tls", "archive"],
-    &["db", "blobs", "data_folder", "rate_limit", "single_flight", "turns", "upload_places"],
+    &[
+        "db",
+        "blobs",
+        "data_folder",
+        "rate_limit",
+        "single_flight",
+        "turns",
+        "upload_places",
+        "render_workers",
+    ],
     &["config", "metrics"],
     &["error"],
     &["domain"],
@@ -50,6 +59,12 @@ const FILE_SYSTEM: &[(&str, &str)] = &[
     ("src/actions/preview.rs", "holds an open file"),
     ("src/actions/upload/receive.rs", "writes to a file that blobs opened"),
     ("src/http/file_body.rs", "sends an open file"),
+    ("src/render_workers/mod.rs", "holds an open file"),
+    ("src/render_workers/protocol.rs", "hands an open file to a worker"),
+    ("src/render_workers/keeper.rs", "looks at what a worker holds in memory"),
+    ("src/render_workers/tests.rs", "tries what a worker cannot do any more"),
+    ("src/render_workers/worker.rs", "reads an open file"),
+    ("src/render_workers/sandbox.rs", "says who goes first when memory runs out"),
 ];
 
 const MOST_LINES: usize = 500;

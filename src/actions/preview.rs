@@ -2,21 +2,23 @@
 //! touches its original (R29).
 
 use std::fs::File;
-use std::io::{self, Read as _};
+use std::io;
 use std::sync::Arc;
 
 use crate::app::App;
-use crate::blobs::{BlobKey, Blobs, Part};
+use crate::blobs::{BlobKey, Part};
 use crate::domain::attachment::Attachment;
-use crate::domain::image::{Recipe, RenderLimits, Rendered, render};
-use crate::error::Result;
+use crate::domain::image::{Recipe, Rendered};
+use crate::domain::media_type::MediaType;
+use crate::error::{Error, Result};
+use crate::render_workers::{Job, Wanted};
 
 /// Opens the preview, making it if need be. `None` when there is none to be had.
 ///
 /// # Errors
 ///
-/// When the store or the database fails.
-pub async fn open(app: &App, attachment: &Attachment) -> Result<Option<File>> {
+/// When the store or the database fails, and [`Error::Busy`] when too many previews are wanted.
+pub async fn open(app: &Arc<App>, attachment: &Attachment) -> Result<Option<File>> {
     if !attachment.has_preview {
         return Ok(None);
     }
@@ -24,15 +26,11 @@ pub async fn open(app: &App, attachment: &Attachment) -> Result<Option<File>> {
     if let Some(file) = find(app, key).await? {
         return Ok(Some(file));
     }
-    let _turn = app.previews.makers.turn(key).await;
-    if let Some(file) = find(app, key).await? {
-        return Ok(Some(file));
-    }
-    if make(app, key).await? {
-        return find(app, key).await;
-    }
-    app.db.preview_failed(attachment.site_id, attachment.id).await?;
-    Ok(None)
+    // A task of its own: a preview that was begun is kept when the one who asked has gone.
+    let (shared, attachment) = (Arc::clone(app), attachment.clone());
+    let making =
+        app.tasks.spawn(async move { find_or_make(&shared, &attachment, Wanted::Now).await });
+    making.await.map_err(anyhow::Error::from)?
 }
 
 /// Makes the preview of a new attachment before anyone asks, if there is room to wait.
@@ -40,14 +38,41 @@ pub fn warm(app: &Arc<App>, attachment: Attachment) {
     if !attachment.has_preview {
         return;
     }
-    let Ok(place) = Arc::clone(&app.previews.warm_places).try_acquire_owned() else { return };
     let shared = Arc::clone(app);
     app.tasks.spawn(async move {
-        if let Err(error) = open(&shared, &attachment).await {
-            tracing::warn!(%error, attachment = %attachment.id, "a preview could not be kept");
+        match find_or_make(&shared, &attachment, Wanted::Ahead).await {
+            // Left to the one who asks first.
+            Ok(_) | Err(Error::Busy { .. }) => {}
+            Err(error) => {
+                tracing::warn!(%error, attachment = %attachment.id, "a preview could not be kept");
+            }
         }
-        drop(place);
     });
+}
+
+/// Gets a render worker ready while a picture still arrives.
+pub fn expect(app: &App, declared_type: &str) {
+    if MediaType::from_stored(declared_type.to_owned()).is_image() {
+        app.previews.workers.start_ahead();
+    }
+}
+
+async fn find_or_make(app: &App, attachment: &Attachment, wanted: Wanted) -> Result<Option<File>> {
+    let key = BlobKey { site: attachment.site_id, blob: attachment.blob_id };
+    let _turn = app.previews.makers.turn(key).await;
+    if let Some(file) = find(app, key).await? {
+        return Ok(Some(file));
+    }
+    // Whoever had the turn before may have found that there is none.
+    let now = app.db.attachment(attachment.site_id, attachment.id).await?;
+    if !now.is_some_and(|now| now.has_preview) {
+        return Ok(None);
+    }
+    if make(app, key, wanted).await? {
+        return find(app, key).await;
+    }
+    app.db.preview_failed(attachment.site_id, attachment.id).await?;
+    Ok(None)
 }
 
 async fn find(app: &App, key: BlobKey) -> Result<Option<File>> {
@@ -61,8 +86,10 @@ async fn find(app: &App, key: BlobKey) -> Result<Option<File>> {
 }
 
 /// Makes and keeps the preview. False when the picture has none.
-async fn make(app: &App, key: BlobKey) -> Result<bool> {
-    let Some(preview) = render_blob(app, key, Recipe::preview()).await? else { return Ok(false) };
+async fn make(app: &App, key: BlobKey, wanted: Wanted) -> Result<bool> {
+    let Some(preview) = render_as(app, key, Recipe::preview(), wanted).await? else {
+        return Ok(false);
+    };
     let blobs = Arc::clone(&app.blobs);
     let kept = app.tasks.spawn_blocking(move || blobs.put_preview(key, &preview.bytes)).await;
     match kept.map_err(anyhow::Error::from)? {
@@ -73,51 +100,30 @@ async fn make(app: &App, key: BlobKey) -> Result<bool> {
     }
 }
 
-/// Makes what a recipe says of a blob. `None` when nothing can be made of it.
+/// Makes what a recipe says of a blob, in a process of its own. `None` when nothing can be made
+/// of it.
 ///
 /// # Errors
 ///
-/// When the store fails.
+/// When the store fails, and [`Error::Busy`] when too many pictures are wanted.
 pub async fn render_blob(app: &App, key: BlobKey, recipe: Recipe) -> Result<Option<Rendered>> {
-    let worker = Arc::clone(&app.previews.workers).acquire_owned().await;
-    let worker = worker.map_err(anyhow::Error::from)?;
-    let (blobs, limits) = (Arc::clone(&app.blobs), app.previews.limits);
-    let made = app.tasks.spawn_blocking(move || {
-        // Held by the work itself: it goes on when the one who asked has gone.
-        let _worker = worker;
-        read_and_render(&blobs, key, &recipe, &limits)
-    });
-    match made.await {
-        Ok(Ok(made)) => Ok(made),
-        // Deleted meanwhile.
-        Ok(Err(error)) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Ok(Err(error)) => Err(error.into()),
-        // A decoder's panic costs this picture and nothing else (S8).
-        Err(panic) => {
-            tracing::error!(error = %panic, blob = %key.blob, "a picture broke its decoder");
-            Ok(None)
-        }
-    }
+    render_as(app, key, recipe, Wanted::Now).await
 }
 
-fn read_and_render(
-    blobs: &Blobs,
+async fn render_as(
+    app: &App,
     key: BlobKey,
-    recipe: &Recipe,
-    limits: &RenderLimits,
-) -> io::Result<Option<Rendered>> {
-    let file = blobs.open_part(key, Part::Original)?;
-    let size_bytes = file.metadata()?.len();
-    if size_bytes > limits.max_source_bytes {
-        return Ok(None);
-    }
-    let mut source = Vec::with_capacity(size_bytes as usize);
-    file.take(limits.max_source_bytes).read_to_end(&mut source)?;
-    match render(&source, recipe, limits) {
-        Ok(rendered) => Ok(Some(rendered)),
-        Err(refused) => {
-            tracing::info!(blob = %key.blob, reason = %refused, "no picture was made");
-            Ok(None)
-        }
-    }
+    recipe: Recipe,
+    wanted: Wanted,
+) -> Result<Option<Rendered>> {
+    let blobs = Arc::clone(&app.blobs);
+    let open = move || match blobs.open_part(key, Part::Original) {
+        Ok(file) => Ok(Some(file)),
+        // Deleted meanwhile.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    };
+    let limits = app.previews.limits;
+    let job = Job { blob: key.blob, recipe, limits, open: Box::new(open) };
+    app.previews.workers.render(wanted, job).await
 }

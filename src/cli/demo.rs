@@ -13,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::signal::unix::{SignalKind, signal};
 use uuid::Uuid;
 
-use super::{demo_files, log_to_stderr, runtime, say};
+use super::{OWN_PROGRAM, demo_files, log_to_stderr, runtime, say};
 use crate::app::Clock;
 use crate::config::Config;
 use crate::serve::{self, FirstStart};
@@ -43,7 +43,7 @@ pub(super) fn run(command: &Demo) -> anyhow::Result<()> {
     runtime()?.block_on(async {
         let mut int = signal(SignalKind::interrupt())?;
         let mut term = signal(SignalKind::terminate())?;
-        let mut server = serve::start(config, Clock::System).await?;
+        let mut server = serve::start(config, Clock::System, OWN_PROGRAM.as_ref()).await?;
         let first = server.first_start.take().context("the demo's folder was not empty")?;
         say(&format!("A server of its own, at http://{} (data in {data})\n", server.http))?;
         let shown = Visitor::new(server.http, &first).show().await;

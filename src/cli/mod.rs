@@ -15,6 +15,10 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{Config, DEFAULTS, LogFormat};
+use crate::render_workers::{self, WORKER_COMMAND};
+
+/// This program, as it was when it was started: an update may have replaced its file since.
+const OWN_PROGRAM: &str = "/proc/self/exe";
 
 /// A self-hosted server for the files that belong to a contact.
 ///
@@ -81,6 +85,10 @@ impl Settings {
 
 /// Runs the command of this process's arguments.
 pub fn run() -> ExitCode {
+    // Before all else: a worker starts in the time that reading arguments takes.
+    if std::env::args_os().nth(1).is_some_and(|first| first == WORKER_COMMAND) {
+        return render_workers::work();
+    }
     let arguments = Arguments::parse();
     let outcome = match arguments.command {
         Command::Serve(command) => serve::run(&command),

@@ -7,7 +7,7 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{Settings, log_to_stderr, runtime, say};
+use super::{OWN_PROGRAM, Settings, log_to_stderr, runtime, say};
 use crate::app::Clock;
 use crate::serve::{self, Server};
 
@@ -56,7 +56,7 @@ pub(super) fn run(command: &Serve) -> anyhow::Result<()> {
         // Before anything is started, so that no signal is missed.
         let (mut term, mut int) =
             (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-        let server = serve::start(config, Clock::System).await?;
+        let server = serve::start(config, Clock::System, OWN_PROGRAM.as_ref()).await?;
         say(&if command.ready_json { ready_json(&server).await? } else { greeting(&server)? })?;
         tokio::select! {
             _ = term.recv() => {}

@@ -28,6 +28,8 @@ mod media_links;
 mod media_matrix;
 mod previews;
 mod previews_hostile;
+mod previews_isolation;
+mod previews_processes;
 mod quotas;
 mod races;
 #[path = "../../examples/kill_loop/rig/mod.rs"]

@@ -78,6 +78,7 @@ where
     if announced > grant.max_bytes {
         return Err(too_large(grant.max_bytes));
     }
+    preview::expect(app, &grant.mime_type);
     let body = Paced::new(body, Pace::of(&app.config), grant.max_bytes);
     match app.db.spent_upload(grant.site_id, grant.attachment_id).await? {
         Some(None) => return Err(SPENT),

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use super::pace::{Pace, Paced};
 use super::piece::{Outcome, Piece};
 use super::receive::{BATCHES, Message, Writer, initial_hash_state, pump};
-use super::{BUSY, SPENT, Upload, bad_upload, check_quota, commit, too_large};
+use super::{BUSY, SPENT, Upload, bad_upload, check_quota, commit, preview, too_large};
 use crate::app::App;
 use crate::blobs::{BlobKey, StagedKey};
 use crate::db::{Begun, Standing, UploadInFlight};
@@ -150,6 +150,10 @@ where
     let most = found.length_bytes.unwrap_or(grant.max_bytes) - found.offset_bytes;
     if request.content_length.is_some_and(|length| length > most) {
         return Err(too_large(found.length_bytes.unwrap_or(grant.max_bytes)));
+    }
+    if request.content_length.is_none_or(|length| length == most) {
+        // It may be the last piece.
+        preview::expect(app, &grant.mime_type);
     }
     let pace = Pace::of(&app.config);
     let wanted = turn.wanted();

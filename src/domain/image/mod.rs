@@ -27,6 +27,8 @@ mod webp;
 
 use std::io::Cursor;
 
+use serde::{Deserialize, Serialize};
+
 pub use header::{ImageHeader, ImageKind, read_header};
 pub use recipe::{Area, Filters, Format, Keep, Recipe, Sizing, Unsharp};
 
@@ -46,7 +48,7 @@ pub const OUTPUT_EDGE_MAX_PX: u32 = 16_383;
 const ICC_MAX_BYTES: usize = 4 * 1024 * 1024;
 
 /// Bounds checked from the header before any pixel is decoded.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct RenderLimits {
     /// Most pixels of the source, width times height. Default 100,000,000.
     pub max_pixels: u64,

@@ -8,6 +8,7 @@ mod sites;
 mod state;
 pub(crate) mod tus;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -23,6 +24,9 @@ pub(crate) use sites::Member;
 
 /// When every test begins, in Unix milliseconds.
 pub(crate) const START_MS: i64 = 1_800_000_000_000;
+
+/// The program, which is also the one that becomes a render worker.
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_dossier");
 
 /// A PNG of one opaque red pixel.
 pub(crate) const PNG: &[u8] = &[
@@ -56,20 +60,29 @@ impl TestApp {
 
     /// Starts a server with settings of its own.
     pub(crate) async fn start_with(settings: &[(&str, &str)]) -> Self {
-        Self::start_in(tempfile::tempdir().unwrap(), settings).await
+        Self::start_in(tempfile::tempdir().unwrap(), settings, PROGRAM.as_ref()).await
+    }
+
+    /// Starts a server whose render workers are another program.
+    pub(crate) async fn start_with_worker(program: &Path, settings: &[(&str, &str)]) -> Self {
+        Self::start_in(tempfile::tempdir().unwrap(), settings, program).await
     }
 
     /// Starts a server whose data lie in `data` below a folder of the test's own.
-    pub(crate) async fn start_on(folder: &std::path::Path, settings: &[(&str, &str)]) -> Self {
+    pub(crate) async fn start_on(folder: &Path, settings: &[(&str, &str)]) -> Self {
         let data = folder.join("data");
         std::fs::create_dir(&data).unwrap();
         let settings = [settings, &[("data", data.to_str().unwrap())]].concat();
-        Self::start_in(tempfile::tempdir().unwrap(), &settings).await
+        Self::start_in(tempfile::tempdir().unwrap(), &settings, PROGRAM.as_ref()).await
     }
 
-    async fn start_in(folder: tempfile::TempDir, settings: &[(&str, &str)]) -> Self {
+    async fn start_in(
+        folder: tempfile::TempDir,
+        settings: &[(&str, &str)],
+        program: &Path,
+    ) -> Self {
         let now_ms = Arc::new(AtomicI64::new(START_MS));
-        let mut server = start_in(&folder, settings, &now_ms).await;
+        let mut server = start_in(&folder, settings, &now_ms, program).await;
         let first = server.first_start.take().unwrap();
         Self {
             base: format!("http://{}", server.http),
@@ -83,13 +96,13 @@ impl TestApp {
     }
 
     /// Starts a server on a data folder that is there, with a new key of its one site.
-    pub(crate) async fn start_over(data: &std::path::Path) -> Self {
+    pub(crate) async fn start_over(data: &Path) -> Self {
         let data = data.to_str().unwrap();
         let made = printed(&["key", "create", "--json", "--data", data]);
         let made: Value = serde_json::from_str(&made).unwrap();
         let now_ms = Arc::new(AtomicI64::new(START_MS));
         let folder = tempfile::tempdir().unwrap();
-        let server = start_in(&folder, &[("data", data)], &now_ms).await;
+        let server = start_in(&folder, &[("data", data)], &now_ms, PROGRAM.as_ref()).await;
         Self {
             base: format!("http://{}", server.http),
             site: made["siteId"].as_str().unwrap().parse().unwrap(),
@@ -105,7 +118,7 @@ impl TestApp {
     pub(crate) async fn restart_with(self, settings: &[(&str, &str)]) -> Self {
         let Self { server, site, key, client, now_ms, folder, .. } = self;
         server.stop().await;
-        let server = start_in(&folder, settings, &now_ms).await;
+        let server = start_in(&folder, settings, &now_ms, PROGRAM.as_ref()).await;
         let base = format!("http://{}", server.http);
         Self { server, base, site, key, client, now_ms, folder }
     }
@@ -123,7 +136,7 @@ impl TestApp {
     }
 
     /// The data folder.
-    pub(crate) fn data(&self) -> &std::path::Path {
+    pub(crate) fn data(&self) -> &Path {
         &self.server.app.config.data
     }
 
@@ -204,6 +217,7 @@ async fn start_in(
     folder: &tempfile::TempDir,
     settings: &[(&str, &str)],
     now_ms: &Arc<AtomicI64>,
+    program: &Path,
 ) -> Server {
     let data = folder.path().to_str().unwrap();
     let own = [("data", data), ("listen", "127.0.0.1:0"), ("listen_tls", "off")];
@@ -213,7 +227,7 @@ async fn start_in(
         .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
         .collect();
     let config = Config::from_sources(None, &[], &settings).unwrap();
-    serve::start(config, Clock::Manual(Arc::clone(now_ms))).await.unwrap()
+    serve::start(config, Clock::Manual(Arc::clone(now_ms)), program).await.unwrap()
 }
 
 fn client() -> reqwest::Client {

@@ -1,0 +1,68 @@
+//! The worker: a process of this program that makes pictures of files that it is handed, and can
+//! do nothing else.
+
+use std::fs::File;
+use std::io::{self, Seek as _, SeekFrom, Write as _};
+use std::os::fd::AsFd as _;
+use std::os::unix::fs::FileExt as _;
+use std::os::unix::net::UnixStream;
+use std::process::ExitCode;
+
+use super::protocol::{self, Answer, Order};
+use super::sandbox;
+use crate::domain::image::{RenderLimits, RenderRefused, Rendered, render};
+
+/// The first argument that makes a worker of this program. Its standard input is the socket.
+pub const WORKER_COMMAND: &str = "render-worker";
+
+/// Makes pictures until the server closes the socket.
+pub fn work() -> ExitCode {
+    match work_until_closed() {
+        Ok(()) => ExitCode::SUCCESS,
+        // The server sees it as an end of the socket; there is no one else to tell.
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+fn work_until_closed() -> io::Result<()> {
+    sandbox::close_inherited();
+    let mut socket = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
+    sandbox::set_bounds()?;
+    let filtered = sandbox::filter_calls();
+    protocol::write(&mut socket, &Answer::Ready { filtered })?;
+    while let Some((order, source)) = protocol::receive_order(&mut socket)? {
+        match make(&source, &order) {
+            Ok(made) => {
+                let Rendered { bytes, media_type, width, height } = made;
+                let (media_type, length_bytes) = (media_type.to_owned(), bytes.len() as u64);
+                let answer = Answer::Made { media_type, width, height, length_bytes };
+                protocol::write(&mut socket, &answer)?;
+                socket.write_all(&bytes)?;
+            }
+            Err(refused) => protocol::write(&mut socket, &Answer::refused(&refused))?,
+        }
+    }
+    Ok(())
+}
+
+fn make(source: &File, order: &Order) -> Result<Rendered, RenderRefused> {
+    let bytes = read(source, &order.limits)?;
+    render(&bytes, &order.recipe, &order.limits)
+}
+
+/// Reads the original from its beginning. Its size comes from seeking: asking for what else is
+/// known of a file is not among what a worker may do.
+fn read(mut source: &File, limits: &RenderLimits) -> Result<Vec<u8>, RenderRefused> {
+    let broken = |error: io::Error| RenderRefused::Broken { problem: error.to_string() };
+    let size_bytes = source.seek(SeekFrom::End(0)).map_err(broken)?;
+    if size_bytes > limits.max_source_bytes {
+        return Err(RenderRefused::TooLarge {
+            what: "the file size in bytes",
+            actual: size_bytes,
+            limit: limits.max_source_bytes,
+        });
+    }
+    let mut bytes = vec![0; size_bytes as usize];
+    source.read_exact_at(&mut bytes, 0).map_err(broken)?;
+    Ok(bytes)
+}

@@ -1,0 +1,270 @@
+//! Render workers that crash, hang, lie or are not there: each costs one preview, the original and
+//! other previews stay served, and it is counted (S8, R29).
+//!
+//! The worker of these tests is a small script that misbehaves, or becomes the real one.
+
+use std::io::Write as _;
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use dossier::domain::ids::BlobId;
+use dossier::domain::image::{Recipe, RenderLimits};
+use dossier::metrics::{Pictures, Tried};
+use dossier::render_workers::{Job, RenderWorkers, Settings, Wanted};
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::support::files::{PDF, decoded, eventually, jpeg, png, quarters};
+use crate::support::{PROGRAM, TestApp};
+
+/// Makes a program of a script. Another process writes it: the handle of one that is still open for
+/// writing might live on in a process that another test starts at this moment, and then it cannot
+/// be run.
+fn script(folder: &Path, text: &str) -> PathBuf {
+    let path = folder.join("worker");
+    let mut writer = Command::new("/bin/sh")
+        .args(["-c", "cat > \"$0\" && chmod 700 \"$0\""])
+        .arg(&path)
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    writer.stdin.take().unwrap().write_all(format!("#!/bin/sh\n{text}\n").as_bytes()).unwrap();
+    assert!(writer.wait().unwrap().success());
+    path
+}
+
+/// A script that misbehaves the first time and is the real worker from then on.
+fn once(folder: &Path, misbehaviour: &str) -> PathBuf {
+    let text = format!("if /bin/mkdir \"$0.once\"; then {misbehaviour}; fi\nexec {PROGRAM} \"$@\"");
+    script(folder, &text)
+}
+
+/// A worker's message, as the server reads it.
+fn message(json: &str) -> Vec<u8> {
+    [&(json.len() as u32).to_le_bytes(), json.as_bytes()].concat()
+}
+
+async fn upload(app: &TestApp, name: &str, mime_type: &str, bytes: &[u8]) -> Value {
+    let contact = Uuid::new_v4();
+    app.upload(contact, name, mime_type, bytes).await.ok();
+    app.list(contact).await.ok()["attachments"][0].clone()
+}
+
+async fn picture(app: &TestApp) -> Value {
+    upload(app, "a.jpg", "image/jpeg", &jpeg(&quarters(800, 600))).await
+}
+
+fn link(attachment: &Value) -> String {
+    attachment["image"]["url"].as_str().unwrap().replacen('?', "/preview?", 1)
+}
+
+fn count(app: &TestApp, outcome: &str) -> u64 {
+    let (text, name) = (app.app().metrics.text(), format!("{{outcome=\"{outcome}\"}} "));
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("dossier_pictures_total")?.strip_prefix(&name));
+    line.map_or(0, |number| number.parse().unwrap())
+}
+
+/// The preview is given up, everything else is as ever.
+async fn only_the_preview_is_lost(app: &TestApp, attachment: &Value, what: &str) {
+    assert_eq!(app.open(&link(attachment)).await.status, 404, "{what}");
+    let original = app.open(attachment["image"]["url"].as_str().unwrap()).await;
+    assert_eq!(original.body, jpeg(&quarters(800, 600)), "{what}");
+    let document = upload(app, "cv.pdf", "application/pdf", PDF).await;
+    let opened = app.open(document["document"]["url"].as_str().unwrap()).await;
+    assert_eq!(opened.body, PDF, "{what}");
+}
+
+async fn a_preview_is_made(app: &TestApp) {
+    let preview = app.open(&link(&picture(app).await)).await;
+    assert_eq!(preview.status, 200);
+    assert_eq!(decoded(&preview.body).dimensions(), (640, 480));
+}
+
+#[tokio::test]
+async fn a_worker_that_always_breaks_costs_the_preview_after_a_second_try() {
+    for breaks in ["exit 3", "kill -9 $$", "exec <&-; exit 0"] {
+        let folder = tempfile::tempdir().unwrap();
+        let program = script(folder.path(), breaks);
+        let app = TestApp::start_with_worker(&program, &[]).await;
+        let attachment = picture(&app).await;
+        only_the_preview_is_lost(&app, &attachment, breaks).await;
+        assert_eq!((count(&app, "crashed"), count(&app, "made")), (2, 0), "{breaks}");
+    }
+}
+
+#[tokio::test]
+async fn a_worker_that_breaks_once_costs_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    // It has taken the order when it dies.
+    let program = once(folder.path(), "/usr/bin/head -c 4 <&0; kill -9 $$");
+    let app = TestApp::start_with_worker(&program, &[("preview_workers", "1")]).await;
+    a_preview_is_made(&app).await;
+    assert_eq!((count(&app, "crashed"), count(&app, "made")), (1, 1));
+}
+
+#[tokio::test]
+async fn a_worker_that_hangs_is_ended_at_its_deadline_and_the_next_preview_is_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = once(folder.path(), "exec /bin/sleep 600");
+    let settings = [("preview_seconds", "1"), ("preview_workers", "1")];
+    let app = TestApp::start_with_worker(&program, &settings).await;
+    let attachment = picture(&app).await;
+    only_the_preview_is_lost(&app, &attachment, "a hang").await;
+    assert_eq!((count(&app, "timed_out"), count(&app, "crashed")), (1, 0));
+    eventually("another worker makes previews", async || {
+        app.open(&link(&picture(&app).await)).await.status == 200
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_worker_that_hangs_keeps_nobody_else_waiting() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = once(folder.path(), "exec /bin/sleep 600");
+    let settings = [("preview_seconds", "600"), ("preview_workers", "2")];
+    let app = TestApp::start_with_worker(&program, &settings).await;
+    picture(&app).await;
+    let workers = &app.app().previews.workers;
+    eventually("the first worker hangs", async || workers.busy() == 1).await;
+    for _ in 0..3 {
+        a_preview_is_made(&app).await;
+    }
+    assert_eq!(workers.busy(), 1);
+}
+
+#[tokio::test]
+async fn what_a_worker_says_is_not_believed() {
+    let ready = message("{\"Ready\":{\"filtered\":true}}");
+    let made = |media_type: &str, width: u32, length: u64| {
+        let json = format!(
+            "{{\"Made\":{{\"media_type\":\"{media_type}\",\"width\":{width},\"height\":480,\
+             \"length_bytes\":{length}}}}}"
+        );
+        [&ready[..], &message(&json)].concat()
+    };
+    let page = b"<script>alert(1)</script>";
+    let picture_of_640 = jpeg(&quarters(640, 480));
+    let length = picture_of_640.len() as u64;
+    let lies = [
+        ("nothing but zeros", Vec::new()),
+        ("a message without end", u32::MAX.to_le_bytes().to_vec()),
+        ("no message", message("{\"Owned\":true}")),
+        ("ready twice", [&ready[..], &ready].concat()),
+        ("a page", [made("text/html", 640, page.len() as u64), page.to_vec()].concat()),
+        (
+            "a page as a picture",
+            [made("image/png", 640, page.len() as u64), page.to_vec()].concat(),
+        ),
+        ("another size", [made("image/jpeg", 641, length), picture_of_640].concat()),
+        ("too many bytes", made("image/jpeg", 640, u64::MAX)),
+        ("as many as may be", made("image/jpeg", 640, 32 * 1024 * 1024)),
+    ];
+    for (what, answer) in lies {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("worker.answer"), answer).unwrap();
+        let program = script(folder.path(), "exec /bin/cat \"$0.answer\" /dev/zero >&0");
+        let app = TestApp::start_with_worker(&program, &[]).await;
+        let attachment = picture(&app).await;
+        only_the_preview_is_lost(&app, &attachment, what).await;
+        assert_eq!((count(&app, "crashed"), count(&app, "made")), (2, 0), "{what}");
+    }
+}
+
+#[tokio::test]
+async fn without_a_worker_program_a_preview_is_busy_and_made_when_there_is_one() {
+    let app = TestApp::start_with_worker(Path::new("/nowhere/dossier"), &[]).await;
+    let attachment = picture(&app).await;
+    let refused = app.open(&link(&attachment)).await;
+    assert_eq!((refused.status.as_u16(), refused.header("retry-after")), (503, "5"));
+    let original = app.open(attachment["image"]["url"].as_str().unwrap()).await;
+    assert_eq!(original.body, jpeg(&quarters(800, 600)));
+    assert!(count(&app, "busy") >= 1);
+    let old_base = app.base.clone();
+    let app = app.restart_with(&[]).await;
+    let preview = app.open(&link(&attachment).replacen(&old_base, &app.base, 1)).await;
+    assert_eq!(decoded(&preview.body).dimensions(), (640, 480));
+}
+
+#[tokio::test]
+async fn pictures_and_workers_are_counted() {
+    let app = TestApp::start_with(&[("preview_workers", "1")]).await;
+    a_preview_is_made(&app).await;
+    let mut broken = png(&quarters(400, 300));
+    let data = broken.windows(4).position(|four| four == b"IDAT").unwrap() + 4;
+    broken[data..].fill(0x55);
+    let attachment = upload(&app, "a.png", "image/png", &broken).await;
+    assert_eq!(app.open(&link(&attachment)).await.status, 404);
+    assert_eq!((count(&app, "made"), count(&app, "refused")), (1, 1));
+    let text = app.app().metrics.text();
+    for line in [
+        "dossier_render_worker_starts_total 1\n",
+        "dossier_render_workers 1\n",
+        "dossier_render_seconds_count 2\n",
+    ] {
+        assert!(text.contains(line), "{line}: {text}");
+    }
+}
+
+fn pool(idle_max: Duration) -> (RenderWorkers, Pictures) {
+    let settings = Settings {
+        program: PROGRAM.into(),
+        workers: 2,
+        deadline: Duration::from_mins(1),
+        idle_max,
+    };
+    let metrics = Pictures::default();
+    (RenderWorkers::new(settings, metrics.clone()), metrics)
+}
+
+fn job(file: &Path, limits: RenderLimits) -> Job {
+    let file = std::fs::File::open(file).unwrap();
+    let open = Box::new(move || Ok(Some(file)));
+    Job { blob: BlobId(Uuid::new_v4()), recipe: Recipe::preview(), limits, open }
+}
+
+#[tokio::test]
+async fn a_worker_without_work_ends() {
+    let (workers, metrics) = pool(Duration::ZERO);
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), png(&quarters(64, 64))).unwrap();
+    for _ in 0..2 {
+        let job = job(file.path(), RenderLimits::default());
+        assert!(workers.render(Wanted::Now, job).await.unwrap().is_some());
+        eventually("no worker is left", async || metrics.workers.get() == 0).await;
+    }
+    assert_eq!(metrics.worker_starts.get(), 2);
+}
+
+#[tokio::test]
+async fn a_picture_that_needs_more_memory_than_a_worker_may_have_breaks_the_worker_only() {
+    let (workers, metrics) = pool(Duration::from_mins(1));
+    let file = tempfile::NamedTempFile::new().unwrap();
+    // 2.7 GB decoded, says the head of a BMP.
+    let side = 30_000_u32.to_le_bytes();
+    let head = [b"BM\x36\0\0\0\0\0\0\0\x36\0\0\0\x28\0\0\0", &side[..], &side, b"\x01\0\x18\0"];
+    std::fs::write(file.path(), [&head.concat()[..], &[0; 24]].concat()).unwrap();
+    let limits = RenderLimits {
+        max_pixels: u64::MAX,
+        max_source_bytes: u64::MAX,
+        max_decoded_bytes: u64::MAX,
+    };
+    let made = workers.render(Wanted::Now, job(file.path(), limits)).await;
+    assert!(made.unwrap().is_none());
+    assert_eq!(metrics.tries.get_or_create(&Tried { outcome: "crashed" }).get(), 2);
+    std::fs::write(file.path(), png(&quarters(64, 64))).unwrap();
+    let small = workers.render(Wanted::Now, job(file.path(), RenderLimits::default())).await;
+    assert!(small.unwrap().is_some());
+    workers.stop().await;
+    assert_eq!(metrics.workers.get(), 0);
+}
+
+#[test]
+fn a_worker_that_a_person_starts_ends_with_a_failure() {
+    let mut command = Command::new(PROGRAM);
+    let ended = command.arg("render-worker").stdin(Stdio::null()).status().unwrap();
+    assert_eq!((ended.code(), ended.signal()), (Some(1), None));
+}

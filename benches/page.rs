@@ -7,8 +7,8 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use dossier::db::{AttachmentRow, Site};
 use dossier::domain::ids::{AttachmentId, SiteId};
 use dossier::domain::signing::{SigningKey, SigningKeys};
-use dossier::http::Shapes;
 use dossier::page_cache::MediaView;
+use dossier::wire::Shapes;
 use uuid::Uuid;
 
 fn page(bench: &mut Criterion) {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
 
+use quick_cache::sync::Cache;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -16,12 +17,13 @@ use uuid::Uuid;
 use crate::blobs::{BlobKey, Blobs};
 use crate::config::Config;
 use crate::db::{Db, Site};
-use crate::domain::ids::SiteId;
+use crate::domain::ids::{EventId, SiteId};
 use crate::domain::image::RenderLimits;
 use crate::domain::media_host::MediaHost;
 use crate::domain::quota::Quotas;
 use crate::domain::signing::{SigningKeys, link_expiry_s};
 use crate::domain::transform::ResultId;
+use crate::domain::webhook::Recipient;
 use crate::media_cache::MediaCache;
 use crate::metrics::Metrics;
 use crate::page_cache::PageCache;
@@ -32,6 +34,8 @@ use crate::single_flight::SingleFlight;
 use crate::transform_cache::TransformCache;
 use crate::turns::Turns;
 use crate::upload_places::UploadPlaces;
+use crate::webhook_client::WebhookClient;
+use crate::webhook_keys::KeyRing;
 
 /// Transforms that are made or wait to be made; one more is answered 503 (S28).
 const TRANSFORM_PLACES: usize = 128;
@@ -77,10 +81,22 @@ pub struct App {
     pub transforms: Transforms,
     /// Small files that were just asked for.
     pub media: MediaCache,
+    /// The telling of events.
+    pub webhooks: Webhooks,
     /// What a monitor asks for.
     pub metrics: Metrics,
     /// Work that outlives its request.
     pub tasks: Tasks,
+}
+
+/// What telling events needs.
+pub struct Webhooks {
+    /// Sends them.
+    pub client: WebhookClient,
+    /// Signs them.
+    pub keys: Arc<KeyRing>,
+    /// What was signed within this second: many receivers may be told the same.
+    pub tokens: Cache<(EventId, Recipient, i64), Arc<str>>,
 }
 
 /// Bounds on the making of previews.

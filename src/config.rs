@@ -11,12 +11,16 @@ use toml::{Table, Value};
 use url::Url;
 
 use crate::domain::quota::{Amount, Quotas};
+use crate::domain::webhook::{Reach, Schedule};
 
 /// Every setting with its default and its reason.
 pub const DEFAULTS: &str = include_str!("../config.default.toml");
 
 /// Names the settings file in the environment.
 const FILE_VARIABLE: &str = "DOSSIER_CONFIG";
+/// Retries of a webhook at most.
+const MOST_RETRIES: usize = 100;
+const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
 /// What begins the name of a variable that is a setting.
 const VARIABLE_PREFIX: &str = "DOSSIER_";
 
@@ -86,6 +90,11 @@ pub struct Config {
     pub media_cache_bytes: u64,
     pub removal_grace_seconds: u32,
     pub tombstone_days: u32,
+    pub event_days: u32,
+    pub webhook_timeout_ms: u64,
+    pub webhook_retries: Schedule,
+    pub webhook_allow_private: bool,
+    pub webhook_ca: Option<PathBuf>,
     pub scrub_days: u32,
     pub scrub_bytes_per_second: u64,
     pub cors_origins: Vec<String>,
@@ -127,6 +136,11 @@ struct Raw {
     media_cache_bytes: u64,
     removal_grace_seconds: u32,
     tombstone_days: u32,
+    event_days: u32,
+    webhook_timeout_ms: u64,
+    webhook_retry_minutes: Vec<u32>,
+    webhook_allow_private: bool,
+    webhook_ca: PathBuf,
     scrub_days: u32,
     scrub_bytes_per_second: u64,
     cors_origins: Vec<String>,
@@ -141,6 +155,11 @@ struct Raw {
 }
 
 impl Config {
+    /// How far receivers of webhooks may lie from the internet.
+    pub fn webhook_reach(&self) -> Reach {
+        if self.webhook_allow_private { Reach::Anywhere } else { Reach::Public }
+    }
+
     /// Joins the defaults, the file, the environment and the flags, in this order.
     ///
     /// `flags` holds `name=value` pairs.
@@ -219,6 +238,15 @@ fn merge_text(settings: &mut Table, name: &str, text: &str) -> anyhow::Result<()
             let number = text.parse().ok().filter(|number: &i64| *number >= 0);
             Value::Integer(number.with_context(|| format!("{name} is not a number: {text:?}"))?)
         }
+        Value::Boolean(_) => {
+            let is = text.parse().ok();
+            Value::Boolean(is.with_context(|| format!("{name} is not true or false: {text:?}"))?)
+        }
+        Value::Array(items) if items.iter().any(Value::is_integer) => {
+            let items = text.split(',').map(|item| item.trim().parse().map(Value::Integer));
+            let items: Result<_, _> = items.collect();
+            Value::Array(items.with_context(|| format!("{name} are not numbers: {text:?}"))?)
+        }
         Value::Array(_) => {
             let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
             Value::Array(items.map(|item| Value::String(item.to_owned())).collect())
@@ -246,6 +274,7 @@ impl Raw {
         positive("body_idle_seconds", self.body_idle_seconds)?;
         positive("header_read_seconds", self.header_read_seconds)?;
         positive("preview_seconds", self.preview_seconds)?;
+        positive("webhook_timeout_ms", self.webhook_timeout_ms)?;
         self.cors_origins.iter().try_for_each(|origin| check_origin(origin))?;
         Ok(Config {
             listen: address("listen", &self.listen)?,
@@ -279,6 +308,11 @@ impl Raw {
             media_cache_bytes: self.media_cache_bytes,
             removal_grace_seconds: self.removal_grace_seconds,
             tombstone_days: self.tombstone_days,
+            event_days: self.event_days,
+            webhook_timeout_ms: self.webhook_timeout_ms,
+            webhook_retries: retries(self.webhook_retry_minutes, self.event_days)?,
+            webhook_allow_private: self.webhook_allow_private,
+            webhook_ca: Some(self.webhook_ca).filter(|file| !file.as_os_str().is_empty()),
             scrub_days: self.scrub_days,
             scrub_bytes_per_second: self.scrub_bytes_per_second,
             cors_origins: self.cors_origins,
@@ -295,6 +329,18 @@ fn positive(name: &str, number: u64) -> anyhow::Result<()> {
         bail!("{name} must be at least 1");
     }
     Ok(())
+}
+
+/// The delays between attempts: what is told must be known for as long as it may be tried.
+fn retries(minutes: Vec<u32>, event_days: u32) -> anyhow::Result<Schedule> {
+    if minutes.len() > MOST_RETRIES || minutes.contains(&0) {
+        bail!("webhook_retry_minutes must be at most {MOST_RETRIES} numbers of at least 1");
+    }
+    let schedule = Schedule::new(minutes);
+    if schedule.longest_ms() > i64::from(event_days) * DAY_MS {
+        bail!("event_days is shorter than webhook_retry_minutes together");
+    }
+    Ok(schedule)
 }
 
 /// An origin exactly as browsers send it, since it is compared as text (S26).
@@ -410,6 +456,11 @@ mod tests {
             ("cors_origins", "https://app.example/"),
             ("cors_origins", "https://app.example,null"),
             ("cors_origins", "App.example"),
+            ("webhook_allow_private", "yes"),
+            ("webhook_retry_minutes", "1,soon"),
+            ("webhook_retry_minutes", "1,0"),
+            ("event_days", "2"),
+            ("webhook_timeout_ms", "0"),
         ] {
             let error = format!("{:#}", load(&[], &[(name, text)]).unwrap_err());
             assert!(error.contains(name), "{name}: {error}");

@@ -14,9 +14,10 @@ use crate::domain::signing::{SigningKey, SigningKeys};
 
 /// The rows.
 pub const DATABASE: &str = "dossier.db";
-/// Secrets that cannot be made again: what signs links, and the local authority that people have
-/// told their machines to trust. Sorted.
-pub const SECRETS: [&str; 3] = ["signing.keys", "tls/ca-key.pem", "tls/ca.pem"];
+/// Secrets that cannot be made again: what signs links, the local authority that people have told
+/// their machines to trust, and what signs webhooks. Sorted.
+pub const SECRETS: [&str; 4] = ["signing.keys", "tls/ca-key.pem", "tls/ca.pem", WEBHOOK_KEYS];
+const WEBHOOK_KEYS: &str = "webhook.keys";
 /// Bytes of a secret at most.
 const MAX_SECRET_BYTES: u64 = 1 << 20;
 
@@ -129,6 +130,42 @@ impl DataFolder {
         let mut secret = Vec::new();
         bytes.take(MAX_SECRET_BYTES).read_to_end(&mut secret)?;
         write_secret(&path, &secret).map_err(std::io::Error::other)
+    }
+
+    /// Reads the keys that sign webhooks; `None` before the first subscription.
+    ///
+    /// # Errors
+    ///
+    /// When they cannot be read.
+    pub fn webhook_keys(&self) -> anyhow::Result<Option<String>> {
+        let read = self.read_secret(SECRETS.len() - 1)?;
+        read.map(String::from_utf8).transpose().context("webhook.keys is not text")
+    }
+
+    /// Writes the keys that sign webhooks in place of those before.
+    ///
+    /// # Errors
+    ///
+    /// When they cannot be written.
+    pub fn replace_webhook_keys(&self, text: &str) -> anyhow::Result<()> {
+        write_secret(&self.root.join(WEBHOOK_KEYS), text.as_bytes())
+    }
+
+    /// Writes the first keys that sign webhooks, unless another process was faster.
+    ///
+    /// # Errors
+    ///
+    /// When they cannot be written.
+    pub fn first_webhook_keys(&self, text: &str) -> anyhow::Result<()> {
+        let own =
+            self.root.join(format!("webhook-{:032x}.made", u128::from_be_bytes(random_bytes()?)));
+        write_secret(&own, text.as_bytes())?;
+        let linked = std::fs::hard_link(&own, self.root.join(WEBHOOK_KEYS));
+        std::fs::remove_file(&own).with_context(|| format!("cannot remove {}", own.display()))?;
+        match linked {
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+            linked => linked.context("cannot write webhook.keys"),
+        }
     }
 
     /// Where certificates are.

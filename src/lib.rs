@@ -24,3 +24,6 @@ pub mod tls;
 pub mod transform_cache;
 pub mod turns;
 pub mod upload_places;
+pub mod webhook_client;
+pub mod webhook_keys;
+pub mod wire;

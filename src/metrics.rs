@@ -55,6 +55,13 @@ pub struct Pictures {
     pub workers: Gauge,
 }
 
+/// How an attempt to tell a receiver ended.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Told {
+    /// `delivered` or `failed`.
+    pub outcome: &'static str,
+}
+
 /// The counters of one server.
 pub struct Metrics {
     /// Answered requests.
@@ -71,6 +78,10 @@ pub struct Metrics {
     pub scrub_ended: Gauge<f64, AtomicU64>,
     /// Originals that are not what was uploaded, as far as the scrub has seen.
     pub damaged_blobs: Gauge,
+    /// Attempts to tell receivers of events.
+    pub webhook_attempts: Family<Told, Counter>,
+    /// Deliveries that were given up after their last attempt.
+    pub webhook_dead: Counter,
     /// 1 while everything can be written, 0 after a failed sync.
     pub writable: Gauge,
     /// What render workers do.
@@ -89,6 +100,8 @@ impl Default for Metrics {
             scrubbed_bytes: Counter::default(),
             scrub_ended: Gauge::default(),
             damaged_blobs: Gauge::default(),
+            webhook_attempts: Family::default(),
+            webhook_dead: Counter::default(),
             writable: Gauge::default(),
             pictures: Pictures::default(),
             registry: Registry::default(),
@@ -122,6 +135,16 @@ impl Default for Metrics {
             "damaged_blobs",
             "Originals that are not what was uploaded",
             metrics.damaged_blobs.clone(),
+        );
+        registry.register(
+            "webhook_attempts",
+            "Attempts to tell receivers of events",
+            metrics.webhook_attempts.clone(),
+        );
+        registry.register(
+            "webhook_dead",
+            "Deliveries given up after their last attempt",
+            metrics.webhook_dead.clone(),
         );
         registry.register(
             "writable",

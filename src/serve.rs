@@ -19,7 +19,7 @@ use url::Url;
 use uuid::Uuid;
 
 use crate::actions::sites::{MadeKey, create_site};
-use crate::app::{App, Clock, Previews, Tasks, Transforms};
+use crate::app::{App, Clock, Previews, Tasks, Transforms, Webhooks};
 use crate::blobs::Blobs;
 use crate::config::Config;
 use crate::data_folder::{DataFolder, ServeLock};
@@ -34,6 +34,8 @@ use crate::rate_limit::RateLimit;
 use crate::registry::Registry;
 use crate::tls::Source;
 use crate::upload_places::UploadPlaces;
+use crate::webhook_client::{Policy, Resolver, WebhookClient};
+use crate::webhook_keys::KeyRing;
 
 /// Most threads that read the database.
 const MAX_READING_THREADS: usize = 8;
@@ -46,6 +48,8 @@ const MAX_STREAMS: u32 = 100;
 /// An HTTP/2 connection that brings nothing for so long is asked whether it is alive, and cut off
 /// when it does not answer for as long.
 const HTTP2_PING_EVERY: Duration = Duration::from_secs(30);
+/// Signed webhooks that are remembered for their second, each about 3 KB.
+const SIGNED_TOKENS: usize = 256;
 /// How often the certificate is looked at.
 const CERTIFICATE_EVERY: Duration = Duration::from_hours(24);
 
@@ -121,6 +125,7 @@ pub async fn start(config: Config, clock: Clock, program: &Path) -> anyhow::Resu
         previews: Previews::new(&config, program.to_owned(), &metrics),
         transforms: Transforms::new(&config, &blobs),
         media: MediaCache::new(config.media_cache_bytes),
+        webhooks: webhooks(&config, folder),
         metrics,
         tasks: Tasks::default(),
         config,
@@ -192,6 +197,18 @@ fn certificate_names(config: &Config) -> Vec<String> {
     names.sort();
     names.dedup();
     names
+}
+
+fn webhooks(config: &Config, folder: DataFolder) -> Webhooks {
+    let policy = Policy {
+        timeout: Duration::from_millis(config.webhook_timeout_ms),
+        ca_file: config.webhook_ca.clone(),
+    };
+    Webhooks {
+        client: WebhookClient::new(policy, Resolver::System),
+        keys: Arc::new(KeyRing::new(folder)),
+        tokens: quick_cache::sync::Cache::new(SIGNED_TOKENS),
+    }
 }
 
 /// Without the setting: plain HTTP on this machine, which needs no trust.

@@ -3,9 +3,10 @@
 //! The ladder, top-down; a module imports only from rungs below its own, and modules on one
 //! rung do not import each other:
 //!
-//! `main → cli → serve → http | jobs → actions → app → registry | page_cache | media_cache |
-//! transform_cache | tls | archive →
-//! db | blobs | data_folder | rate_limit | single_flight | turns | upload_places | render_workers → config | metrics → error → domain`
+//! `main → cli → serve → http | jobs → actions → app | wire → registry | page_cache | media_cache |
+//! transform_cache | tls | archive | webhook_keys → db | blobs | data_folder | rate_limit |
+//! single_flight | turns | upload_places | render_workers | webhook_client → config | metrics →
+//! error → domain`
 //!
 //! `registry`, `page_cache` and `media_cache` stand above `db`, whose rows and change counts they keep in
 //! memory; `tls` stands above `data_folder`, which makes its secrets. `domain` is at the very
@@ -22,8 +23,8 @@ const LADDER: &[&[&str]] = &[
     &["serve"],
     &["http", "jobs"],
     &["actions"],
-    &["app"],
-    &["registry", "page_cache", "media_cache", "transform_cache", "tls", "archive"],
+    &["app", "wire"],
+    &["registry", "page_cache", "media_cache", "transform_cache", "tls", "archive", "webhook_keys"],
     &[
         "db",
         "blobs",
@@ -33,6 +34,7 @@ const LADDER: &[&[&str]] = &[
         "turns",
         "upload_places",
         "render_workers",
+        "webhook_client",
     ],
     &["config", "metrics"],
     &["error"],
@@ -47,6 +49,7 @@ const FILE_SYSTEM: &[(&str, &str)] = &[
     ("src/blobs/files.rs", "its calls on files and directories"),
     ("src/blobs/tests.rs", "looks at what the store left behind"),
     ("src/data_folder.rs", "the folder itself, its lock and its secrets"),
+    ("src/webhook_keys_tests.rs", "looks at the file of the keys"),
     ("src/config.rs", "the settings file"),
     ("src/actions/scrub.rs", "reads on in an open file"),
     ("src/archive/read.rs", "a backup, which lies anywhere"),
@@ -54,6 +57,7 @@ const FILE_SYSTEM: &[(&str, &str)] = &[
     ("src/actions/backup/create.rs", "hands open files to a backup"),
     ("src/db/backups.rs", "makes the copy of the rows private"),
     ("src/tls.rs", "certificates and their keys"),
+    ("src/webhook_client/tls.rs", "the authorities of receivers"),
     ("src/cli/demo.rs", "the demo's temporary folder"),
     ("src/actions/download.rs", "holds an open file"),
     ("src/actions/preview.rs", "holds an open file"),

@@ -3,6 +3,7 @@
 
 use crate::app::App;
 use crate::domain::ids::{AttachmentId, ContactId, SiteId};
+use crate::domain::webhook::Cause;
 use crate::error::Result;
 
 /// Deletes an attachment.
@@ -17,5 +18,6 @@ pub async fn delete(
     attachment: AttachmentId,
 ) -> Result<()> {
     let grace_ms = i64::from(app.config.removal_grace_seconds) * 1_000;
-    app.db.delete(site, contact, attachment, app.clock.now_ms(), grace_ms).await
+    let now_ms = app.clock.now_ms();
+    app.db.delete(site, contact, attachment, now_ms, grace_ms, Cause::default()).await
 }

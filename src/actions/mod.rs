@@ -11,3 +11,4 @@ pub mod sites;
 pub mod sweep;
 pub mod transform;
 pub mod upload;
+pub mod webhooks;

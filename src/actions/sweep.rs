@@ -1,5 +1,5 @@
 //! Takes away what is over: uploads that nobody goes on with, bytes of deleted attachments, upload
-//! URLs that have expired, old tombstones. Under a lease, safe to repeat at any point, and bounded a
+//! URLs that have expired, old tombstones, old events, ended subscriptions. Under a lease, safe to repeat at any point, and bounded a
 //! run (R27).
 
 use std::sync::Arc;
@@ -27,12 +27,26 @@ pub struct Swept {
     pub upload_urls: usize,
     /// Deletions that are forgotten.
     pub tombstones: usize,
+    /// Events that are forgotten, with the log of telling them.
+    pub events: usize,
+    /// Deliveries that are given up because their endpoint was left alone for so long.
+    pub given_up: usize,
+    /// Deliveries of ended subscriptions that are forgotten.
+    pub deliveries: usize,
 }
 
 impl Swept {
     /// Whether there may be more to do at once.
     pub fn is_full(&self) -> bool {
-        let kinds = [self.uploads, self.blobs, self.upload_urls, self.tombstones];
+        let kinds = [
+            self.uploads,
+            self.blobs,
+            self.upload_urls,
+            self.tombstones,
+            self.events,
+            self.given_up,
+            self.deliveries,
+        ];
         kinds.contains(&(A_RUN as usize))
     }
 }
@@ -47,12 +61,27 @@ pub async fn sweep(app: &Arc<App>) -> Result<Swept> {
     let taken = app.db.take_lease("sweep", app.node_id, now_ms, now_ms + LEASE_MS).await?;
     let Some(lease) = taken else { return Ok(Swept::default()) };
     let forgotten_ms = now_ms - i64::from(app.config.tombstone_days) * DAY_MS;
+    let event_life_ms = i64::from(app.config.event_days) * DAY_MS;
     Ok(Swept {
         uploads: end_expired(app, A_RUN).await?,
         blobs: remove_blobs(app, &lease, now_ms).await?,
         upload_urls: app.db.forget_spent_uploads(now_ms, A_RUN).await?,
         tombstones: app.db.forget_tombstones(forgotten_ms, A_RUN).await?,
+        events: app.db.forget_events(now_ms - event_life_ms, A_RUN).await?,
+        given_up: give_up(app, now_ms).await?,
+        deliveries: app.db.forget_subscriptions(now_ms, A_RUN).await?,
     })
+}
+
+/// Gives up deliveries whose endpoint was left alone until their schedule was over.
+async fn give_up(app: &App, now_ms: i64) -> Result<usize> {
+    let begun_before_ms = now_ms - app.config.webhook_retries.longest_ms();
+    let given_up = app.db.give_up_deliveries(begun_before_ms, A_RUN).await?;
+    if given_up > 0 {
+        app.metrics.webhook_dead.inc_by(given_up as u64);
+        tracing::error!(given_up, "webhooks were given up: their endpoints fail");
+    }
+    Ok(given_up)
 }
 
 /// Removes bytes whose grace is over.

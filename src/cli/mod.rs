@@ -5,8 +5,11 @@ mod demo;
 mod demo_files;
 mod fsck;
 mod keys;
+mod listen;
 mod serve;
 mod sites;
+mod webhooks;
+mod webhooks_log;
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -50,6 +53,13 @@ enum Command {
     /// Sites, the tenants: create, set, list.
     #[command(subcommand)]
     Site(sites::SiteCommand),
+    /// Webhooks: add, list, remove, test, deliveries, replay, public-key, rotate-key.
+    #[command(subcommand)]
+    Webhook(webhooks::WebhookCommand),
+    /// Forward events to a program on this machine, for as long as this runs.
+    Listen(listen::Listen),
+    /// Tell of an event that did not happen, correctly signed, to every webhook that wants it.
+    Trigger(webhooks::Trigger),
 }
 
 /// Where settings come from.
@@ -98,6 +108,9 @@ pub fn run() -> ExitCode {
         Command::Backup(command) => return backup::run(&command),
         Command::Key(command) => keys::run_key(&command),
         Command::Site(command) => sites::run_site(&command),
+        Command::Webhook(command) => webhooks::run_webhook(&command),
+        Command::Listen(command) => listen::run(&command),
+        Command::Trigger(command) => webhooks::run_trigger(&command),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

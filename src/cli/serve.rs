@@ -34,6 +34,9 @@ pub(super) struct Serve {
     /// One more name or address for the local certificate, repeatable.
     #[arg(long = "tls-name", value_name = "NAME")]
     tls_names: Vec<String>,
+    /// For development: webhooks may go to this machine and to private networks, by plain http.
+    #[arg(long)]
+    dev: bool,
     /// Print one JSON object on standard output once requests are answered.
     #[arg(long)]
     ready_json: bool,
@@ -49,6 +52,7 @@ pub(super) fn run(command: &Serve) -> anyhow::Result<()> {
         ("tls_cert", &command.tls_cert),
         ("tls_key", &command.tls_key),
         ("tls_names", &names),
+        ("webhook_allow_private", &command.dev.then(|| "true".to_owned())),
     ])?;
     log_to_stderr(&config)?;
     allow_many_handles();

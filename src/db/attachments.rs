@@ -1,52 +1,15 @@
-//! Queries on attachments and on the contact rows that count them.
+//! Queries on attachments and on the contact rows that count them; their pages are in `pages`.
 
-use quick_cache::sync::Cache;
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-use super::rows::{self, AttachmentRow, CREATED_AT, attachment_columns, listed_columns};
+use super::rows::{self, AttachmentRow, attachment_columns};
 use super::sqlite::{Done, from_sqlite};
-use super::{Change, Db};
+use super::{Db, events};
 use crate::domain::attachment::Attachment;
 use crate::domain::ids::{AttachmentId, BlobId, ContactId, SiteId};
-use crate::domain::paging::Paging;
 use crate::domain::quota::{Amount, Quotas};
+use crate::domain::webhook::{Cause, EventType};
 use crate::error::{Error, Result};
-
-/// Remembered ends of pages, each about 100 bytes.
-const ANCHORS: usize = 10_000;
-
-/// Where the page before an offset ended, valid while its contact has not changed: walking all
-/// pages in order costs one range read each, however deep (design §3).
-pub(super) struct Anchors(Cache<(SiteId, ContactId, Change, u32), (i64, AttachmentId)>);
-
-impl Anchors {
-    pub(super) fn new() -> Self {
-        Self(Cache::new(ANCHORS))
-    }
-}
-
-/// What a list says beside its items.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct PageTotals {
-    /// Items of the contact in all.
-    pub total: u64,
-    /// Rises with every change of the contact's attachments.
-    pub revision: i64,
-    /// Items on this page.
-    pub count: u32,
-}
-
-/// A page that was read: its totals and what the visitor made of its rows.
-#[derive(Debug)]
-pub struct ListedPage<V> {
-    /// Totals, from the same snapshot as the rows.
-    pub totals: PageTotals,
-    /// The visitor, after it has seen every row.
-    pub visited: V,
-}
-
-/// Shows each row of a page to the function that it is given.
-pub type Rows<'a> = &'a mut dyn FnMut(&mut dyn FnMut(&AttachmentRow<'_>));
 
 /// How a commit of an upload ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,50 +24,6 @@ pub enum Commit {
 }
 
 impl Db {
-    /// Counts the changes of a contact; read it before rows that are to be cached.
-    pub fn change_of(&self, site: SiteId, contact: ContactId) -> Change {
-        self.changes.of(site, contact)
-    }
-
-    /// Reads one page of a contact, oldest first. `visit` is called once, on the database's
-    /// thread, with a function that shows it each row. A contact without attachments is an
-    /// empty page.
-    ///
-    /// # Errors
-    ///
-    /// Only when the database fails.
-    pub async fn list<V: Send + 'static>(
-        &self,
-        site: SiteId,
-        contact: ContactId,
-        paging: Paging,
-        mut visited: V,
-        visit: fn(&mut V, Rows<'_>),
-    ) -> Result<ListedPage<V>> {
-        let change = self.changes.of(site, contact);
-        let anchor = self.anchors.0.get(&(site, contact, change, paging.offset));
-        let (page, end) = self
-            .sqlite
-            .read(move |connection| {
-                let mut totals = totals(connection, site, contact)?;
-                let start = Start::of(paging, anchor, totals.total);
-                let mut end = Ok(None);
-                visit(&mut visited, &mut |show| {
-                    end = visit_page(connection, (site, contact), start, paging.limit, |row| {
-                        totals.count += 1;
-                        show(row);
-                    });
-                });
-                Ok((ListedPage { totals, visited }, end?))
-            })
-            .await?;
-        if let Some(end) = end {
-            let next = paging.offset.saturating_add(page.totals.count);
-            self.anchors.0.insert((site, contact, change, next), end);
-        }
-        Ok(page)
-    }
-
     /// Finds an attachment by its id.
     ///
     /// # Errors
@@ -112,6 +31,26 @@ impl Db {
     /// Only when the database fails.
     pub async fn attachment(&self, site: SiteId, id: AttachmentId) -> Result<Option<Attachment>> {
         self.sqlite.read(move |connection| find(connection, site, id)).await
+    }
+
+    /// The attachment of a site whose upload was begun last.
+    ///
+    /// # Errors
+    ///
+    /// Only when the database fails.
+    pub async fn newest_attachment(&self, site: SiteId) -> Result<Option<Attachment>> {
+        self.sqlite
+            .read(move |connection| {
+                connection
+                    .prepare_cached(concat!(
+                        "SELECT ",
+                        attachment_columns!(),
+                        " FROM attachments WHERE site_id = $1 ORDER BY attachment_id DESC LIMIT 1"
+                    ))?
+                    .query_row(params![site], rows::attachment)
+                    .optional()
+            })
+            .await
     }
 
     /// Whether an upload URL was used, and what it made if that is still there.
@@ -137,8 +76,8 @@ impl Db {
     }
 
     /// Makes an attachment whose bytes are durable, in one transaction with the contact's
-    /// counters and the spent upload URL (design §4). Its `created_at_ms` is moved behind the
-    /// contact's newest, whatever the clock says.
+    /// counters, the spent upload URL and the event (design §4). Its `created_at_ms` is moved
+    /// behind the contact's newest, whatever the clock says.
     ///
     /// # Errors
     ///
@@ -150,9 +89,11 @@ impl Db {
         spent_until_ms: i64,
         quotas: Quotas,
     ) -> Result<Commit> {
+        let outbox = self.outbox.clone();
         self.sqlite
             .write(move |connection| {
                 let (site, contact) = (attachment.site_id, attachment.contact_id);
+                let now_ms = attachment.created_at_ms;
                 let commit =
                     commit_upload(connection, attachment, spent_until_ms).map_err(from_sqlite)?;
                 if let Commit::Created(created, _) = &commit
@@ -165,6 +106,13 @@ impl Db {
                         bytes: held.bytes.saturating_sub(created.size_bytes),
                     };
                     quotas.allow(before(held), before(held_by), created.size_bytes)?;
+                }
+                if let Commit::Created(created, _) = &commit {
+                    let news = created_news(created, now_ms);
+                    let id = events::new_id();
+                    if events::record(connection, site, id, &news).map_err(from_sqlite)? > 0 {
+                        outbox.notify_one();
+                    }
                 }
                 let changed = matches!(commit, Commit::Created(..)).then_some((site, contact));
                 Ok(Done { value: commit, changed })
@@ -181,8 +129,8 @@ impl Db {
         self.sqlite.read(move |connection| usage(connection, site, contact)).await
     }
 
-    /// Takes an attachment away, in one transaction with the counters and the order to remove
-    /// its bytes after `grace_ms` (design §8).
+    /// Takes an attachment away, in one transaction with the counters, the event and the order to
+    /// remove its bytes after `grace_ms` (design §8).
     ///
     /// # Errors
     ///
@@ -194,12 +142,28 @@ impl Db {
         id: AttachmentId,
         now_ms: i64,
         grace_ms: i64,
+        cause: Cause,
     ) -> Result<()> {
+        let outbox = self.outbox.clone();
         self.sqlite
             .write(move |connection| {
                 let found = delete(connection, (site, contact, id), now_ms, grace_ms);
-                if !found.map_err(from_sqlite)? {
+                let Some(sequence) = found.map_err(from_sqlite)? else {
                     return Err(Error::no_attachment(contact, id));
+                };
+                let news = events::News {
+                    event_type: EventType::Deleted,
+                    contact,
+                    attachment: id,
+                    sequence,
+                    occurred_at_ms: now_ms,
+                    now_ms,
+                    cause: &cause,
+                    entity: None,
+                };
+                let event = events::new_id();
+                if events::record(connection, site, event, &news).map_err(from_sqlite)? > 0 {
+                    outbox.notify_one();
                 }
                 Ok(Done { value: (), changed: Some((site, contact)) })
             })
@@ -229,84 +193,6 @@ impl Db {
             })
             .await
     }
-}
-
-/// Where a page begins.
-#[derive(Clone, Copy)]
-enum Start {
-    /// Behind a known row.
-    After(i64, AttachmentId),
-    /// After skipping so many rows.
-    Skip(u32),
-    /// Past the end: nothing to read.
-    Nowhere,
-}
-
-impl Start {
-    fn of(paging: Paging, anchor: Option<(i64, AttachmentId)>, total: u64) -> Self {
-        if paging.limit == 0 || u64::from(paging.offset) >= total {
-            return Self::Nowhere;
-        }
-        anchor.map_or(Self::Skip(paging.offset), |(at, id)| Self::After(at, id))
-    }
-}
-
-fn totals(
-    connection: &Connection,
-    site: SiteId,
-    contact: ContactId,
-) -> rusqlite::Result<PageTotals> {
-    let found = connection
-        .prepare_cached(
-            "SELECT attachment_count, revision FROM contacts \
-             WHERE site_id = $1 AND contact_id = $2",
-        )?
-        .query_row(params![site, contact], |row| {
-            let total = row.get::<_, i64>(0)? as u64;
-            Ok(PageTotals { total, revision: row.get(1)?, count: 0 })
-        })
-        .optional()?;
-    Ok(found.unwrap_or_default())
-}
-
-/// Shows each row of the page and returns the key of the last.
-fn visit_page(
-    connection: &Connection,
-    (site, contact): (SiteId, ContactId),
-    start: Start,
-    limit: u32,
-    mut show: impl FnMut(&AttachmentRow<'_>),
-) -> rusqlite::Result<Option<(i64, AttachmentId)>> {
-    let mut statement;
-    let mut found = match start {
-        Start::Nowhere => return Ok(None),
-        Start::After(at, id) => {
-            statement = connection.prepare_cached(concat!(
-                "SELECT ",
-                listed_columns!(),
-                " FROM attachments WHERE site_id = $1 AND contact_id = $2 \
-                 AND (created_at_ms, attachment_id) > ($3, $4) \
-                 ORDER BY created_at_ms, attachment_id LIMIT $5"
-            ))?;
-            statement.query(params![site, contact, at, id, limit])?
-        }
-        Start::Skip(offset) => {
-            statement = connection.prepare_cached(concat!(
-                "SELECT ",
-                listed_columns!(),
-                " FROM attachments WHERE site_id = $1 AND contact_id = $2 \
-                 ORDER BY created_at_ms, attachment_id LIMIT $3 OFFSET $4"
-            ))?;
-            statement.query(params![site, contact, limit, offset])?
-        }
-    };
-    let mut end = None;
-    while let Some(row) = found.next()? {
-        let shown = AttachmentRow::read(row)?;
-        show(&shown);
-        end = Some((row.get(CREATED_AT)?, shown.id));
-    }
-    Ok(end)
 }
 
 pub(super) fn find(
@@ -362,6 +248,21 @@ fn commit_upload(
     let forgotten = super::uploads::forget(connection, &attachment)?;
     let superseded = forgotten.filter(|blob| *blob != attachment.blob_id);
     Ok(Commit::Created(attachment, superseded))
+}
+
+fn created_news(created: &Attachment, now_ms: i64) -> events::News<'_> {
+    static NO_OTHER_CAUSE: Cause =
+        Cause { originated_from: None, by_anonymize_request: false, restored_deleted_at_ms: None };
+    events::News {
+        event_type: EventType::Created,
+        contact: created.contact_id,
+        attachment: created.id,
+        sequence: 1,
+        occurred_at_ms: created.created_at_ms,
+        now_ms,
+        cause: &NO_OTHER_CAUSE,
+        entity: Some(AttachmentRow::from(created)),
+    }
 }
 
 /// What a site and a contact hold.
@@ -430,23 +331,24 @@ fn insert(connection: &Connection, attachment: &Attachment) -> rusqlite::Result<
     Ok(())
 }
 
+/// Returns the sequence of the event that tells of it; `None` when there is no such attachment.
 fn delete(
     connection: &Connection,
     (site, contact, id): (SiteId, ContactId, AttachmentId),
     now_ms: i64,
     grace_ms: i64,
-) -> rusqlite::Result<bool> {
+) -> rusqlite::Result<Option<i64>> {
     let gone = connection
         .prepare_cached(
             "DELETE FROM attachments \
              WHERE site_id = $1 AND attachment_id = $2 AND contact_id = $3 \
-             RETURNING blob_id, size_bytes",
+             RETURNING blob_id, size_bytes, event_sequence",
         )?
         .query_row(params![site, id, contact], |row| {
-            Ok((row.get::<_, BlobId>(0)?, row.get::<_, i64>(1)?))
+            Ok((row.get::<_, BlobId>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?))
         })
         .optional()?;
-    let Some((blob_id, size_bytes)) = gone else { return Ok(false) };
+    let Some((blob_id, size_bytes, sequence)) = gone else { return Ok(None) };
     connection
         .prepare_cached(
             "UPDATE contacts SET attachment_count = attachment_count - 1, \
@@ -467,7 +369,7 @@ fn delete(
              deleted_at_ms = excluded.deleted_at_ms",
         )?
         .execute(params![site, id, now_ms])?;
-    Ok(true)
+    Ok(Some(sequence + 1))
 }
 
 fn bump_revision(

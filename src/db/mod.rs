@@ -7,39 +7,53 @@
 mod attachments;
 mod backups;
 mod changes;
+mod deliveries;
+mod delivering;
+mod events;
 mod inspect;
 mod leases;
+mod pages;
 mod removals;
 mod rows;
 mod scrub;
 mod sites;
 mod sqlite;
+mod subscriptions;
 mod uploads;
 
-pub use attachments::{Commit, ListedPage, PageTotals, Rows};
+pub use attachments::Commit;
 pub use backups::{Tombstone, copy_rows};
 pub use changes::Change;
+pub use deliveries::{Attempt, Delivery, DeliveryState};
+pub use delivering::{Claimed, Room, Settled, SubscriptionKey};
+pub use events::{Entity, RecordedEvent};
 pub use inspect::{BlobRow, Drift, Inspection, UploadRow};
 pub use leases::Lease;
+pub use pages::{ListedPage, PageTotals, Rows};
 pub use rows::AttachmentRow;
 pub use scrub::DamagedBlob;
 pub use sites::{ApiKey, NewApiKey, Site};
+pub use subscriptions::{Subscription, SubscriptionChange};
 pub use uploads::{Begun, Standing, UploadInFlight};
 
 use std::path::Path;
 use std::sync::Arc;
 
+use tokio::sync::Notify;
+
 use crate::error::Result;
 use changes::Changes;
 
 /// Version of the schema that this program writes.
-pub const SCHEMA_VERSION: i64 = 3;
+pub const SCHEMA_VERSION: i64 = 4;
 
 /// The open database.
 pub struct Db {
     sqlite: sqlite::Sqlite,
     changes: Arc<Changes>,
-    anchors: attachments::Anchors,
+    anchors: pages::Anchors,
+    /// Told while an event is being written: whoever then writes sees it committed.
+    outbox: Arc<Notify>,
 }
 
 impl Db {
@@ -51,7 +65,7 @@ impl Db {
     pub fn open(file: &Path, reading_threads: usize) -> anyhow::Result<Self> {
         let changes = Arc::new(Changes::default());
         let sqlite = sqlite::Sqlite::open(file, reading_threads, Arc::clone(&changes))?;
-        Ok(Self { sqlite, changes, anchors: attachments::Anchors::new() })
+        Ok(Self { sqlite, changes, anchors: pages::Anchors::new(), outbox: Arc::default() })
     }
 
     /// Why nothing is written any more, if so: see [`crate::blobs::Blobs::failure`].
@@ -78,10 +92,15 @@ mod tests {
         let sources = [
             include_str!("attachments.rs"),
             include_str!("backups.rs"),
+            include_str!("deliveries.rs"),
+            include_str!("delivering.rs"),
+            include_str!("events.rs"),
             include_str!("leases.rs"),
+            include_str!("pages.rs"),
             include_str!("removals.rs"),
             include_str!("scrub.rs"),
             include_str!("sites.rs"),
+            include_str!("subscriptions.rs"),
             include_str!("uploads.rs"),
         ];
         for source in sources {

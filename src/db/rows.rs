@@ -3,7 +3,7 @@
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 
 use crate::domain::attachment::Attachment;
-use crate::domain::ids::{AttachmentId, BlobId, ContactId, SiteId};
+use crate::domain::ids::{AttachmentId, BlobId, ContactId, EventId, SiteId, SubscriptionId};
 
 /// The columns that a list shows, in the order that [`AttachmentRow::read`] expects, and the
 /// time that orders it. A list reads no others: each costs as much as a link.
@@ -116,4 +116,4 @@ macro_rules! stored_as_16_bytes {
         }
     )*};
 }
-stored_as_16_bytes!(SiteId, ContactId, AttachmentId, BlobId);
+stored_as_16_bytes!(SiteId, ContactId, AttachmentId, BlobId, SubscriptionId, EventId);

@@ -27,12 +27,13 @@ pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// How much of the database a reader may map into its memory.
 const READER_MMAP_BYTES: i64 = 1 << 30;
 /// Prepared statements kept by each connection.
-const STATEMENTS: usize = 64;
+const STATEMENTS: usize = 128;
 
 const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/sqlite/0001_initial.sql"),
     include_str!("../../migrations/sqlite/0002_durability.sql"),
     include_str!("../../migrations/sqlite/0003_keeping.sql"),
+    include_str!("../../migrations/sqlite/0004_webhooks.sql"),
 ];
 
 type ReadJob = Box<dyn FnOnce(&Connection) + Send>;

@@ -63,6 +63,14 @@ id_type! {
     /// Stored bytes; a fresh one for every attempt to upload.
     BlobId
 }
+id_type! {
+    /// Who is told of events.
+    SubscriptionId
+}
+id_type! {
+    /// Something that happened; `UUIDv7`. Receivers know by it what they were told before.
+    EventId
+}
 
 #[cfg(test)]
 mod tests {

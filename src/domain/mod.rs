@@ -17,3 +17,4 @@ pub mod sniff;
 pub mod timestamp;
 pub mod transform;
 pub mod tus;
+pub mod webhook;

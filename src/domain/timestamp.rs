@@ -2,6 +2,7 @@
 
 use time::OffsetDateTime;
 use time::format_description::BorrowedFormatItem;
+use time::format_description::well_known::Rfc3339;
 use time::macros::format_description;
 
 const FORMAT: &[BorrowedFormatItem<'_>] =
@@ -16,6 +17,12 @@ pub fn timestamp(ms: i64) -> String {
         .unwrap_or_default()
 }
 
+/// Reads a time as RFC 3339 writes it, in any zone, as Unix milliseconds.
+pub fn parse_timestamp(text: &str) -> Option<i64> {
+    let time = OffsetDateTime::parse(text, &Rfc3339).ok()?;
+    i64::try_from(time.unix_timestamp_nanos() / 1_000_000).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -25,5 +32,14 @@ mod tests {
         assert_eq!(timestamp(1_893_553_445_678), "2030-01-02T03:04:05.678Z");
         assert_eq!(timestamp(0), "1970-01-01T00:00:00.000Z");
         assert_eq!(timestamp(i64::MAX), "");
+    }
+
+    #[test]
+    fn times_are_read_in_any_zone_and_with_any_fraction() {
+        assert_eq!(parse_timestamp("2030-01-02T03:04:05.678Z"), Some(1_893_553_445_678));
+        assert_eq!(parse_timestamp("2030-01-02T05:04:05+02:00"), Some(1_893_553_445_000));
+        for text in ["", "2030-01-02", "yesterday", "2030-13-02T03:04:05Z"] {
+            assert_eq!(parse_timestamp(text), None, "{text}");
+        }
     }
 }

@@ -18,7 +18,6 @@ use super::request::{
     ATTACHMENT_ID, CONTACT_ID, Query, Violations, json_object, malformed, paging, same_guid,
     text_field,
 };
-use super::wire::{self, Shapes};
 use crate::actions;
 use crate::app::App;
 use crate::config::MediaReferences;
@@ -28,6 +27,7 @@ use crate::domain::paging::Paging;
 use crate::domain::scope::Scope;
 use crate::error::{Error, Result};
 use crate::page_cache::{MediaView, Page, PageKey};
+use crate::wire::{self, Shapes};
 
 /// What the official SDK calls itself in every request (contract §5).
 const SDK_HEADER: &str = "x-wix-bi-gateway";

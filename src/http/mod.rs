@@ -15,7 +15,8 @@ mod tus;
 mod unread;
 mod upload_urls;
 mod uploads;
-mod wire;
+mod webhooks;
+mod webhooks_request;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,7 +36,6 @@ use crate::app::App;
 use crate::error::Error;
 
 pub use uploads::form;
-pub use wire::Shapes;
 
 /// Where the SDK looks, on the vendor's own host and on any other (contract §2).
 const PREFIXES: [&str; 2] = ["/contacts/v4/attachments", "/_api/contacts/v4/attachments"];
@@ -79,6 +79,15 @@ pub fn router(app: &Arc<App>) -> Router {
         .route("/ugd/{media}", get(media::original))
         .route("/dossier/v1/media/{site}/{attachment}", get(stable_links::follow))
         .route(HEALTH, get(health))
+        .route("/dossier/v1/webhooks", get(webhooks::list).post(webhooks::add))
+        .route("/dossier/v1/webhooks/public-key", get(webhooks::public_key))
+        .route(
+            "/dossier/v1/webhooks/{webhook}",
+            get(webhooks::get).patch(webhooks::change).delete(webhooks::remove),
+        )
+        .route("/dossier/v1/webhooks/{webhook}/test", post(webhooks::test))
+        .route("/dossier/v1/webhooks/{webhook}/deliveries", get(webhooks::deliveries))
+        .route("/dossier/v1/webhooks/{webhook}/replay", post(webhooks::replay))
         .fallback(unknown_route)
         .method_not_allowed_fallback(unknown_method)
         // As one layer, the outermost first: each layer of its own costs a box for each request.

@@ -10,12 +10,12 @@ use serde_json::json;
 use super::attachments::{Ids, ids};
 use super::auth::Caller;
 use super::request::{ATTACHMENT_ID, Query, Violations, same_guid};
-use super::wire::Shapes;
 use crate::app::App;
 use crate::domain::ids::{AttachmentId, SiteId};
 use crate::domain::scope::Scope;
 use crate::error::{Error, Result, Rule, Violation};
 use crate::page_cache::MediaView;
+use crate::wire::Shapes;
 
 const SITE_ID: &str = "siteId";
 const PART: &str = "part";

@@ -21,7 +21,6 @@ use super::attachments::Ids;
 use super::request::{Query, malformed};
 use super::tus;
 use super::upload_urls::checked_name;
-use super::wire::Shapes;
 use crate::actions::upload::{Upload, upload};
 use crate::app::App;
 use crate::domain::attachment::Attachment;
@@ -29,6 +28,7 @@ use crate::domain::signing::{TokenRefused, UploadGrant};
 use crate::domain::sniff::Sent;
 use crate::error::{Error, Result};
 use crate::page_cache::MediaView;
+use crate::wire::Shapes;
 
 /// `Content-Digest` (RFC 9530).
 const CONTENT_DIGEST: HeaderName = HeaderName::from_static("content-digest");

@@ -96,7 +96,7 @@ test('the command for CI of the README prints what it says', async () => {
 
 test('the SDK example of the README does what it says', async () => {
   const programs = await blocks('js');
-  assert.equal(programs.length, 2, 'one js block for the SDK and one for resumable uploads');
+  assert.equal(programs.length, 3, 'js blocks for the SDK, resumable uploads and webhooks');
   const folder = await mkdtemp(path.join(PACKAGES, '.readme-'));
   try {
     const file = path.join(folder, 'try.mjs');
@@ -129,6 +129,44 @@ test('the resumable upload of the README does what it says', async () => {
     assert.match(stdout, /displayName: 'people\.csv'/);
   } finally {
     await rm(folder, { recursive: true });
+  }
+});
+
+test('the receiver of the README is told of an upload through dossier listen', async () => {
+  const program = (await blocks('js'))[2];
+  const server = await startServer();
+  const folder = await mkdtemp(path.join(PACKAGES, '.readme-'));
+  const children = [];
+  try {
+    const file = path.join(folder, 'receiver.mjs');
+    await writeFile(file, program.replace('.listen(process.env.PORT ?? 3000)', `.listen(0, function () {
+      console.log(this.address().port);
+    })`));
+    const env = { PATH: process.env.PATH };
+    const key = ['webhook', 'public-key', '--base64', '--data', server.data];
+    const { stdout } = await run(BINARY, key, { env });
+    const start = (command, args, env) => {
+      const child = spawn(command, args, { env, stdio: ['ignore', 'pipe', 'inherit'] });
+      children.push(child);
+      return createInterface({ input: child.stdout })[Symbol.asyncIterator]();
+    };
+    const told = start(process.execPath, [file], { ...env, PUBLIC_KEY: stdout.trim(), APP_ID: 'any' });
+    const forward = `http://localhost:${(await told.next()).value}/webhooks`;
+    const listen = start(BINARY, ['listen', '--forward', forward, '--data', server.data], env);
+    assert.match((await listen.next()).value, /go to http:\/\/localhost/);
+    const contact = newContact();
+    const at = `${server.ready.http}/contacts/v4/attachments/${contact}/upload-url`;
+    const { uploadUrl } = await (await fetch(at, {
+      method: 'POST',
+      headers: { Authorization: server.ready.apiKey, 'Content-Type': 'application/json' },
+      body: JSON.stringify({ fileName: 'people.csv', mimeType: 'text/csv' }),
+    })).json();
+    assert.equal((await fetch(uploadUrl, { method: 'PUT', body: 'name\nAda\n' })).status, 200);
+    assert.equal((await told.next()).value, `${contact} people.csv 9`);
+  } finally {
+    for (const child of children) child.kill();
+    await rm(folder, { recursive: true });
+    await server.stop();
   }
 });
 

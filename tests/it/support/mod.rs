@@ -4,6 +4,7 @@
 pub(crate) mod files;
 mod process;
 pub(crate) mod raw;
+pub(crate) mod receiver;
 mod sites;
 mod state;
 pub(crate) mod tus;

@@ -10,7 +10,7 @@ use crate::domain::timestamp::timestamp;
 use crate::page_cache::MediaView;
 
 /// Room for one attachment in an answer.
-pub(super) const ATTACHMENT_JSON_BYTES: usize = 768;
+pub const ATTACHMENT_JSON_BYTES: usize = 768;
 
 /// Writes attachments with links that end at one time.
 pub struct Shapes<'a> {
@@ -46,7 +46,7 @@ impl<'a> Shapes<'a> {
     }
 
     /// Appends an Attachment.
-    pub(super) fn attachment(&self, out: &mut Vec<u8>, row: &AttachmentRow<'_>) {
+    pub fn attachment(&self, out: &mut Vec<u8>, row: &AttachmentRow<'_>) {
         let is_image = row.mime_type.starts_with("image/");
         let mut id = [0; uuid::fmt::Hyphenated::LENGTH];
         out.extend_from_slice(b"{\"id\":\"");
@@ -131,7 +131,7 @@ impl<'a> Shapes<'a> {
     }
 
     /// The answer of an upload (contract §8).
-    pub(super) fn file_descriptor(&self, attachment: &Attachment) -> Value {
+    pub fn file_descriptor(&self, attachment: &Attachment) -> Value {
         let media_id = attachment.media_id(&self.site.media_prefix);
         let is_image = attachment.is_image();
         let mut url = Vec::new();
@@ -176,12 +176,12 @@ impl<'a> Shapes<'a> {
 }
 
 /// Begins a list answer; rows follow, then [`end_list`].
-pub(super) fn begin_list(out: &mut Vec<u8>) {
+pub fn begin_list(out: &mut Vec<u8>) {
     out.extend_from_slice(b"{\"attachments\":[");
 }
 
 /// Ends a list answer.
-pub(super) fn end_list(out: &mut Vec<u8>, totals: PageTotals, offset: u32) {
+pub fn end_list(out: &mut Vec<u8>, totals: PageTotals, offset: u32) {
     out.extend_from_slice(b"],\"metadata\":{\"count\":");
     number(out, u64::from(totals.count));
     out.extend_from_slice(b",\"offset\":");

@@ -1,5 +1,7 @@
 //! Work that repeats: each job runs at once, then on its tick, until the server stops. One
-//! that fails is logged and tried again on the next tick.
+//! that fails is logged and tried again on the next tick. The telling of events waits for news.
+
+mod deliver;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -49,6 +51,7 @@ pub fn start(app: &Arc<App>) {
             tracing::warn!(%error, "cached transforms could not be looked through");
         }
     });
+    deliver::start(app);
     every(app, "registry", registry::REFRESH_EVERY, async |app| {
         app.registry.refresh(&app.db).await
     });

@@ -1,0 +1,301 @@
+//! Queries on subscriptions: who is told of events.
+
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
+use uuid::Uuid;
+
+use super::Db;
+use super::sqlite::{Done, from_sqlite};
+use crate::domain::ids::{SiteId, SubscriptionId};
+use crate::domain::webhook::{Circuit, EventTypes, Recipient};
+use crate::error::Result;
+
+/// Never: when a subscription without deliveries is due.
+pub(super) const NEVER_MS: i64 = i64::MAX;
+
+/// The columns of a subscription, in the order that [`subscription`] expects.
+macro_rules! subscription_columns {
+    () => {
+        "site_id, subscription_id, url, event_types, app_id, instance_id, is_enabled, is_local, \
+         failures, open_until_ms, created_at_ms, expires_at_ms"
+    };
+}
+pub(super) use subscription_columns;
+
+/// Who is told of events.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Subscription {
+    /// The tenant.
+    pub site_id: SiteId,
+    /// Its id.
+    pub id: SubscriptionId,
+    /// Where events are sent.
+    pub url: String,
+    /// Which ones.
+    pub event_types: EventTypes,
+    /// The app of the receiver, which tokens name.
+    pub app_id: Uuid,
+    /// The installation of the app at the site, which tokens name.
+    pub instance_id: Uuid,
+    /// Whether it is told of anything at present.
+    pub is_enabled: bool,
+    /// Whether it may lie on this machine: made by whoever has the data folder.
+    pub is_local: bool,
+    /// What is known of its endpoint's health.
+    pub circuit: Circuit,
+    /// When it was made, in Unix milliseconds.
+    pub created_at_ms: i64,
+    /// When it ends unless it is renewed, in Unix milliseconds.
+    pub expires_at_ms: Option<i64>,
+}
+
+impl Subscription {
+    /// Who its tokens are for.
+    pub fn recipient(&self) -> Recipient {
+        Recipient { site_id: self.site_id, app_id: self.app_id, instance_id: self.instance_id }
+    }
+}
+
+/// What is to be different about a subscription; `None` stays as it is.
+#[derive(Debug, Clone, Default)]
+pub struct SubscriptionChange {
+    /// Where events are sent.
+    pub url: Option<String>,
+    /// Which ones.
+    pub event_types: Option<EventTypes>,
+    /// The app of the receiver.
+    pub app_id: Option<Uuid>,
+    /// The installation of the app.
+    pub instance_id: Option<Uuid>,
+    /// Whether it is told of anything.
+    pub is_enabled: Option<bool>,
+}
+
+impl Db {
+    /// The subscriptions of a site, oldest first.
+    ///
+    /// # Errors
+    ///
+    /// Only when the database fails.
+    pub async fn subscriptions(&self, site: SiteId, now_ms: i64) -> Result<Vec<Subscription>> {
+        self.sqlite
+            .read(move |connection| {
+                connection
+                    .prepare_cached(concat!(
+                        "SELECT ",
+                        subscription_columns!(),
+                        " FROM subscriptions WHERE site_id = $1 AND removed_at_ms IS NULL \
+                         AND (expires_at_ms IS NULL OR expires_at_ms > $2) \
+                         ORDER BY created_at_ms, subscription_id"
+                    ))?
+                    .query_map(params![site, now_ms], subscription)?
+                    .collect()
+            })
+            .await
+    }
+
+    /// Finds a subscription.
+    ///
+    /// # Errors
+    ///
+    /// Only when the database fails.
+    pub async fn subscription(
+        &self,
+        site: SiteId,
+        id: SubscriptionId,
+    ) -> Result<Option<Subscription>> {
+        self.sqlite.read(move |connection| find(connection, site, id)).await
+    }
+
+    /// Makes a subscription; false, and nothing is made, when the site has `most` already.
+    ///
+    /// # Errors
+    ///
+    /// Only when the database fails.
+    pub async fn add_subscription(&self, subscription: Subscription, most: u64) -> Result<bool> {
+        self.sqlite
+            .write(move |connection| {
+                let made = insert(connection, &subscription, most as i64).map_err(from_sqlite)?;
+                Ok(Done { value: made, changed: None })
+            })
+            .await
+    }
+
+    /// Changes a subscription and returns it; `None` when there is none. One that is enabled
+    /// again, or leads elsewhere, begins without failures.
+    ///
+    /// # Errors
+    ///
+    /// Only when the database fails.
+    pub async fn change_subscription(
+        &self,
+        site: SiteId,
+        id: SubscriptionId,
+        change: SubscriptionChange,
+        now_ms: i64,
+    ) -> Result<Option<Subscription>> {
+        let outbox = self.outbox.clone();
+        self.sqlite
+            .write(move |connection| {
+                let changed = alter(connection, (site, id), change, now_ms).map_err(from_sqlite)?;
+                outbox.notify_one();
+                Ok(Done { value: changed, changed: None })
+            })
+            .await
+    }
+
+    /// Lets a subscription end later; false when it is gone.
+    ///
+    /// # Errors
+    ///
+    /// Only when the database fails.
+    pub async fn renew_subscription(
+        &self,
+        site: SiteId,
+        id: SubscriptionId,
+        until_ms: i64,
+    ) -> Result<bool> {
+        self.sqlite
+            .write(move |connection| {
+                let renewed = connection
+                    .prepare_cached(
+                        "UPDATE subscriptions SET expires_at_ms = $1 WHERE site_id = $2 \
+                         AND subscription_id = $3 AND removed_at_ms IS NULL",
+                    )
+                    .and_then(|mut statement| statement.execute(params![until_ms, site, id]))
+                    .map_err(from_sqlite)?;
+                Ok(Done { value: renewed > 0, changed: None })
+            })
+            .await
+    }
+
+    /// Ends a subscription: nothing is sent any more; its rows go in the next sweeps. False when
+    /// there is none.
+    ///
+    /// # Errors
+    ///
+    /// Only when the database fails.
+    pub async fn remove_subscription(
+        &self,
+        site: SiteId,
+        id: SubscriptionId,
+        now_ms: i64,
+    ) -> Result<bool> {
+        self.sqlite
+            .write(move |connection| {
+                let removed = connection
+                    .prepare_cached(
+                        "UPDATE subscriptions SET removed_at_ms = $1, is_enabled = 0, \
+                         next_due_at_ms = $2 WHERE site_id = $3 AND subscription_id = $4 \
+                         AND removed_at_ms IS NULL",
+                    )
+                    .and_then(|mut statement| {
+                        statement.execute(params![now_ms, NEVER_MS, site, id])
+                    })
+                    .map_err(from_sqlite)?;
+                Ok(Done { value: removed > 0, changed: None })
+            })
+            .await
+    }
+}
+
+pub(super) fn find(
+    connection: &Connection,
+    site: SiteId,
+    id: SubscriptionId,
+) -> rusqlite::Result<Option<Subscription>> {
+    connection
+        .prepare_cached(concat!(
+            "SELECT ",
+            subscription_columns!(),
+            " FROM subscriptions WHERE site_id = $1 AND subscription_id = $2 \
+             AND removed_at_ms IS NULL"
+        ))?
+        .query_row(params![site, id], subscription)
+        .optional()
+}
+
+fn insert(connection: &Connection, new: &Subscription, most: i64) -> rusqlite::Result<bool> {
+    let count: i64 = connection
+        .prepare_cached(
+            "SELECT count(*) FROM subscriptions WHERE site_id = $1 AND removed_at_ms IS NULL",
+        )?
+        .query_row(params![new.site_id], |row| row.get(0))?;
+    if count >= most {
+        return Ok(false);
+    }
+    connection
+        .prepare_cached(concat!(
+            "INSERT INTO subscriptions (",
+            subscription_columns!(),
+            ", next_due_at_ms) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)"
+        ))?
+        .execute(params![
+            new.site_id,
+            new.id,
+            new.url,
+            new.event_types.bits(),
+            new.app_id.as_bytes(),
+            new.instance_id.as_bytes(),
+            new.is_enabled,
+            new.is_local,
+            new.circuit.failures,
+            new.circuit.open_until_ms,
+            new.created_at_ms,
+            new.expires_at_ms,
+            NEVER_MS,
+        ])?;
+    Ok(true)
+}
+
+fn alter(
+    connection: &Connection,
+    (site, id): (SiteId, SubscriptionId),
+    change: SubscriptionChange,
+    now_ms: i64,
+) -> rusqlite::Result<Option<Subscription>> {
+    let Some(mut found) = find(connection, site, id)? else { return Ok(None) };
+    let healed = change.url.is_some() || change.is_enabled == Some(true);
+    found.url = change.url.unwrap_or(found.url);
+    found.event_types = change.event_types.unwrap_or(found.event_types);
+    found.app_id = change.app_id.unwrap_or(found.app_id);
+    found.instance_id = change.instance_id.unwrap_or(found.instance_id);
+    found.is_enabled = change.is_enabled.unwrap_or(found.is_enabled);
+    if healed {
+        found.circuit = Circuit::CLOSED;
+    }
+    connection
+        .prepare_cached(
+            "UPDATE subscriptions SET url = $1, event_types = $2, app_id = $3, instance_id = $4, \
+             is_enabled = $5, failures = $6, open_until_ms = $7, next_due_at_ms = $8 \
+             WHERE site_id = $9 AND subscription_id = $10",
+        )?
+        .execute(params![
+            found.url,
+            found.event_types.bits(),
+            found.app_id.as_bytes(),
+            found.instance_id.as_bytes(),
+            found.is_enabled,
+            found.circuit.failures,
+            found.circuit.open_until_ms,
+            if found.is_enabled { found.circuit.open_until_ms.max(now_ms) } else { NEVER_MS },
+            site,
+            id,
+        ])?;
+    Ok(Some(found))
+}
+
+pub(super) fn subscription(row: &Row<'_>) -> rusqlite::Result<Subscription> {
+    Ok(Subscription {
+        site_id: row.get(0)?,
+        id: row.get(1)?,
+        url: row.get(2)?,
+        event_types: EventTypes::from_bits(row.get(3)?),
+        app_id: Uuid::from_bytes(row.get(4)?),
+        instance_id: Uuid::from_bytes(row.get(5)?),
+        is_enabled: row.get(6)?,
+        is_local: row.get(7)?,
+        circuit: Circuit { failures: row.get(8)?, open_until_ms: row.get(9)? },
+        created_at_ms: row.get(10)?,
+        expires_at_ms: row.get(11)?,
+    })
+}

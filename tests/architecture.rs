@@ -55,6 +55,7 @@ const FILE_SYSTEM: &[(&str, &str)] = &[
     ("src/archive/read.rs", "a backup, which lies anywhere"),
     ("src/archive/write.rs", "a backup, which lies anywhere"),
     ("src/actions/backup/create.rs", "hands open files to a backup"),
+    ("src/domain/sniff/docs_tests.rs", "compares docs/file-types.md"),
     ("src/db/backups.rs", "makes the copy of the rows private"),
     ("src/tls.rs", "certificates and their keys"),
     ("src/webhook_client/tls.rs", "the authorities of receivers"),

@@ -177,7 +177,7 @@ fn every_command_says_what_it_does() {
         (&["key", "create", "--help"], "Make an API key"),
         (&["key", "list", "--help"], "List the keys"),
         (&["key", "revoke", "--help"], "Revoke a key"),
-        (&["site", "--help"], "Sites, the tenants: create, list"),
+        (&["site", "--help"], "Sites, the tenants: create, set, list"),
         (&["site", "create", "--help"], "Make a site"),
         (&["site", "list", "--help"], "List the sites"),
     ] {
@@ -269,7 +269,7 @@ fn keys_and_sites_that_cannot_be_are_refused() {
     for (arguments, words) in [
         (vec!["key", "create", "--scope", "ADMIN"], "there is no scope \"ADMIN\""),
         (vec!["key", "create", "--scope", ""], "a key without a scope"),
-        (vec!["key", "create", "--site", "first"], "--site is not a GUID"),
+        (vec!["key", "create", "--site", "first"], "the site is not a GUID"),
         (vec!["key", "create", "--site", &unknown], "there is no site"),
         (vec!["key", "revoke", "first"], "the key id is not a GUID"),
         (vec!["key", "revoke", &unknown], "there is no key"),

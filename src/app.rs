@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use crate::blobs::{BlobKey, Blobs};
 use crate::config::Config;
-use crate::db::{Db, Site};
+use crate::db::{Db, Removal, Site};
 use crate::domain::ids::{EventId, SiteId};
 use crate::domain::image::RenderLimits;
 use crate::domain::media_host::MediaHost;
@@ -154,6 +154,11 @@ impl App {
     pub fn quotas(&self, site: SiteId) -> Quotas {
         let own = self.registry.site(site).map(|site| site.quotas).unwrap_or_default();
         own.over(self.config.quotas)
+    }
+
+    /// How what is deleted now goes.
+    pub fn removal(&self) -> Removal {
+        Removal::now(&self.config, self.clock.now_ms())
     }
 
     /// When a site's media links that are made now end, in Unix seconds.

@@ -48,6 +48,16 @@ pub enum TransformsAllowed {
     Off,
 }
 
+/// Whose files are taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ContactsPolicy {
+    /// Of every contact that has not gone.
+    Any,
+    /// Of contacts that were announced.
+    Registered,
+}
+
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -88,6 +98,8 @@ pub struct Config {
     pub transforms: TransformsAllowed,
     pub transform_cache_bytes: u64,
     pub media_cache_bytes: u64,
+    pub contacts_policy: ContactsPolicy,
+    pub trash_days: u32,
     pub removal_grace_seconds: u32,
     pub tombstone_days: u32,
     pub event_days: u32,
@@ -134,6 +146,8 @@ struct Raw {
     transforms: TransformsAllowed,
     transform_cache_bytes: u64,
     media_cache_bytes: u64,
+    contacts_policy: ContactsPolicy,
+    trash_days: u32,
     removal_grace_seconds: u32,
     tombstone_days: u32,
     event_days: u32,
@@ -306,6 +320,8 @@ impl Raw {
             transforms: self.transforms,
             transform_cache_bytes: self.transform_cache_bytes,
             media_cache_bytes: self.media_cache_bytes,
+            contacts_policy: self.contacts_policy,
+            trash_days: self.trash_days,
             removal_grace_seconds: self.removal_grace_seconds,
             tombstone_days: self.tombstone_days,
             event_days: self.event_days,
@@ -452,6 +468,7 @@ mod tests {
             ("media_references", "both"),
             ("transforms", "all"),
             ("log_format", "xml"),
+            ("contacts_policy", "some"),
             ("tls_cert", "cert.pem"),
             ("cors_origins", "https://app.example/"),
             ("cors_origins", "https://app.example,null"),

@@ -79,6 +79,16 @@ pub enum Error {
     /// The site or the contact would hold more than it may (S5); nothing was kept.
     #[error(transparent)]
     OverQuota(#[from] OverQuota),
+    /// What is there does not allow it.
+    #[error("{problem}")]
+    Conflict {
+        /// Stable code: `CONTACT_GONE`.
+        code: &'static str,
+        /// What is wrong, as one sentence.
+        problem: String,
+        /// Facts for programs.
+        data: Value,
+    },
     /// More bytes than allowed; nothing was kept.
     #[error("must have at most {limit_bytes} bytes")]
     TooLarge {
@@ -140,6 +150,14 @@ impl Error {
                 "attachmentId": attachment_id.to_string(),
             }),
         }
+    }
+}
+
+impl Error {
+    /// The same for contacts: those that are gone look like those that never were.
+    pub fn no_contact(contact_id: ContactId) -> Self {
+        let data = json!({ "contactId": contact_id.to_string() });
+        Self::NotFound { what: "contact", data }
     }
 }
 

@@ -71,6 +71,13 @@ impl PageCache {
         self.0.as_ref()?.get(key)
     }
 
+    /// Forgets all pages.
+    pub fn clear(&self) {
+        if let Some(cache) = &self.0 {
+            cache.clear();
+        }
+    }
+
     /// Keeps a page.
     pub fn insert(&self, key: PageKey, page: Page) {
         if let Some(cache) = &self.0 {

@@ -1,5 +1,6 @@
 //! Takes an attachment away: row, counters and the order to remove its bytes in one
-//! transaction. It is unreachable at once, links included; the bytes go later (design §8).
+//! transaction. It is unreachable at once, links included; the bytes go later, or with what
+//! is in the trash (design §8).
 
 use crate::app::App;
 use crate::domain::ids::{AttachmentId, ContactId, SiteId};
@@ -17,7 +18,5 @@ pub async fn delete(
     contact: ContactId,
     attachment: AttachmentId,
 ) -> Result<()> {
-    let grace_ms = i64::from(app.config.removal_grace_seconds) * 1_000;
-    let now_ms = app.clock.now_ms();
-    app.db.delete(site, contact, attachment, now_ms, grace_ms, Cause::default()).await
+    app.db.delete(site, contact, attachment, app.removal(), Cause::default()).await
 }

@@ -1,6 +1,7 @@
 //! Work on two or more resources, in the safe order.
 
 pub mod backup;
+pub mod contacts;
 pub mod delete;
 pub mod download;
 pub mod fsck;

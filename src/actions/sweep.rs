@@ -1,5 +1,5 @@
 //! Takes away what is over: uploads that nobody goes on with, bytes of deleted attachments, upload
-//! URLs that have expired, old tombstones, old events, ended subscriptions. Under a lease, safe to repeat at any point, and bounded a
+//! URLs that have expired, what was in the trash for its time, old tombstones, old events, ended subscriptions. Under a lease, safe to repeat at any point, and bounded a
 //! run (R27).
 
 use std::sync::Arc;
@@ -25,6 +25,8 @@ pub struct Swept {
     pub blobs: usize,
     /// Upload URLs that are forgotten.
     pub upload_urls: usize,
+    /// Attachments and contacts whose time in the trash was over.
+    pub trashed: usize,
     /// Deletions that are forgotten.
     pub tombstones: usize,
     /// Events that are forgotten, with the log of telling them.
@@ -42,6 +44,7 @@ impl Swept {
             self.uploads,
             self.blobs,
             self.upload_urls,
+            self.trashed,
             self.tombstones,
             self.events,
             self.given_up,
@@ -63,6 +66,8 @@ pub async fn sweep(app: &Arc<App>) -> Result<Swept> {
     let forgotten_ms = now_ms - i64::from(app.config.tombstone_days) * DAY_MS;
     let event_life_ms = i64::from(app.config.event_days) * DAY_MS;
     Ok(Swept {
+        // Its bytes go in this run.
+        trashed: app.db.purge_trash(now_ms, A_RUN).await?,
         uploads: end_expired(app, A_RUN).await?,
         blobs: remove_blobs(app, &lease, now_ms).await?,
         upload_urls: app.db.forget_spent_uploads(now_ms, A_RUN).await?,
@@ -102,7 +107,7 @@ async fn remove_blobs(app: &App, lease: &Lease, now_ms: i64) -> Result<usize> {
     }
     let count = gone.len();
     if count > 0 {
-        app.db.forget_removals(lease, gone).await?;
+        app.db.forget_removals(lease, gone, app.clock.now_ms()).await?;
     }
     Ok(count)
 }

@@ -4,7 +4,7 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::rows::{self, AttachmentRow, attachment_columns};
 use super::sqlite::{Done, from_sqlite};
-use super::{Db, events};
+use super::{Db, Removal, contacts, events};
 use crate::domain::attachment::Attachment;
 use crate::domain::ids::{AttachmentId, BlobId, ContactId, SiteId};
 use crate::domain::quota::{Amount, Quotas};
@@ -30,7 +30,7 @@ impl Db {
     ///
     /// Only when the database fails.
     pub async fn attachment(&self, site: SiteId, id: AttachmentId) -> Result<Option<Attachment>> {
-        self.sqlite.read(move |connection| find(connection, site, id)).await
+        self.sqlite.read(move |connection| find_reachable(connection, site, id)).await
     }
 
     /// The attachment of a site whose upload was begun last.
@@ -70,7 +70,7 @@ impl Db {
                         "SELECT 1 FROM spent_uploads WHERE site_id = $1 AND attachment_id = $2",
                     )?
                     .exists(params![site, id])?;
-                if spent { find(connection, site, id).map(Some) } else { Ok(None) }
+                if spent { find_reachable(connection, site, id).map(Some) } else { Ok(None) }
             })
             .await
     }
@@ -81,8 +81,8 @@ impl Db {
     ///
     /// # Errors
     ///
-    /// [`Error::OverQuota`] when the site or the contact may not hold it; otherwise only when the
-    /// database fails, and then it is not known whether the commit went through.
+    /// [`Error::OverQuota`] when the site or the contact may not hold it, [`Error::NotFound`] when
+    /// the contact has gone meanwhile: then nothing is kept. Otherwise only when the database fails, and then it is not known whether the commit went through.
     pub async fn commit_upload(
         &self,
         attachment: Attachment,
@@ -94,6 +94,9 @@ impl Db {
             .write(move |connection| {
                 let (site, contact) = (attachment.site_id, attachment.contact_id);
                 let now_ms = attachment.created_at_ms;
+                if contacts::is_gone(connection, site, contact).map_err(from_sqlite)? {
+                    return Err(Error::no_contact(contact));
+                }
                 let commit =
                     commit_upload(connection, attachment, spent_until_ms).map_err(from_sqlite)?;
                 if let Commit::Created(created, _) = &commit
@@ -130,7 +133,7 @@ impl Db {
     }
 
     /// Takes an attachment away, in one transaction with the counters, the event and the order to
-    /// remove its bytes after `grace_ms` (design §8).
+    /// remove its bytes, or with its row in the trash (design §8).
     ///
     /// # Errors
     ///
@@ -140,14 +143,14 @@ impl Db {
         site: SiteId,
         contact: ContactId,
         id: AttachmentId,
-        now_ms: i64,
-        grace_ms: i64,
+        removal: Removal,
         cause: Cause,
     ) -> Result<()> {
+        let now_ms = removal.now_ms;
         let outbox = self.outbox.clone();
         self.sqlite
             .write(move |connection| {
-                let found = delete(connection, (site, contact, id), now_ms, grace_ms);
+                let found = delete(connection, (site, contact, id), &removal);
                 let Some(sequence) = found.map_err(from_sqlite)? else {
                     return Err(Error::no_attachment(contact, id));
                 };
@@ -210,6 +213,22 @@ pub(super) fn find(
         .optional()
 }
 
+/// [`find`] of what can be reached: not what is being taken away with its contact.
+fn find_reachable(
+    connection: &Connection,
+    site: SiteId,
+    id: AttachmentId,
+) -> rusqlite::Result<Option<Attachment>> {
+    connection
+        .prepare_cached(concat!(
+            "SELECT ",
+            attachment_columns!(),
+            " FROM counted_attachments WHERE site_id = $1 AND attachment_id = $2"
+        ))?
+        .query_row(params![site, id], rows::attachment)
+        .optional()
+}
+
 fn commit_upload(
     connection: &Connection,
     mut attachment: Attachment,
@@ -266,7 +285,7 @@ fn created_news(created: &Attachment, now_ms: i64) -> events::News<'_> {
 }
 
 /// What a site and a contact hold.
-fn usage(
+pub(super) fn usage(
     connection: &Connection,
     site: SiteId,
     contact: ContactId,
@@ -289,7 +308,7 @@ fn usage(
 }
 
 /// Keeps what a site holds in all, beside the counters of its contacts.
-fn count_site(
+pub(super) fn count_site(
     connection: &Connection,
     site: SiteId,
     attachments: i64,
@@ -335,13 +354,22 @@ fn insert(connection: &Connection, attachment: &Attachment) -> rusqlite::Result<
 fn delete(
     connection: &Connection,
     (site, contact, id): (SiteId, ContactId, AttachmentId),
-    now_ms: i64,
-    grace_ms: i64,
+    removal: &Removal,
 ) -> rusqlite::Result<Option<i64>> {
+    let now_ms = removal.now_ms;
+    if let Some(purge_at_ms) = removal.purge_at_ms {
+        let found = find_reachable(connection, site, id)?;
+        if found.is_none_or(|found| found.contact_id != contact) {
+            return Ok(None);
+        }
+        contacts::throw(connection, (site, id), (now_ms, purge_at_ms), false)?;
+    }
     let gone = connection
         .prepare_cached(
             "DELETE FROM attachments \
              WHERE site_id = $1 AND attachment_id = $2 AND contact_id = $3 \
+             AND NOT EXISTS (SELECT 1 FROM contact_closings c \
+             WHERE c.site_id = attachments.site_id AND c.contact_id = attachments.contact_id) \
              RETURNING blob_id, size_bytes, event_sequence",
         )?
         .query_row(params![site, id, contact], |row| {
@@ -357,18 +385,10 @@ fn delete(
         )?
         .execute(params![size_bytes, site, contact])?;
     count_site(connection, site, -1, -size_bytes)?;
-    connection
-        .prepare_cached(
-            "INSERT INTO blob_removals (site_id, blob_id, remove_after_ms) VALUES ($1, $2, $3)",
-        )?
-        .execute(params![site, blob_id, now_ms + grace_ms])?;
-    connection
-        .prepare_cached(
-            "INSERT INTO tombstones (site_id, attachment_id, deleted_at_ms) VALUES ($1, $2, $3) \
-             ON CONFLICT (site_id, attachment_id) DO UPDATE SET \
-             deleted_at_ms = excluded.deleted_at_ms",
-        )?
-        .execute(params![site, id, now_ms])?;
+    if removal.purge_at_ms.is_none() {
+        contacts::remove_bytes(connection, (site, blob_id), removal)?;
+    }
+    contacts::bury(connection, (site, id), now_ms)?;
     Ok(Some(sequence + 1))
 }
 

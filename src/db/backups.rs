@@ -114,7 +114,7 @@ pub fn copy_rows(database: &Path, copy: &Path) -> anyhow::Result<()> {
     copied.execute_batch(
         "PRAGMA journal_mode = DELETE; PRAGMA secure_delete = ON; BEGIN; DELETE FROM uploads; \
          DELETE FROM blob_removals; DELETE FROM backup_holds; DELETE FROM job_leases; \
-         DELETE FROM damaged_blobs; COMMIT; VACUUM;",
+         DELETE FROM damaged_blobs; DELETE FROM inbound_events; COMMIT; VACUUM;",
     )?;
     Ok(())
 }

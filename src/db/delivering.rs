@@ -171,7 +171,9 @@ fn note_attempt(connection: &Connection, one: &Settled) -> rusqlite::Result<usiz
         .prepare_cached(
             "INSERT INTO delivery_attempts (site_id, event_id, subscription_id, attempt, \
              started_at_ms, duration_ms, status, problem, response) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT DO NOTHING",
+             SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9 WHERE EXISTS (SELECT 1 FROM deliveries \
+             WHERE site_id = $1 AND event_id = $2 AND subscription_id = $3) \
+             ON CONFLICT DO NOTHING",
         )?
         .execute(params![
             site,

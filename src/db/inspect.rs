@@ -6,9 +6,9 @@ use std::path::Path;
 use anyhow::{Context as _, bail};
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, params};
 
-use super::SCHEMA_VERSION;
 use super::backups::Tombstone;
 use super::sqlite::BUSY_TIMEOUT;
+use super::{Grave, SCHEMA_VERSION, contacts};
 use crate::domain::ids::{AttachmentId, BlobId, ContactId, SiteId};
 
 /// What a row says of its bytes.
@@ -69,37 +69,38 @@ pub(super) fn blob_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<BlobRow> {
 
 /// A view of the rows.
 pub struct Inspection {
-    connection: Connection,
+    pub(super) connection: Connection,
 }
 
 /// Contacts whose row differs from their attachments, or is missing.
 const CONTACTS: &str = "SELECT site_id, contact_id FROM (\
      SELECT site_id, contact_id, attachment_count AS n, total_bytes AS bytes FROM contacts \
      UNION ALL \
-     SELECT site_id, contact_id, -count(*), -sum(size_bytes) FROM attachments \
-     GROUP BY site_id, contact_id) AS counted \
+     SELECT site_id, contact_id, -count(*), -sum(size_bytes) \
+     FROM counted_attachments GROUP BY site_id, contact_id) AS counted \
      GROUP BY site_id, contact_id HAVING sum(n) <> 0 OR sum(bytes) <> 0";
 
 /// Sites whose row differs from their attachments, or is missing.
 const SITES: &str = "SELECT site_id FROM (\
      SELECT site_id, attachment_count AS n, total_bytes AS bytes FROM site_usage \
      UNION ALL \
-     SELECT site_id, -count(*), -sum(size_bytes) FROM attachments GROUP BY site_id) AS counted \
+     SELECT site_id, -count(*), -sum(size_bytes) FROM counted_attachments \
+     GROUP BY site_id) AS counted \
      GROUP BY site_id HAVING sum(n) <> 0 OR sum(bytes) <> 0";
 
 /// Makes every counter that of its attachments.
 const COUNT_ANEW: &str = "INSERT INTO contacts (site_id, contact_id, attachment_count, \
      total_bytes, revision, last_created_at_ms) \
-     SELECT site_id, contact_id, 0, 0, 1, max(created_at_ms) FROM attachments \
+     SELECT site_id, contact_id, 0, 0, 1, max(created_at_ms) FROM counted_attachments \
      WHERE true GROUP BY site_id, contact_id ON CONFLICT DO NOTHING; \
      UPDATE contacts SET revision = revision + 1, \
-     attachment_count = (SELECT count(*) FROM attachments a \
+     attachment_count = (SELECT count(*) FROM counted_attachments a \
      WHERE a.site_id = contacts.site_id AND a.contact_id = contacts.contact_id), \
-     total_bytes = (SELECT coalesce(sum(size_bytes), 0) FROM attachments a \
+     total_bytes = (SELECT coalesce(sum(size_bytes), 0) FROM counted_attachments a \
      WHERE a.site_id = contacts.site_id AND a.contact_id = contacts.contact_id); \
      DELETE FROM site_usage; \
      INSERT INTO site_usage (site_id, attachment_count, total_bytes) \
-     SELECT site_id, count(*), sum(size_bytes) FROM attachments GROUP BY site_id;";
+     SELECT site_id, count(*), sum(size_bytes) FROM counted_attachments GROUP BY site_id;";
 
 impl Inspection {
     /// Opens the rows for reading.
@@ -157,7 +158,8 @@ impl Inspection {
     /// When the database fails.
     pub fn attachment_count(&self) -> anyhow::Result<u64> {
         let count: i64 =
-            self.connection.query_row("SELECT count(*) FROM attachments", [], |row| row.get(0))?;
+            self.connection
+                .query_row("SELECT count(*) FROM stored_attachments", [], |row| row.get(0))?;
         Ok(count as u64)
     }
 
@@ -167,7 +169,7 @@ impl Inspection {
     ///
     /// When the database fails.
     pub fn each_blob(&self, mut show: impl FnMut(BlobRow)) -> anyhow::Result<()> {
-        let statement = concat!("SELECT ", blob_columns!(), " FROM attachments");
+        let statement = concat!("SELECT ", blob_columns!(), " FROM stored_attachments");
         self.show_blobs(statement, |row| {
             show(row);
             Ok(())
@@ -183,8 +185,11 @@ impl Inspection {
         &self,
         show: impl FnMut(BlobRow) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
-        let statement =
-            concat!("SELECT ", blob_columns!(), " FROM attachments ORDER BY site_id, blob_id");
+        let statement = concat!(
+            "SELECT ",
+            blob_columns!(),
+            " FROM stored_attachments ORDER BY site_id, blob_id"
+        );
         self.show_blobs(statement, show)
     }
 
@@ -213,7 +218,8 @@ impl Inspection {
         blob: BlobId,
     ) -> anyhow::Result<bool> {
         let mut statement = self.connection.prepare_cached(
-            "SELECT 1 FROM attachments WHERE site_id = $1 AND attachment_id = $2 AND blob_id = $3",
+            "SELECT 1 FROM stored_attachments \
+             WHERE site_id = $1 AND attachment_id = $2 AND blob_id = $3",
         )?;
         Ok(statement.exists(params![site, attachment, blob])?)
     }
@@ -284,6 +290,12 @@ impl Inspection {
                      AND blob_id = $3",
                 )?
                 .execute(params![row.site_id, row.attachment_id, row.blob_id])?;
+            transaction
+                .prepare_cached(
+                    "DELETE FROM trashed_attachments WHERE site_id = $1 AND attachment_id = $2 \
+                     AND blob_id = $3",
+                )?
+                .execute(params![row.site_id, row.attachment_id, row.blob_id])?;
         }
         for row in uploads {
             transaction
@@ -327,6 +339,7 @@ impl Inspection {
     pub fn settle_restored(
         &mut self,
         deleted: &[Tombstone],
+        graves: &[Grave],
         now_ms: i64,
     ) -> anyhow::Result<Vec<(SiteId, BlobId)>> {
         let transaction = self.connection.transaction()?;
@@ -341,6 +354,18 @@ impl Inspection {
                 .query_row(key, |row| row.get(0))
                 .optional()?;
             gone.extend(blob.map(|blob| (tombstone.site_id, blob)));
+            // What lies in the trash was deleted before: only what was purged since goes.
+            let purged = transaction
+                .prepare_cached(
+                    "DELETE FROM trashed_attachments WHERE site_id = $1 AND attachment_id = $2 \
+                     AND deleted_at_ms < $3 RETURNING blob_id",
+                )?
+                .query_row(
+                    params![tombstone.site_id, tombstone.attachment_id, tombstone.deleted_at_ms],
+                    |row| row.get(0),
+                )
+                .optional()?;
+            gone.extend(purged.map(|blob| (tombstone.site_id, blob)));
             transaction
                 .prepare_cached(
                     "INSERT INTO tombstones (site_id, attachment_id, deleted_at_ms) \
@@ -351,6 +376,9 @@ impl Inspection {
                     tombstone.attachment_id,
                     tombstone.deleted_at_ms
                 ])?;
+        }
+        for grave in graves {
+            gone.extend(contacts::bury_contact(&transaction, grave)?);
         }
         transaction.execute_batch(COUNT_ANEW)?;
         transaction.execute("UPDATE contacts SET revision = max(revision, $1)", [now_ms])?;

@@ -7,6 +7,7 @@
 mod attachments;
 mod backups;
 mod changes;
+mod contacts;
 mod deliveries;
 mod delivering;
 mod events;
@@ -24,6 +25,10 @@ mod uploads;
 pub use attachments::Commit;
 pub use backups::{Tombstone, copy_rows};
 pub use changes::Change;
+pub use contacts::{
+    Announced, Closing, Contact, ContactState, ErasedFile, Erasure, Grave, Removal, Restored,
+    Trashed, UnknownToo,
+};
 pub use deliveries::{Attempt, Delivery, DeliveryState};
 pub use delivering::{Claimed, Room, Settled, SubscriptionKey};
 pub use events::{Entity, RecordedEvent};
@@ -45,7 +50,7 @@ use crate::error::Result;
 use changes::Changes;
 
 /// Version of the schema that this program writes.
-pub const SCHEMA_VERSION: i64 = 4;
+pub const SCHEMA_VERSION: i64 = 5;
 
 /// The open database.
 pub struct Db {
@@ -92,6 +97,12 @@ mod tests {
         let sources = [
             include_str!("attachments.rs"),
             include_str!("backups.rs"),
+            include_str!("contacts/closing.rs"),
+            include_str!("contacts/erasures.rs"),
+            include_str!("contacts/graves.rs"),
+            include_str!("contacts/merge.rs"),
+            include_str!("contacts/mod.rs"),
+            include_str!("contacts/trash.rs"),
             include_str!("deliveries.rs"),
             include_str!("delivering.rs"),
             include_str!("events.rs"),

@@ -2,9 +2,9 @@
 
 use rusqlite::params;
 
-use super::Db;
 use super::leases::{Lease, fenced};
 use super::sqlite::{Done, from_sqlite};
+use super::{Db, contacts};
 use crate::domain::ids::{BlobId, SiteId};
 use crate::error::Result;
 
@@ -30,7 +30,7 @@ impl Db {
             .await
     }
 
-    /// Forgets removals that were carried out.
+    /// Forgets removals that were carried out, and notes it in the receipts of erasures.
     ///
     /// # Errors
     ///
@@ -39,6 +39,7 @@ impl Db {
         &self,
         lease: &Lease,
         removed: Vec<(SiteId, BlobId)>,
+        now_ms: i64,
     ) -> Result<()> {
         let lease = lease.clone();
         self.sqlite
@@ -50,6 +51,8 @@ impl Db {
                             "DELETE FROM blob_removals WHERE site_id = $1 AND blob_id = $2",
                         )
                         .and_then(|mut statement| statement.execute(params![site, blob]))
+                        .map_err(from_sqlite)?;
+                    contacts::bytes_are_gone(connection, (site, blob), now_ms)
                         .map_err(from_sqlite)?;
                 }
                 Ok(Done { value: (), changed: None })

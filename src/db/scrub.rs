@@ -42,7 +42,7 @@ impl Db {
                     .prepare_cached(concat!(
                         "SELECT ",
                         blob_columns!(),
-                        " FROM attachments WHERE (site_id, attachment_id) > ($1, $2) \
+                        " FROM stored_attachments WHERE (site_id, attachment_id) > ($1, $2) \
                          ORDER BY site_id, attachment_id LIMIT $3"
                     ))?
                     .query_map(params![site, attachment, limit], blob_row)?
@@ -79,7 +79,7 @@ impl Db {
                         .prepare_cached(
                             "INSERT INTO damaged_blobs (site_id, blob_id, attachment_id, problem, \
                              found_at_ms) SELECT site_id, blob_id, attachment_id, $1, $2 \
-                             FROM attachments WHERE site_id = $3 AND attachment_id = $4 \
+                             FROM stored_attachments WHERE site_id = $3 AND attachment_id = $4 \
                              AND blob_id = $5 ON CONFLICT (site_id, blob_id) DO NOTHING",
                         )
                         .and_then(|mut statement| {
@@ -109,7 +109,7 @@ impl Db {
                 let damaged = connection
                     .prepare_cached(
                         "SELECT d.site_id, d.blob_id, d.attachment_id, d.problem, d.found_at_ms \
-                         FROM damaged_blobs d JOIN attachments a ON a.site_id = d.site_id \
+                         FROM damaged_blobs d JOIN stored_attachments a ON a.site_id = d.site_id \
                          AND a.attachment_id = d.attachment_id AND a.blob_id = d.blob_id \
                          ORDER BY d.found_at_ms DESC, d.blob_id LIMIT $1",
                     )?
@@ -125,7 +125,7 @@ impl Db {
                     .collect::<rusqlite::Result<_>>()?;
                 let count: i64 = connection
                     .prepare_cached(
-                        "SELECT count(*) FROM damaged_blobs d JOIN attachments a \
+                        "SELECT count(*) FROM damaged_blobs d JOIN stored_attachments a \
                          ON a.site_id = d.site_id AND a.attachment_id = d.attachment_id \
                          AND a.blob_id = d.blob_id",
                     )?
@@ -145,7 +145,7 @@ impl Db {
             .write(move |connection| {
                 let forgotten = connection
                     .prepare_cached(
-                        "DELETE FROM damaged_blobs WHERE NOT EXISTS (SELECT 1 FROM attachments a \
+                        "DELETE FROM damaged_blobs WHERE NOT EXISTS (SELECT 1 FROM stored_attachments a \
                          WHERE a.site_id = damaged_blobs.site_id \
                          AND a.attachment_id = damaged_blobs.attachment_id \
                          AND a.blob_id = damaged_blobs.blob_id)",

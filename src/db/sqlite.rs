@@ -34,6 +34,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/sqlite/0002_durability.sql"),
     include_str!("../../migrations/sqlite/0003_keeping.sql"),
     include_str!("../../migrations/sqlite/0004_webhooks.sql"),
+    include_str!("../../migrations/sqlite/0005_contacts.sql"),
 ];
 
 type ReadJob = Box<dyn FnOnce(&Connection) + Send>;
@@ -51,6 +52,7 @@ struct Job<F, T> {
     outcome: Option<Result<Done<T>>>,
     send: oneshot::Sender<Result<T>>,
     changes: Arc<Changes>,
+    note: fn(&T, &Changes),
 }
 
 impl<F, T> WriteJob for Job<F, T>
@@ -71,6 +73,7 @@ where
                 if let Some((site, contact)) = done.changed {
                     self.changes.note(site, contact);
                 }
+                (self.note)(&done.value, &self.changes);
                 Ok(done.value)
             }
         };
@@ -149,15 +152,40 @@ impl Sqlite {
         &self,
         job: impl FnOnce(&Connection) -> Result<Done<T>> + Send + 'static,
     ) -> Result<T> {
+        self.write_noting(job, |_, _| ()).await
+    }
+
+    /// [`Sqlite::write`] of what changes several contacts: `note` counts their changes, after the
+    /// commit and before it is acknowledged.
+    pub(super) async fn write_noting<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&Connection) -> Result<Done<T>> + Send + 'static,
+        note: fn(&T, &Changes),
+    ) -> Result<T> {
         if self.failed.get().is_some() {
             return Err(Error::ReadOnly);
         }
         let (send, answer) = oneshot::channel();
         let changes = Arc::clone(&self.changes);
-        let job = Box::new(Job { work: Some(job), outcome: None, send, changes });
+        let job = Box::new(Job { work: Some(job), outcome: None, send, changes, note });
         let Some(writes) = &self.writes else { return Err(Error::Busy { retry_after_seconds: 1 }) };
         writes.try_send(job).map_err(|full| queue_full(&full))?;
         answer.await.context("the database's writer has gone")?
+    }
+}
+
+impl Sqlite {
+    /// Writes the whole log into the database and empties it; false while a reader needs it.
+    pub(super) async fn empty_log(&self) -> Result<bool> {
+        let (send, answer) = oneshot::channel();
+        let job: ReadJob = Box::new(move |connection| {
+            let emptied = connection
+                .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0));
+            let _ = send.send(emptied);
+        });
+        self.reads.try_send(job).map_err(|full| queue_full(&full))?;
+        let busy = answer.await.context("the database's reader has gone")?.map_err(from_sqlite)?;
+        Ok(busy == 0)
     }
 }
 
@@ -304,6 +332,8 @@ fn open_writer(file: &Path) -> anyhow::Result<Connection> {
         .pragma_update(None, "journal_mode", "WAL")
         .and_then(|()| connection.pragma_update(None, "synchronous", "FULL"))
         .and_then(|()| connection.pragma_update(None, "foreign_keys", true))
+        // What is deleted is overwritten in the file, not only unlinked.
+        .and_then(|()| connection.pragma_update(None, "secure_delete", true))
         .with_context(|| format!("cannot write to the database {}", file.display()))?;
     migrate(&connection, file)?;
     Ok(connection)

@@ -3,10 +3,9 @@
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::Db;
-use super::attachments::find;
 use super::sqlite::{Done, from_sqlite};
 use crate::domain::attachment::Attachment;
-use crate::domain::ids::{AttachmentId, BlobId, SiteId};
+use crate::domain::ids::{AttachmentId, BlobId, ContactId, SiteId};
 use crate::error::Result;
 
 /// A resumable upload in flight.
@@ -14,6 +13,8 @@ use crate::error::Result;
 pub struct UploadInFlight {
     /// The tenant.
     pub site_id: SiteId,
+    /// Whose file it is to become; `None` of one that an older release began.
+    pub contact_id: Option<ContactId>,
     /// What it is to become; also what its upload URL names.
     pub attachment_id: AttachmentId,
     /// Its bytes, and what tells it from another upload of the same URL.
@@ -43,7 +44,7 @@ pub enum Begun {
 /// What a name in staging stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
-    /// An attachment has these bytes.
+    /// An attachment has these bytes, or one in the trash.
     Attached,
     /// A resumable upload goes on with them.
     InFlight,
@@ -81,7 +82,7 @@ impl Db {
                 connection
                     .prepare_cached(
                         "SELECT site_id, attachment_id, blob_id, length_bytes, offset_bytes, \
-                         hash_state, created_at_ms, expires_at_ms FROM uploads \
+                         hash_state, created_at_ms, expires_at_ms, contact_id FROM uploads \
                          WHERE site_id = $1 AND attachment_id = $2",
                     )?
                     .query_row(params![site, attachment], upload)
@@ -90,7 +91,7 @@ impl Db {
             .await
     }
 
-    /// Writes down how far an upload has come; false when it is no longer known.
+    /// Writes down how far an upload has come; false when it is no longer known, or over.
     ///
     /// # Errors
     ///
@@ -102,7 +103,8 @@ impl Db {
                     .prepare_cached(
                         "UPDATE uploads SET length_bytes = $1, offset_bytes = $2, \
                          hash_state = $3, expires_at_ms = $4 \
-                         WHERE site_id = $5 AND attachment_id = $6 AND blob_id = $7",
+                         WHERE site_id = $5 AND attachment_id = $6 AND blob_id = $7 \
+                         AND expires_at_ms > 0",
                     )
                     .and_then(|mut statement| {
                         statement.execute(params![
@@ -160,7 +162,7 @@ impl Db {
                 connection
                     .prepare_cached(
                         "SELECT site_id, attachment_id, blob_id, length_bytes, offset_bytes, \
-                         hash_state, created_at_ms, expires_at_ms FROM uploads \
+                         hash_state, created_at_ms, expires_at_ms, contact_id FROM uploads \
                          WHERE expires_at_ms <= $1 ORDER BY expires_at_ms LIMIT $2",
                     )?
                     .query_map(params![now_ms, limit], upload)?
@@ -183,7 +185,13 @@ impl Db {
     ) -> Result<Standing> {
         self.sqlite
             .read(move |connection| {
-                if find(connection, site, attachment)?.is_some_and(|found| found.blob_id == blob) {
+                let attached = connection
+                    .prepare_cached(
+                        "SELECT 1 FROM stored_attachments \
+                         WHERE site_id = $1 AND attachment_id = $2 AND blob_id = $3",
+                    )?
+                    .exists(params![site, attachment, blob])?;
+                if attached {
                     return Ok(Standing::Attached);
                 }
                 let in_flight = connection
@@ -213,11 +221,12 @@ fn begin(connection: &Connection, upload: &UploadInFlight) -> rusqlite::Result<B
     connection
         .prepare_cached(
             "INSERT INTO uploads (site_id, attachment_id, blob_id, length_bytes, offset_bytes, \
-             hash_state, created_at_ms, expires_at_ms) VALUES ($1, $2, $3, $4, $5, $6, $7, $8) \
+             hash_state, created_at_ms, expires_at_ms, contact_id) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) \
              ON CONFLICT (site_id, attachment_id) DO UPDATE SET blob_id = excluded.blob_id, \
              length_bytes = excluded.length_bytes, offset_bytes = excluded.offset_bytes, \
              hash_state = excluded.hash_state, created_at_ms = excluded.created_at_ms, \
-             expires_at_ms = excluded.expires_at_ms",
+             expires_at_ms = excluded.expires_at_ms, contact_id = excluded.contact_id",
         )?
         .execute(params![
             site,
@@ -228,6 +237,7 @@ fn begin(connection: &Connection, upload: &UploadInFlight) -> rusqlite::Result<B
             upload.hash_state,
             upload.created_at_ms,
             upload.expires_at_ms,
+            upload.contact_id,
         ])?;
     Ok(Begun::New(replaced))
 }
@@ -248,6 +258,7 @@ pub(super) fn forget(
 fn upload(row: &rusqlite::Row<'_>) -> rusqlite::Result<UploadInFlight> {
     Ok(UploadInFlight {
         site_id: row.get(0)?,
+        contact_id: row.get(8)?,
         attachment_id: row.get(1)?,
         blob_id: row.get(2)?,
         length_bytes: row.get::<_, Option<i64>>(3)?.map(|bytes| bytes as u64),

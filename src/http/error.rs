@@ -63,6 +63,7 @@ impl IntoResponse for Error {
                 (StatusCode::FORBIDDEN, "QUOTA_EXCEEDED", data)
             }
             Self::Upload(refused) => return upload_refused(&message, refused),
+            Self::Conflict { code, data, .. } => (StatusCode::CONFLICT, code, data),
             Self::AlreadyUploaded => (StatusCode::CONFLICT, "ALREADY_EXISTS", json!({})),
             Self::TooLarge { code, limit_bytes } => {
                 (StatusCode::PAYLOAD_TOO_LARGE, code, json!({ "limitBytes": limit_bytes }))

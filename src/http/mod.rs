@@ -4,6 +4,7 @@ mod answer;
 mod attachments;
 mod auth;
 mod conditional;
+mod contacts;
 mod error;
 mod file_body;
 mod media;
@@ -79,6 +80,20 @@ pub fn router(app: &Arc<App>) -> Router {
         .route("/ugd/{media}", get(media::original))
         .route("/dossier/v1/media/{site}/{attachment}", get(stable_links::follow))
         .route(HEALTH, get(health))
+        .route("/dossier/v1/contacts", get(contacts::list))
+        .route(
+            "/dossier/v1/contacts/{contact}",
+            get(contacts::get).put(contacts::announce).delete(contacts::delete),
+        )
+        .route("/dossier/v1/contacts/{contact}/merge", post(contacts::merge))
+        .route("/dossier/v1/contacts/{contact}/erase", post(contacts::erase))
+        .route("/dossier/v1/contacts/{contact}/restore", post(contacts::restore))
+        .route("/dossier/v1/contacts/{contact}/trash", get(contacts::trash))
+        .route(
+            "/dossier/v1/contacts/{contact}/attachments/{attachment}/restore",
+            post(contacts::restore_attachment),
+        )
+        .route("/dossier/v1/receipts/{receipt}", get(contacts::receipt))
         .route("/dossier/v1/webhooks", get(webhooks::list).post(webhooks::add))
         .route("/dossier/v1/webhooks/public-key", get(webhooks::public_key))
         .route(

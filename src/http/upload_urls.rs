@@ -13,7 +13,7 @@ use super::answer;
 use super::attachments::{Ids, idle, ids};
 use super::auth::Caller;
 use super::request::{CONTACT_ID, Query, Violations, json_object, same_guid, text_field};
-use crate::actions::upload::check_quota;
+use crate::actions::upload::check_contact;
 use crate::app::App;
 use crate::domain::file_name::{FileName, FileNameRefused, MAX_FILE_NAME_CHARS};
 use crate::domain::hex;
@@ -55,7 +55,7 @@ pub(super) async fn generate(
         return Err(Error::Internal(anyhow::anyhow!("a missing field was not reported")));
     };
     let (site, known) = (caller.site().id, size_bytes.unwrap_or(0));
-    check_quota(&app, site, ContactId(contact), known).await?;
+    check_contact(&app, site, ContactId(contact), known).await?;
     let now_ms = app.clock.now_ms();
     let grant = UploadGrant {
         expires_s: u32::try_from(now_ms / 1_000)

@@ -7,6 +7,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::actions::contacts;
 use crate::actions::recover::recover;
 use crate::actions::scrub::{self, Step};
 use crate::actions::sweep::{Swept, sweep};
@@ -16,6 +17,8 @@ use crate::registry;
 
 /// How often it is looked for what is over.
 const SWEEP_EVERY: Duration = Duration::from_secs(10);
+/// How often it is looked for contacts that are being closed and receipts that can be completed.
+const CONTACTS_EVERY: Duration = Duration::from_secs(1);
 /// How often it is asked whether the scrub is to begin again.
 const SCRUB_EVERY: Duration = Duration::from_mins(1);
 /// How often uploads that failed in this process are settled.
@@ -41,6 +44,7 @@ pub fn start(app: &Arc<App>) {
             }
         }
     });
+    every(app, "contacts", CONTACTS_EVERY, async |app| contacts::go_on(&app).await);
     every(app, "scrub", SCRUB_EVERY, async |app| {
         while scrub::step(&app).await? == Step::More && !app.tasks.is_stopping() {}
         Ok(())

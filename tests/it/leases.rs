@@ -23,7 +23,7 @@ async fn while_another_process_sweeps_this_one_does_not_and_takes_over_when_it_d
     assert_eq!(sweep(app.app()).await.unwrap().blobs, 1);
     assert_eq!(app.blob_files().len(), 0);
     // The other one was only slow: what it still wants to write is refused.
-    let late = db.forget_removals(&lease, Vec::new()).await.unwrap_err();
+    let late = db.forget_removals(&lease, Vec::new(), 0).await.unwrap_err();
     assert!(format!("{late:?}").contains("the job sweep has changed hands"), "{late:?}");
     assert!(!db.keep_progress(&lease, "late".to_owned()).await.unwrap());
 }

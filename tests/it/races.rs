@@ -12,15 +12,15 @@ use crate::support::TestApp;
 use crate::support::tus::csv;
 
 /// Rounds of each race.
-const ROUNDS: usize = 60;
+pub(crate) const ROUNDS: usize = 60;
 
 /// A seed of its own for each run.
-fn seed() -> u64 {
+pub(crate) fn seed() -> u64 {
     Uuid::new_v4().as_u64_pair().0
 }
 
 /// Lets others run for a random while.
-async fn pause(dice: &mut Dice) {
+pub(crate) async fn pause(dice: &mut Dice) {
     for _ in 0..dice.between(0, 20) {
         tokio::task::yield_now().await;
     }

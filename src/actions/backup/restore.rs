@@ -40,9 +40,12 @@ pub fn restore(
     erased_in: Option<&Path>,
     now_ms: i64,
 ) -> anyhow::Result<Restored> {
-    let deleted = match erased_in {
-        None => Vec::new(),
-        Some(path) => Inspection::open(&DataFolder::existing(path)?.database()?)?.tombstones()?,
+    let (deleted, graves) = match erased_in {
+        None => (Vec::new(), Vec::new()),
+        Some(path) => {
+            let rows = Inspection::open(&DataFolder::existing(path)?.database()?)?;
+            (rows.tombstones()?, rows.graves()?)
+        }
     };
     let partial = Partial::make(target)?;
     let folder = DataFolder::open(&partial.content())?;
@@ -69,7 +72,7 @@ pub fn restore(
     // Brings the rows of an older release to this one's form.
     drop(Db::open(&database, 1)?);
     let mut rows = Inspection::open_for_repair(&database)?;
-    let gone = rows.settle_restored(&deleted, now_ms)?;
+    let gone = rows.settle_restored(&deleted, &graves, now_ms)?;
     for (site, blob) in &gone {
         blobs.remove(BlobKey { site: *site, blob: *blob })?;
     }

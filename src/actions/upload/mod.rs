@@ -18,6 +18,7 @@ use self::receive::{BATCHES, Message, Received, Writer, hash_only, pump};
 use super::preview;
 use crate::app::App;
 use crate::blobs::{BlobKey, StagedKey};
+use crate::config::ContactsPolicy;
 use crate::db::Commit;
 use crate::domain::attachment::Attachment;
 use crate::domain::file_name::FileName;
@@ -89,7 +90,7 @@ where
         None => {}
     }
     // Before the bytes are sent in vain; what counts is the check of the commit.
-    check_quota(app, grant.site_id, grant.contact_id, announced).await?;
+    check_contact(app, grant.site_id, grant.contact_id, announced).await?;
     let staged = StagedKey {
         key: BlobKey { site: grant.site_id, blob: BlobId(uuid::Uuid::new_v4()) },
         attachment: grant.attachment_id,
@@ -136,7 +137,7 @@ async fn commit(app: &Arc<App>, received: Received) -> Result<Attachment> {
     let quotas = app.quotas(attachment.site_id);
     let commit = match app.db.commit_upload(attachment, spent_until_ms, quotas).await {
         Ok(commit) => commit,
-        Err(error @ Error::OverQuota(_)) => {
+        Err(error @ (Error::OverQuota(_) | Error::NotFound { .. })) => {
             remove(app, staged).await?;
             return Err(error);
         }
@@ -171,17 +172,32 @@ async fn commit(app: &Arc<App>, received: Received) -> Result<Attachment> {
     }
 }
 
-/// Whether a site and a contact may hold one more file of so many bytes, as far as that is known.
+/// Whether a contact may have attachments, and hold one more of so many bytes, as far as that is
+/// known.
 ///
 /// # Errors
 ///
-/// [`Error::OverQuota`].
-pub async fn check_quota(
+/// [`Error::NotFound`] when the contact is gone, or was never announced where only such may have
+/// any; [`Error::OverQuota`].
+pub async fn check_contact(
     app: &App,
     site: SiteId,
     contact: ContactId,
     size_bytes: u64,
 ) -> Result<()> {
+    let only_announced = app.config.contacts_policy == ContactsPolicy::Registered;
+    if !app.db.may_receive(site, contact, only_announced).await? {
+        return Err(Error::no_contact(contact));
+    }
+    check_quota(app, site, contact, size_bytes).await
+}
+
+/// Whether a site and a contact may hold one more file of so many bytes, as far as that is known.
+///
+/// # Errors
+///
+/// [`Error::OverQuota`].
+async fn check_quota(app: &App, site: SiteId, contact: ContactId, size_bytes: u64) -> Result<()> {
     let quotas = app.quotas(site);
     if !quotas.any() {
         return Ok(());

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use super::pace::{Pace, Paced};
 use super::piece::{Outcome, Piece};
 use super::receive::{BATCHES, Message, Writer, initial_hash_state, pump};
-use super::{BUSY, SPENT, Upload, bad_upload, check_quota, commit, preview, too_large};
+use super::{BUSY, SPENT, Upload, bad_upload, check_contact, commit, preview, too_large};
 use crate::app::App;
 use crate::blobs::{BlobKey, StagedKey};
 use crate::db::{Begun, Standing, UploadInFlight};
@@ -65,7 +65,7 @@ pub async fn create(
     check_site(app, grant)?;
     check_length(grant, length_bytes)?;
     let size_bytes = length_bytes.unwrap_or(0);
-    check_quota(app, grant.site_id, grant.contact_id, size_bytes).await?;
+    check_contact(app, grant.site_id, grant.contact_id, size_bytes).await?;
     let now_ms = app.clock.now_ms();
     let staged = staged(grant, BlobId(uuid::Uuid::new_v4()));
     let blobs = Arc::clone(&app.blobs);
@@ -73,6 +73,7 @@ pub async fn create(
     let expires_at_ms = now_ms + LIFE_MS;
     let begun = app.db.begin_upload(UploadInFlight {
         site_id: grant.site_id,
+        contact_id: Some(grant.contact_id),
         attachment_id: grant.attachment_id,
         blob_id: staged.key.blob,
         length_bytes,
@@ -196,7 +197,7 @@ async fn keep(
         Ok(Outcome::More(progress)) => Ok(progress),
         Ok(Outcome::Whole(received)) => {
             let committed = commit(app, *received).await;
-            if let Err(Error::OverQuota(_)) = committed {
+            if let Err(Error::OverQuota(_) | Error::NotFound { .. }) = committed {
                 end(app, staged, i64::MAX).await?;
             }
             Ok(complete(committed?.size_bytes))

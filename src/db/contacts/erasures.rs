@@ -1,0 +1,270 @@
+//! Erasures: what is to go beside the attachments, and the receipts of it.
+
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
+use uuid::Uuid;
+
+use crate::db::Db;
+use crate::db::sqlite::{Done, from_sqlite};
+use crate::domain::ids::{AttachmentId, BlobId, ContactId, SiteId};
+use crate::error::Result;
+
+/// The erasure of a contact.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Erasure {
+    /// The tenant.
+    pub site_id: SiteId,
+    /// The receipt's id.
+    pub receipt_id: Uuid,
+    /// Who was erased.
+    pub contact_id: ContactId,
+    /// Who had been merged into it before and was erased with it.
+    pub merged: Vec<ContactId>,
+    /// When it was asked for, in Unix milliseconds; from then on nothing was reachable.
+    pub requested_at_ms: i64,
+    /// When the last row was gone, in Unix milliseconds.
+    pub rows_erased_at_ms: Option<i64>,
+    /// When everything was gone, also from the database's log, in Unix milliseconds.
+    pub completed_at_ms: Option<i64>,
+    /// Attachments that were erased, in all.
+    pub file_count: u64,
+    /// The first of these, by their ids.
+    pub files: Vec<ErasedFile>,
+}
+
+/// An erased attachment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ErasedFile {
+    /// Its id.
+    pub attachment_id: AttachmentId,
+    /// When its bytes and those made of them went, in Unix milliseconds.
+    pub erased_at_ms: Option<i64>,
+}
+
+impl Db {
+    /// Finds an erasure by its receipt's id, with at most `limit` files.
+    ///
+    /// # Errors
+    ///
+    /// Only when the database fails.
+    pub async fn erasure(
+        &self,
+        site: SiteId,
+        receipt: Uuid,
+        limit: u32,
+    ) -> Result<Option<Erasure>> {
+        self.sqlite
+            .read(move |connection| {
+                let found = connection
+                    .prepare_cached(
+                        "SELECT site_id, receipt_id, contact_id, requested_at_ms, \
+                         rows_erased_at_ms, completed_at_ms FROM erasures \
+                         WHERE site_id = $1 AND receipt_id = $2",
+                    )?
+                    .query_row(params![site, receipt.as_bytes()], erasure)
+                    .optional()?;
+                found.map(|found| with_files(connection, found, limit)).transpose()
+            })
+            .await
+    }
+
+    /// Completes erasures whose bytes have all gone; returns how many. What the database's log held
+    /// of them goes first.
+    ///
+    /// # Errors
+    ///
+    /// Only when the database fails.
+    pub async fn complete_erasures(&self, now_ms: i64) -> Result<usize> {
+        if self.sqlite.read(ready).await?.is_empty() {
+            return Ok(0);
+        }
+        // A reader needs the log: it is tried again.
+        if !self.sqlite.empty_log().await? {
+            return Ok(0);
+        }
+        self.sqlite
+            .write(move |connection| {
+                let ready = ready(connection).map_err(from_sqlite)?;
+                for (site, receipt) in &ready {
+                    connection
+                        .prepare_cached(
+                            "UPDATE erasures SET completed_at_ms = $1 \
+                             WHERE site_id = $2 AND receipt_id = $3",
+                        )
+                        .and_then(|mut statement| statement.execute(params![now_ms, site, receipt]))
+                        .map_err(from_sqlite)?;
+                }
+                Ok(Done { value: ready.len(), changed: None })
+            })
+            .await
+    }
+}
+
+/// Erasures that lack nothing but the emptying of the log.
+fn ready(connection: &Connection) -> rusqlite::Result<Vec<(SiteId, [u8; 16])>> {
+    connection
+        .prepare_cached(
+            "SELECT e.site_id, e.receipt_id FROM erasures e WHERE e.completed_at_ms IS NULL \
+             AND e.rows_erased_at_ms IS NOT NULL AND NOT EXISTS (SELECT 1 FROM erased_files f \
+             WHERE f.site_id = e.site_id AND f.receipt_id = e.receipt_id \
+             AND f.erased_at_ms IS NULL) AND NOT EXISTS (SELECT 1 FROM uploads u \
+             WHERE u.site_id = e.site_id AND u.contact_id = e.contact_id) LIMIT 1000",
+        )?
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect()
+}
+
+/// Inside the write that closes a contact: the receipt, and what shows data of the person beside
+/// the attachments, which are taken away in batches.
+pub(super) fn begin(
+    connection: &Connection,
+    (site, contact): (SiteId, ContactId),
+    receipt: Uuid,
+    now_ms: i64,
+) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached(
+            "INSERT INTO erasures (site_id, receipt_id, contact_id, requested_at_ms) \
+             VALUES ($1, $2, $3, $4)",
+        )?
+        .execute(params![site, receipt.as_bytes(), contact, now_ms])?;
+    let merged = merged_into(connection, site, contact)?;
+    for contact in merged.iter().chain([&contact]) {
+        forget_told(connection, site, *contact)?;
+    }
+    connection
+        .prepare_cached(
+            "UPDATE contacts SET state = 'erased', state_at_ms = $1, label = NULL \
+             WHERE site_id = $2 AND merged_into = $3",
+        )?
+        .execute(params![now_ms, site, contact])?;
+    Ok(())
+}
+
+/// Events that show an attachment of the contact, and what receivers answered to any of its events.
+/// Those that only tell of a deletion stay: whoever was told of the file must be told that it is gone.
+pub(super) fn forget_told(
+    connection: &Connection,
+    site: SiteId,
+    contact: ContactId,
+) -> rusqlite::Result<()> {
+    for statement in [
+        "DELETE FROM delivery_attempts WHERE site_id = $1 AND event_id IN \
+         (SELECT event_id FROM events WHERE site_id = $1 AND contact_id = $2)",
+        "DELETE FROM deliveries WHERE site_id = $1 AND event_id IN (SELECT event_id FROM events \
+         WHERE site_id = $1 AND contact_id = $2 AND file_name IS NOT NULL)",
+        "DELETE FROM events WHERE site_id = $1 AND contact_id = $2 AND file_name IS NOT NULL",
+    ] {
+        connection.prepare_cached(statement)?.execute(params![site, contact])?;
+    }
+    Ok(())
+}
+
+pub(super) fn receipt_of(
+    connection: &Connection,
+    site: SiteId,
+    contact: ContactId,
+) -> rusqlite::Result<Option<Uuid>> {
+    // A merged contact that was erased with its target has the target's receipt.
+    connection
+        .prepare_cached(
+            "SELECT receipt_id FROM erasures WHERE site_id = $1 AND contact_id IN ($2, \
+             (SELECT merged_into FROM contacts WHERE site_id = $1 AND contact_id = $2))",
+        )?
+        .query_row(params![site, contact], |row| row.get(0).map(Uuid::from_bytes))
+        .optional()
+}
+
+pub(super) fn note_file(
+    connection: &Connection,
+    (site, receipt): (SiteId, Uuid),
+    (attachment, blob): (AttachmentId, BlobId),
+) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached(
+            "INSERT INTO erased_files (site_id, receipt_id, attachment_id, blob_id) \
+             VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
+        )?
+        .execute(params![site, receipt.as_bytes(), attachment, blob])?;
+    Ok(())
+}
+
+pub(super) fn rows_are_gone(
+    connection: &Connection,
+    (site, contact): (SiteId, ContactId),
+    receipt: Uuid,
+    now_ms: i64,
+) -> rusqlite::Result<()> {
+    // Also what was written while batches went on.
+    forget_told(connection, site, contact)?;
+    connection
+        .prepare_cached(
+            "UPDATE erasures SET rows_erased_at_ms = $1 WHERE site_id = $2 AND receipt_id = $3",
+        )?
+        .execute(params![now_ms, site, receipt.as_bytes()])?;
+    Ok(())
+}
+
+/// Inside the write that forgets a removal: its bytes have gone.
+pub(in crate::db) fn bytes_are_gone(
+    connection: &Connection,
+    (site, blob): (SiteId, BlobId),
+    now_ms: i64,
+) -> rusqlite::Result<usize> {
+    connection
+        .prepare_cached(
+            "UPDATE erased_files SET erased_at_ms = $1 \
+             WHERE site_id = $2 AND blob_id = $3 AND erased_at_ms IS NULL",
+        )?
+        .execute(params![now_ms, site, blob])
+}
+
+fn merged_into(
+    connection: &Connection,
+    site: SiteId,
+    contact: ContactId,
+) -> rusqlite::Result<Vec<ContactId>> {
+    connection
+        .prepare_cached(
+            "SELECT contact_id FROM contacts WHERE site_id = $1 AND merged_into = $2 \
+             ORDER BY contact_id",
+        )?
+        .query_map(params![site, contact], |row| row.get(0))?
+        .collect()
+}
+
+fn erasure(row: &Row<'_>) -> rusqlite::Result<Erasure> {
+    Ok(Erasure {
+        site_id: row.get(0)?,
+        receipt_id: Uuid::from_bytes(row.get(1)?),
+        contact_id: row.get(2)?,
+        merged: Vec::new(),
+        requested_at_ms: row.get(3)?,
+        rows_erased_at_ms: row.get(4)?,
+        completed_at_ms: row.get(5)?,
+        file_count: 0,
+        files: Vec::new(),
+    })
+}
+
+fn with_files(
+    connection: &Connection,
+    mut found: Erasure,
+    limit: u32,
+) -> rusqlite::Result<Erasure> {
+    let key = (found.site_id, found.receipt_id.into_bytes());
+    found.merged = merged_into(connection, found.site_id, found.contact_id)?;
+    let count: i64 = connection
+        .prepare_cached("SELECT count(*) FROM erased_files WHERE site_id = $1 AND receipt_id = $2")?
+        .query_row(params![key.0, key.1], |row| row.get(0))?;
+    found.file_count = count as u64;
+    found.files = connection
+        .prepare_cached(
+            "SELECT attachment_id, erased_at_ms FROM erased_files \
+             WHERE site_id = $1 AND receipt_id = $2 ORDER BY attachment_id LIMIT $3",
+        )?
+        .query_map(params![key.0, key.1, limit], |row| {
+            Ok(ErasedFile { attachment_id: row.get(0)?, erased_at_ms: row.get(1)? })
+        })?
+        .collect::<rusqlite::Result<_>>()?;
+    Ok(found)
+}

@@ -1,0 +1,107 @@
+//! Contacts that are gone for good, as a restore of an older backup learns of them.
+
+use rusqlite::{Connection, params};
+
+use super::erasures::forget_told;
+use crate::db::Inspection;
+use crate::domain::ids::{BlobId, ContactId, SiteId};
+
+/// A contact that was deleted or erased, with the receipt of an erasure.
+#[derive(Debug, Clone)]
+pub struct Grave {
+    site: SiteId,
+    contact: ContactId,
+    state: String,
+    state_at_ms: i64,
+    merged_into: Option<ContactId>,
+    receipt: Option<[u8; 16]>,
+    rows_erased_at_ms: Option<i64>,
+    completed_at_ms: Option<i64>,
+}
+
+impl Inspection {
+    /// Contacts that are gone for good.
+    ///
+    /// # Errors
+    ///
+    /// When the database fails.
+    pub fn graves(&self) -> anyhow::Result<Vec<Grave>> {
+        let mut statement = self.connection.prepare(
+            "SELECT c.site_id, c.contact_id, c.state, c.state_at_ms, c.merged_into, \
+             e.receipt_id, e.rows_erased_at_ms, e.completed_at_ms FROM contacts c \
+             LEFT JOIN erasures e ON e.site_id = c.site_id AND e.contact_id = c.contact_id \
+             WHERE c.state IN ('deleted', 'erased')",
+        )?;
+        let rows = statement.query_map([], |row| {
+            Ok(Grave {
+                site: row.get(0)?,
+                contact: row.get(1)?,
+                state: row.get(2)?,
+                state_at_ms: row.get(3)?,
+                merged_into: row.get(4)?,
+                receipt: row.get(5)?,
+                rows_erased_at_ms: row.get(6)?,
+                completed_at_ms: row.get(7)?,
+            })
+        })?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+}
+
+/// Inside a restore: takes away everything of a contact that is gone, and keeps it gone. Returns
+/// the bytes that are to go. The caller counts anew.
+pub(in crate::db) fn bury_contact(
+    connection: &Connection,
+    grave: &Grave,
+) -> rusqlite::Result<Vec<(SiteId, BlobId)>> {
+    let key = params![grave.site, grave.contact];
+    let mut gone = Vec::new();
+    for statement in [
+        "DELETE FROM attachments WHERE site_id = $1 AND contact_id = $2 RETURNING blob_id",
+        "DELETE FROM trashed_attachments WHERE site_id = $1 AND contact_id = $2 \
+         RETURNING blob_id",
+    ] {
+        let mut statement = connection.prepare_cached(statement)?;
+        for blob in statement.query_map(key, |row| row.get(0))? {
+            gone.push((grave.site, blob?));
+        }
+    }
+    forget_told(connection, grave.site, grave.contact)?;
+    connection
+        .prepare_cached("DELETE FROM contact_closings WHERE site_id = $1 AND contact_id = $2")?
+        .execute(key)?;
+    connection
+        .prepare_cached(
+            "INSERT INTO contacts (site_id, contact_id, attachment_count, total_bytes, revision, \
+             last_created_at_ms, state, state_at_ms, merged_into) \
+             VALUES ($1, $2, 0, 0, 1, 0, $3, $4, $5) ON CONFLICT (site_id, contact_id) DO UPDATE \
+             SET state = excluded.state, state_at_ms = excluded.state_at_ms, \
+             merged_into = excluded.merged_into, label = NULL, announced_at_ms = NULL, \
+             purge_at_ms = NULL",
+        )?
+        .execute(params![
+            grave.site,
+            grave.contact,
+            grave.state,
+            grave.state_at_ms,
+            grave.merged_into
+        ])?;
+    if let Some(receipt) = grave.receipt {
+        connection
+            .prepare_cached(
+                "INSERT INTO erasures (site_id, receipt_id, contact_id, requested_at_ms, \
+                 rows_erased_at_ms, completed_at_ms) VALUES ($1, $2, $3, $4, $5, $6) \
+                 ON CONFLICT DO NOTHING",
+            )?
+            .execute(params![
+                grave.site,
+                receipt,
+                grave.contact,
+                grave.state_at_ms,
+                // A restore takes away the rows and the bytes before its folder gets its name.
+                grave.rows_erased_at_ms.unwrap_or(grave.state_at_ms),
+                grave.completed_at_ms,
+            ])?;
+    }
+    Ok(gone)
+}

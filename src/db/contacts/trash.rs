@@ -1,0 +1,397 @@
+//! The trash: deleted attachments that can come back for a while. They are in a table of their own, so
+//! that nothing which lists, opens or counts can meet them.
+
+use rusqlite::{Connection, OptionalExtension as _, params};
+
+use super::{Removal, active, find, is_closing};
+use crate::db::attachments::{self, count_site};
+use crate::db::events::{self, News};
+use crate::db::rows::{AttachmentRow, attachment_columns};
+use crate::db::sqlite::{Done, from_sqlite};
+use crate::db::{ContactState, Db};
+use crate::domain::ids::{AttachmentId, BlobId, ContactId, SiteId};
+use crate::domain::quota::{Amount, Quotas};
+use crate::domain::webhook::{Cause, EventType};
+use crate::error::{Error, Result};
+
+/// Attachments that one transaction restores at most.
+const BATCH: i64 = 500;
+
+/// An attachment in the trash.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trashed {
+    /// Its id.
+    pub id: AttachmentId,
+    /// The name as the user gave it.
+    pub file_name: String,
+    /// How many bytes it has.
+    pub size_bytes: u64,
+    /// When it was deleted, in Unix milliseconds.
+    pub deleted_at_ms: i64,
+    /// Until when it can be restored, in Unix milliseconds.
+    pub purge_at_ms: i64,
+}
+
+/// What a restore of a contact did so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Restored {
+    /// Attachments that came back.
+    pub count: usize,
+    /// Whether there may be more.
+    pub more: bool,
+}
+
+impl Db {
+    /// Attachments of a contact that are in the trash, behind one by their ids, at most `limit`.
+    ///
+    /// # Errors
+    ///
+    /// Only when the database fails.
+    pub async fn trashed(
+        &self,
+        site: SiteId,
+        contact: ContactId,
+        after: Option<AttachmentId>,
+        limit: u32,
+    ) -> Result<Vec<Trashed>> {
+        self.sqlite
+            .read(move |connection| {
+                // The empty blob is less than every id.
+                let after = after.map_or(Vec::new(), |after| after.as_bytes().to_vec());
+                connection
+                    .prepare_cached(
+                        "SELECT attachment_id, file_name, size_bytes, deleted_at_ms, purge_at_ms \
+                         FROM trashed_attachments WHERE site_id = $1 AND contact_id = $2 \
+                         AND attachment_id > $3 ORDER BY attachment_id LIMIT $4",
+                    )?
+                    .query_map(params![site, contact, after, limit], |row| {
+                        Ok(Trashed {
+                            id: row.get(0)?,
+                            file_name: row.get(1)?,
+                            size_bytes: row.get::<_, i64>(2)? as u64,
+                            deleted_at_ms: row.get(3)?,
+                            purge_at_ms: row.get(4)?,
+                        })
+                    })?
+                    .collect()
+            })
+            .await
+    }
+
+    /// Brings an attachment back out of the trash.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`] when this contact of this site has none such there, or its time is over;
+    /// [`Error::OverQuota`].
+    pub async fn restore_attachment(
+        &self,
+        (site, contact): (SiteId, ContactId),
+        id: AttachmentId,
+        quotas: Quotas,
+        now_ms: i64,
+    ) -> Result<()> {
+        let outbox = self.outbox.clone();
+        self.sqlite
+            .write(move |connection| {
+                active(connection, (site, contact), false, now_ms)?;
+                let found = waiting(connection, (site, contact), id, now_ms);
+                let Some(size_bytes) = found.map_err(from_sqlite)? else {
+                    return Err(Error::no_attachment(contact, id));
+                };
+                let held = attachments::usage(connection, site, contact).map_err(from_sqlite)?;
+                quotas.allow(held.0, held.1, size_bytes)?;
+                bring_back(connection, (site, contact), id, now_ms).map_err(from_sqlite)?;
+                outbox.notify_one();
+                Ok(Done { value: (), changed: Some((site, contact)) })
+            })
+            .await
+    }
+
+    /// Brings a contact back out of the trash, and some of the attachments that went with it: to be
+    /// repeated while there are more.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`] when there is no such contact in the trash; [`Error::Busy`] while it is
+    /// still being put there; [`Error::OverQuota`].
+    pub async fn restore_contact(
+        &self,
+        site: SiteId,
+        contact: ContactId,
+        quotas: Quotas,
+        now_ms: i64,
+    ) -> Result<Restored> {
+        let outbox = self.outbox.clone();
+        self.sqlite
+            .write(move |connection| {
+                let value = restore(connection, (site, contact), quotas, now_ms)?;
+                outbox.notify_one();
+                Ok(Done { value, changed: Some((site, contact)) })
+            })
+            .await
+    }
+
+    /// Takes away for good what has been in the trash for its time, at most `limit` of each kind;
+    /// returns how many attachments and contacts.
+    ///
+    /// # Errors
+    ///
+    /// Only when the database fails.
+    pub async fn purge_trash(&self, now_ms: i64, limit: u32) -> Result<usize> {
+        let due = |connection: &Connection, now_ms: i64| {
+            connection
+                .prepare_cached(
+                    "SELECT 1 FROM trashed_attachments WHERE purge_at_ms <= $1 \
+                     UNION ALL SELECT 1 FROM contacts WHERE purge_at_ms <= $1",
+                )?
+                .exists(params![now_ms])
+        };
+        if !self.sqlite.read(move |connection| due(connection, now_ms)).await? {
+            return Ok(0);
+        }
+        self.sqlite
+            .write(move |connection| {
+                let value = purge_due(connection, now_ms, limit).map_err(from_sqlite)?;
+                Ok(Done { value, changed: None })
+            })
+            .await
+    }
+}
+
+/// Puts a copy of an attachment's row into the trash; the caller takes the row away.
+pub(in crate::db) fn throw(
+    connection: &Connection,
+    (site, id): (SiteId, AttachmentId),
+    (now_ms, purge_at_ms): (i64, i64),
+    with_contact: bool,
+) -> rusqlite::Result<usize> {
+    connection
+        .prepare_cached(concat!(
+            "INSERT INTO trashed_attachments (",
+            attachment_columns!(),
+            ", event_sequence, deleted_at_ms, purge_at_ms, with_contact) SELECT ",
+            attachment_columns!(),
+            ", event_sequence + 1, $1, $2, $3 FROM attachments \
+             WHERE site_id = $4 AND attachment_id = $5"
+        ))?
+        .execute(params![now_ms, purge_at_ms, with_contact, site, id])
+}
+
+/// Orders the removal of bytes.
+pub(in crate::db) fn remove_bytes(
+    connection: &Connection,
+    (site, blob): (SiteId, BlobId),
+    removal: &Removal,
+) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached(
+            "INSERT INTO blob_removals (site_id, blob_id, remove_after_ms) VALUES ($1, $2, $3) \
+             ON CONFLICT DO NOTHING",
+        )?
+        .execute(params![site, blob, removal.now_ms + removal.grace_ms])?;
+    Ok(())
+}
+
+/// Remembers that an attachment was deleted, for restores of older backups.
+pub(in crate::db) fn bury(
+    connection: &Connection,
+    (site, id): (SiteId, AttachmentId),
+    now_ms: i64,
+) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached(
+            "INSERT INTO tombstones (site_id, attachment_id, deleted_at_ms) VALUES ($1, $2, $3) \
+             ON CONFLICT (site_id, attachment_id) DO UPDATE SET \
+             deleted_at_ms = excluded.deleted_at_ms",
+        )?
+        .execute(params![site, id, now_ms])?;
+    Ok(())
+}
+
+/// What a contact has in the trash, at most `limit`.
+pub(super) fn of_contact(
+    connection: &Connection,
+    (site, contact): (SiteId, ContactId),
+    limit: i64,
+) -> rusqlite::Result<Vec<(AttachmentId, BlobId)>> {
+    connection
+        .prepare_cached(
+            "SELECT attachment_id, blob_id FROM trashed_attachments \
+             WHERE site_id = $1 AND contact_id = $2 LIMIT $3",
+        )?
+        .query_map(params![site, contact, limit], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect()
+}
+
+/// Takes an attachment out of the trash for good.
+pub(super) fn purge(
+    connection: &Connection,
+    (site, id, blob): (SiteId, AttachmentId, BlobId),
+    removal: &Removal,
+) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached(
+            "DELETE FROM trashed_attachments WHERE site_id = $1 AND attachment_id = $2",
+        )?
+        .execute(params![site, id])?;
+    remove_bytes(connection, (site, blob), removal)?;
+    // Anew, so that a restore of a backup that has it in the trash takes it away as well.
+    bury(connection, (site, id), removal.now_ms)
+}
+
+fn purge_due(connection: &Connection, now_ms: i64, limit: u32) -> rusqlite::Result<usize> {
+    let due: Vec<(SiteId, AttachmentId, BlobId)> = connection
+        .prepare_cached(
+            "SELECT site_id, attachment_id, blob_id FROM trashed_attachments \
+             WHERE purge_at_ms <= $1 ORDER BY purge_at_ms LIMIT $2",
+        )?
+        .query_map(params![now_ms, limit], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
+        .collect::<rusqlite::Result<_>>()?;
+    let removal = Removal { now_ms, grace_ms: 0, purge_at_ms: None };
+    for one in &due {
+        purge(connection, *one, &removal)?;
+    }
+    let contacts = connection
+        .prepare_cached(
+            "UPDATE contacts SET state = 'deleted', state_at_ms = $1, purge_at_ms = NULL, \
+             label = NULL, announced_at_ms = NULL WHERE (site_id, contact_id) IN \
+             (SELECT site_id, contact_id FROM contacts WHERE purge_at_ms <= $1 LIMIT $2)",
+        )?
+        .execute(params![now_ms, limit])?;
+    Ok(due.len().max(contacts))
+}
+
+/// The size of an attachment in the trash that can still come back.
+fn waiting(
+    connection: &Connection,
+    (site, contact): (SiteId, ContactId),
+    id: AttachmentId,
+    now_ms: i64,
+) -> rusqlite::Result<Option<u64>> {
+    connection
+        .prepare_cached(
+            "SELECT size_bytes FROM trashed_attachments \
+             WHERE site_id = $1 AND attachment_id = $2 AND contact_id = $3 AND purge_at_ms > $4",
+        )?
+        .query_row(params![site, id, contact, now_ms], |row| {
+            row.get::<_, i64>(0).map(|bytes| bytes as u64)
+        })
+        .optional()
+}
+
+fn restore(
+    connection: &Connection,
+    (site, contact): (SiteId, ContactId),
+    quotas: Quotas,
+    now_ms: i64,
+) -> Result<Restored> {
+    let found = find(connection, site, contact).map_err(from_sqlite)?;
+    let Some(found) = found else { return Err(Error::no_contact(contact)) };
+    let (back, all) = gone_with_it(connection, (site, contact), now_ms).map_err(from_sqlite)?;
+    match found.state {
+        ContactState::Trashed if found.purge_at_ms.is_some_and(|purge| purge > now_ms) => {
+            if is_closing(connection, site, contact).map_err(from_sqlite)? {
+                return Err(Error::Busy { retry_after_seconds: 1 });
+            }
+            let held = attachments::usage(connection, site, contact).map_err(from_sqlite)?;
+            let beside = |held: Amount| Amount {
+                files: held.files + all.files.saturating_sub(1),
+                bytes: held.bytes,
+            };
+            if all.files > 0 {
+                quotas.allow(beside(held.0), beside(held.1), all.bytes)?;
+            }
+        }
+        // An earlier restore that was cut off goes on.
+        ContactState::Active if !back.is_empty() => {}
+        _ => return Err(Error::no_contact(contact)),
+    }
+    let active = connection
+        .prepare_cached(
+            "UPDATE contacts SET state = 'active', state_at_ms = $1, purge_at_ms = NULL \
+             WHERE site_id = $2 AND contact_id = $3",
+        )
+        .and_then(|mut statement| statement.execute(params![now_ms, site, contact]));
+    active.map_err(from_sqlite)?;
+    for id in &back {
+        bring_back(connection, (site, contact), *id, now_ms).map_err(from_sqlite)?;
+    }
+    Ok(Restored { count: back.len(), more: all.files > back.len() as u64 })
+}
+
+/// Attachments that went into the trash with their contact, a batch of them and what all are.
+fn gone_with_it(
+    connection: &Connection,
+    (site, contact): (SiteId, ContactId),
+    now_ms: i64,
+) -> rusqlite::Result<(Vec<AttachmentId>, Amount)> {
+    let back = connection
+        .prepare_cached(
+            "SELECT attachment_id FROM trashed_attachments WHERE site_id = $1 \
+             AND contact_id = $2 AND with_contact = 1 AND purge_at_ms > $3 LIMIT $4",
+        )?
+        .query_map(params![site, contact, now_ms, BATCH], |row| row.get(0))?
+        .collect::<rusqlite::Result<_>>()?;
+    let all = connection
+        .prepare_cached(
+            "SELECT count(*), coalesce(sum(size_bytes), 0) FROM trashed_attachments \
+             WHERE site_id = $1 AND contact_id = $2 AND with_contact = 1 AND purge_at_ms > $3",
+        )?
+        .query_row(params![site, contact, now_ms], |row| {
+            Ok(Amount { files: row.get::<_, i64>(0)? as u64, bytes: row.get::<_, i64>(1)? as u64 })
+        })?;
+    Ok((back, all))
+}
+
+/// Moves a row back, counts it, and tells of it as of one that was created.
+fn bring_back(
+    connection: &Connection,
+    (site, contact): (SiteId, ContactId),
+    id: AttachmentId,
+    now_ms: i64,
+) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached(concat!(
+            "INSERT INTO attachments (",
+            attachment_columns!(),
+            ", event_sequence) SELECT ",
+            attachment_columns!(),
+            ", event_sequence + 1 FROM trashed_attachments \
+             WHERE site_id = $1 AND attachment_id = $2"
+        ))?
+        .execute(params![site, id])?;
+    let (sequence, deleted_at_ms) = connection
+        .prepare_cached(
+            "DELETE FROM trashed_attachments WHERE site_id = $1 AND attachment_id = $2 \
+             RETURNING event_sequence, deleted_at_ms",
+        )?
+        .query_row(params![site, id], |row| Ok((row.get::<_, i64>(0)?, row.get(1)?)))?;
+    connection
+        .prepare_cached("DELETE FROM tombstones WHERE site_id = $1 AND attachment_id = $2")?
+        .execute(params![site, id])?;
+    let found = attachments::find(connection, site, id)?;
+    let back = found.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
+    let bytes = back.size_bytes as i64;
+    connection
+        .prepare_cached(
+            "UPDATE contacts SET attachment_count = attachment_count + 1, \
+             total_bytes = total_bytes + $1, revision = revision + 1 \
+             WHERE site_id = $2 AND contact_id = $3",
+        )?
+        .execute(params![bytes, site, contact])?;
+    count_site(connection, site, 1, bytes)?;
+    let cause = Cause { restored_deleted_at_ms: Some(deleted_at_ms), ..Cause::default() };
+    let news = News {
+        event_type: EventType::Created,
+        contact,
+        attachment: id,
+        sequence: sequence + 1,
+        occurred_at_ms: now_ms,
+        now_ms,
+        cause: &cause,
+        entity: Some(AttachmentRow::from(&back)),
+    };
+    events::record(connection, site, events::new_id(), &news)?;
+    Ok(())
+}

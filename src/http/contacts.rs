@@ -1,0 +1,297 @@
+//! Contacts, `/dossier/v1/contacts…`: announced, deleted, merged, erased, restored. VIEW lists and gets;
+//! everything else asks for MODIFY.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{RawQuery, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
+use super::answer;
+use super::attachments::{Ids, idle, ids};
+use super::auth::Caller;
+use super::request::{
+    ATTACHMENT_ID, CONTACT_ID, Query, Violations, json_object, same_guid, text_field,
+};
+use super::upload_urls::Field;
+use crate::actions::contacts::{self, Receipt};
+use crate::app::App;
+use crate::db::{Announced, Contact, ContactState};
+use crate::domain::ids::{AttachmentId, ContactId, SiteId, parse_guid};
+use crate::domain::scope::Scope;
+use crate::domain::timestamp::timestamp;
+use crate::error::{Error, Result, Rule, Violation};
+
+/// Longest label in characters.
+const MAX_LABEL_CHARS: usize = 200;
+/// Contacts that are merged into another one at once (contract §12).
+const MOST_SOURCES: usize = 5;
+/// Items of a page, and how many without a wish.
+const MAX_LIMIT: u32 = 1_000;
+const LIMIT: u32 = 100;
+
+/// GET `/dossier/v1/contacts`: `limit`, and `after`, the last id of the page before.
+pub(super) async fn list(
+    State(app): State<Arc<App>>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Result<Response> {
+    let caller = Caller::with_scope(&app, &headers, Scope::View).await?;
+    let (after, limit) = page(query.as_deref())?;
+    let found = app.db.contacts(caller.site().id, after.map(ContactId), limit).await?;
+    let found: Vec<Value> = found.iter().map(contact_json).collect();
+    Ok(answer::json(StatusCode::OK, &json!({ "contacts": found })))
+}
+
+/// GET `/dossier/v1/contacts/{contact}`.
+pub(super) async fn get(
+    State(app): State<Arc<App>>,
+    path: Ids<String>,
+    headers: HeaderMap,
+) -> Result<Response> {
+    let (site, contact) = named(&app, path, &headers, Scope::View).await?;
+    answered(&app, site, contact).await
+}
+
+/// PUT `/dossier/v1/contacts/{contact}`: makes it known, with a `label` for people if one is given.
+pub(super) async fn announce(
+    State(app): State<Arc<App>>,
+    path: Ids<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response> {
+    let (site, contact) = named(&app, path, &headers, Scope::Modify).await?;
+    let body = json_object(body, idle(&app)).await?;
+    let mut violations = Violations::default();
+    let label = violations.take(label(&body)).flatten();
+    violations.check()?;
+    match app.db.announce(site, contact, label, app.clock.now_ms()).await? {
+        Announced::Known(known) => {
+            Ok(answer::json(StatusCode::OK, &json!({ "contact": contact_json(&known) })))
+        }
+        Announced::Closing => Err(Error::Busy { retry_after_seconds: 1 }),
+        Announced::Gone(state) => {
+            let state = state.as_str();
+            Err(Error::Conflict {
+                code: "CONTACT_GONE",
+                problem: format!("the contact was {state} and is not made anew"),
+                data: json!({ "state": state.to_ascii_uppercase() }),
+            })
+        }
+    }
+}
+
+/// DELETE `/dossier/v1/contacts/{contact}`.
+pub(super) async fn delete(
+    State(app): State<Arc<App>>,
+    path: Ids<String>,
+    headers: HeaderMap,
+) -> Result<Response> {
+    let (site, contact) = named(&app, path, &headers, Scope::Modify).await?;
+    contacts::delete(&app, site, contact).await?;
+    Ok(answer::json(StatusCode::OK, &json!({})))
+}
+
+/// POST `/dossier/v1/contacts/{contact}/merge`: `sourceContactIds` go into the contact of the path.
+pub(super) async fn merge(
+    State(app): State<Arc<App>>,
+    path: Ids<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response> {
+    let (site, target) = named(&app, path, &headers, Scope::Modify).await?;
+    let body = json_object(body, idle(&app)).await?;
+    let mut violations = Violations::default();
+    let sources = violations.take(sources(&body, target));
+    violations.check()?;
+    let moved = contacts::merge(&app, site, target, sources.unwrap_or_default()).await?;
+    let contact = app.db.contact(site, target).await?.as_ref().map(contact_json);
+    Ok(answer::json(StatusCode::OK, &json!({ "contact": contact, "movedAttachments": moved })))
+}
+
+/// POST `/dossier/v1/contacts/{contact}/erase`.
+pub(super) async fn erase(
+    State(app): State<Arc<App>>,
+    path: Ids<String>,
+    headers: HeaderMap,
+) -> Result<Response> {
+    let (site, contact) = named(&app, path, &headers, Scope::Modify).await?;
+    Ok(receipt_answer(&contacts::erase(&app, site, contact).await?))
+}
+
+/// GET `/dossier/v1/receipts/{receipt}`.
+pub(super) async fn receipt(
+    State(app): State<Arc<App>>,
+    path: Ids<String>,
+    headers: HeaderMap,
+) -> Result<Response> {
+    let caller = Caller::with_scope(&app, &headers, Scope::Modify).await?;
+    let path = ids(path)?;
+    let id = parse_guid(&path);
+    let id = id.ok_or_else(|| Error::Invalid(vec![Violation::not_a_guid("receiptId")]))?;
+    let keys = Arc::clone(&app.webhooks.keys);
+    let key = (caller.site().id, id);
+    let found = contacts::receipt(&app.db, keys, key, app.clock.now_ms()).await?;
+    let data = json!({ "receiptId": id.to_string() });
+    Ok(receipt_answer(&found.ok_or(Error::NotFound { what: "receipt", data })?))
+}
+
+/// POST `/dossier/v1/contacts/{contact}/restore`.
+pub(super) async fn restore(
+    State(app): State<Arc<App>>,
+    path: Ids<String>,
+    headers: HeaderMap,
+) -> Result<Response> {
+    let (site, contact) = named(&app, path, &headers, Scope::Modify).await?;
+    let (quotas, now_ms) = (app.quotas(site), app.clock.now_ms());
+    contacts::restore(&app.db, (site, contact), quotas, now_ms).await?;
+    answered(&app, site, contact).await
+}
+
+/// GET `/dossier/v1/contacts/{contact}/trash`: `limit`, and `after`, the last id of the page before.
+pub(super) async fn trash(
+    State(app): State<Arc<App>>,
+    path: Ids<String>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Result<Response> {
+    let (site, contact) = named(&app, path, &headers, Scope::View).await?;
+    let (after, limit) = page(query.as_deref())?;
+    let found = app.db.trashed(site, contact, after.map(AttachmentId), limit).await?;
+    let found: Vec<Value> = found
+        .iter()
+        .map(|one| {
+            json!({
+                "id": one.id.to_string(),
+                "fileName": one.file_name,
+                "sizeInBytes": one.size_bytes.to_string(),
+                "deletedDate": timestamp(one.deleted_at_ms),
+                "purgeDate": timestamp(one.purge_at_ms),
+            })
+        })
+        .collect();
+    Ok(answer::json(StatusCode::OK, &json!({ "attachments": found })))
+}
+
+/// POST `/dossier/v1/contacts/{contact}/attachments/{attachment}/restore`.
+pub(super) async fn restore_attachment(
+    State(app): State<Arc<App>>,
+    path: Ids<(String, String)>,
+    headers: HeaderMap,
+) -> Result<Response> {
+    let caller = Caller::with_scope(&app, &headers, Scope::Modify).await?;
+    let (contact, attachment) = ids(path)?;
+    let mut violations = Violations::default();
+    let contact = violations.take(same_guid(CONTACT_ID, [contact.as_str()]));
+    let attachment = violations.take(same_guid(ATTACHMENT_ID, [attachment.as_str()]));
+    violations.check()?;
+    let site = caller.site().id;
+    let key = (site, ContactId(contact.unwrap_or_default()));
+    let id = AttachmentId(attachment.unwrap_or_default());
+    app.db.restore_attachment(key, id, app.quotas(site), app.clock.now_ms()).await?;
+    Ok(answer::json(StatusCode::OK, &json!({})))
+}
+
+/// The contact of the path, for a caller with a scope.
+async fn named(
+    app: &App,
+    path: Ids<String>,
+    headers: &HeaderMap,
+    scope: Scope,
+) -> Result<(SiteId, ContactId)> {
+    let caller = Caller::with_scope(app, headers, scope).await?;
+    let path = ids(path)?;
+    let contact = same_guid(CONTACT_ID, [path.as_str()]);
+    let contact = contact.map_err(|violation| Error::Invalid(vec![violation]))?;
+    Ok((caller.site().id, ContactId(contact)))
+}
+
+async fn answered(app: &App, site: SiteId, contact: ContactId) -> Result<Response> {
+    let found = app
+        .db
+        .contact(site, contact)
+        .await?
+        .filter(|found| matches!(found.state, ContactState::Active | ContactState::Trashed));
+    let found = found.ok_or_else(|| Error::no_contact(contact))?;
+    Ok(answer::json(StatusCode::OK, &json!({ "contact": contact_json(&found) })))
+}
+
+fn contact_json(contact: &Contact) -> Value {
+    let mut json = json!({
+        "id": contact.id.to_string(),
+        "state": contact.state.as_str().to_ascii_uppercase(),
+        "label": contact.label,
+        "announcedDate": contact.announced_at_ms.map(timestamp),
+        "attachmentCount": contact.attachment_count,
+        "totalBytes": contact.total_bytes.to_string(),
+    });
+    if let Some(purge_at_ms) = contact.purge_at_ms {
+        json["deletedDate"] = json!(timestamp(contact.state_at_ms));
+        json["purgeDate"] = json!(timestamp(purge_at_ms));
+    }
+    json
+}
+
+fn receipt_answer(receipt: &Receipt) -> Response {
+    let body = json!({ "receipt": receipt.content, "signed": receipt.signed });
+    answer::json(StatusCode::OK, &body)
+}
+
+/// `after` and `limit` of a query.
+fn page(query: Option<&str>) -> Result<(Option<Uuid>, u32)> {
+    let query = Query::parse(query);
+    let mut violations = Violations::default();
+    let after = violations.take(query.one("after")).flatten().and_then(|text| {
+        violations.take(parse_guid(text).ok_or_else(|| Violation::not_a_guid("after")))
+    });
+    let limit = violations.take(query.one("limit")).flatten().and_then(|text| {
+        let number = text.parse().ok().filter(|limit| (1..=MAX_LIMIT).contains(limit));
+        let rule = Rule::Max(MAX_LIMIT.into());
+        let description = format!("must be a number from 1 to {MAX_LIMIT}");
+        violations.take(number.ok_or_else(|| Violation::new("limit", rule, description)))
+    });
+    violations.check()?;
+    Ok((after, limit.unwrap_or(LIMIT)))
+}
+
+fn label(body: &Map<String, Value>) -> Field<Option<String>> {
+    let Some(text) = text_field(body, "label")? else { return Ok(None) };
+    if text.chars().count() > MAX_LABEL_CHARS {
+        let rule = Rule::MaxLength(MAX_LABEL_CHARS as u64);
+        let description = format!("must have at most {MAX_LABEL_CHARS} characters");
+        return Err(Violation::new("label", rule, description));
+    }
+    Ok(Some(text.to_owned()))
+}
+
+fn sources(body: &Map<String, Value>, target: ContactId) -> Field<Vec<ContactId>> {
+    let field = "sourceContactIds";
+    let given = match body.get(field) {
+        None | Some(Value::Null) => return Err(Violation::required(field)),
+        Some(Value::Array(given)) if given.is_empty() => return Err(Violation::required(field)),
+        Some(Value::Array(given)) => given,
+        Some(_) => return Err(Violation::new(field, Rule::Format("ARRAY"), "is not an array")),
+    };
+    if given.len() > MOST_SOURCES {
+        let description = format!("must hold at most {MOST_SOURCES} ids");
+        return Err(Violation::new(field, Rule::Max(MOST_SOURCES as u64), description));
+    }
+    let mut sources = Vec::with_capacity(given.len());
+    for id in given {
+        let id = id.as_str().and_then(ContactId::parse);
+        let id = id.ok_or_else(|| Violation::not_a_guid(field))?;
+        if id == target {
+            let rule = Rule::Other("MERGE_INTO_ITSELF", json!({}));
+            return Err(Violation::new(field, rule, "must not hold the target"));
+        }
+        if sources.contains(&id) {
+            let rule = Rule::Other("DUPLICATE_ID", json!({}));
+            return Err(Violation::new(field, rule, "must not hold an id twice"));
+        }
+        sources.push(id);
+    }
+    Ok(sources)
+}

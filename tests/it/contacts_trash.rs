@@ -1,0 +1,167 @@
+//! What is deleted can be restored for a while, where there is a trash.
+
+use reqwest::Method;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use dossier::actions::sweep::sweep;
+
+use crate::support::files::PDF;
+use crate::support::receiver::{OK, Receiver};
+use crate::support::{START_MS, TestApp};
+
+const DAY: i64 = 24 * 60 * 60;
+const NO_BODY: &Value = &Value::Null;
+
+async fn with_trash() -> TestApp {
+    let settings = [("trash_days", "30"), ("removal_grace_seconds", "0")];
+    TestApp::telling_with(&settings).await
+}
+
+impl TestApp {
+    async fn restore(&self, contact: Uuid, attachment: &str) -> crate::support::Answer {
+        let path = format!("/{contact}/attachments/{attachment}/restore");
+        self.contact(Method::POST, &path, NO_BODY).await
+    }
+
+    /// Whether rows and files fit, and nothing is counted wrong.
+    async fn is_sound(&self) {
+        self.nothing_staged().await;
+        let rows = dossier::db::Inspection::open(&self.data().join("dossier.db")).unwrap();
+        let blobs = dossier::blobs::Blobs::open(self.data()).unwrap();
+        let look = dossier::actions::fsck::Look { hash: true, offline: false };
+        let report = dossier::actions::fsck::check(&rows, &blobs, look).unwrap();
+        let found: Vec<_> = report.findings.iter().map(|one| &one.detail).collect();
+        assert_eq!(found, Vec::<&String>::new());
+    }
+}
+
+#[tokio::test]
+async fn a_deleted_attachment_is_hidden_and_comes_back_with_its_id_and_link() {
+    let (app, receiver, contact) = (with_trash().await, Receiver::start(OK).await, Uuid::new_v4());
+    app.subscribe(&receiver).await;
+    let (id, link) = app.upload_pdf(contact, "a.pdf").await;
+    let before = app.list(contact).await.ok();
+    let path = format!("/contacts/v4/attachments/{contact}/{id}");
+    app.delete(&path).await.ok();
+    assert_eq!(app.get(&path).await.refused(), (404, "NOT_FOUND".to_owned()));
+    assert_eq!(app.delete(&path).await.refused(), (404, "NOT_FOUND".to_owned()));
+    assert_eq!(app.open(&link).await.status, 404);
+    assert_eq!(app.list(contact).await.ok()["metadata"]["total"], 0);
+    let trash = app.contact(Method::GET, &format!("/{contact}/trash"), NO_BODY).await.ok();
+    assert_eq!(
+        trash["attachments"],
+        json!([{
+            "id": id, "fileName": "a.pdf", "sizeInBytes": PDF.len().to_string(),
+            "deletedDate": "2027-01-15T08:00:00.000Z", "purgeDate": "2027-02-14T08:00:00.000Z",
+        }])
+    );
+    app.advance_seconds(30 * DAY - 1);
+    sweep(app.app()).await.unwrap();
+    app.is_sound().await;
+    // Not by another contact or another id.
+    assert_eq!(app.restore(Uuid::new_v4(), &id).await.refused().0, 404);
+    assert_eq!(app.restore(contact, &Uuid::new_v4().to_string()).await.refused().0, 404);
+    app.restore(contact, &id).await.ok();
+    assert_eq!(app.restore(contact, &id).await.refused().0, 404);
+    app.is_sound().await;
+    let after = app.list(contact).await.ok();
+    assert_eq!(after["metadata"], before["metadata"]);
+    assert_eq!(after["attachments"][0]["id"], id);
+    let link = after["attachments"][0]["document"]["url"].as_str().unwrap();
+    assert_eq!(app.open(link).await.body, PDF);
+    app.advance_and_look(0);
+    let told = receiver.told_times(3).await;
+    let back = told.iter().find(|told| told.event["entityEventSequence"] == "3").unwrap();
+    assert_eq!(back.event["slug"], "created");
+    let deleted = &back.event["createdEvent"]["restoreInfo"]["deletedDate"];
+    assert_eq!(deleted, "2027-01-15T08:00:00.000Z");
+    assert_eq!(back.event["createdEvent"]["entity"]["id"], id);
+}
+
+#[tokio::test]
+async fn after_its_time_it_is_gone_with_its_bytes() {
+    let (app, contact) = (with_trash().await, Uuid::new_v4());
+    let (id, _) = app.upload_pdf(contact, "a.pdf").await;
+    app.delete(&format!("/contacts/v4/attachments/{contact}/{id}")).await.ok();
+    app.advance_seconds(30 * DAY);
+    // Also before a sweep has come by.
+    assert_eq!(app.restore(contact, &id).await.refused().0, 404);
+    assert_eq!(app.blob_files().len(), 1);
+    sweep(app.app()).await.unwrap();
+    sweep(app.app()).await.unwrap();
+    assert_eq!(app.blob_files().len(), 0);
+    app.is_sound().await;
+}
+
+#[tokio::test]
+async fn a_contact_comes_back_with_what_went_with_it() {
+    let (app, contact) = (with_trash().await, Uuid::new_v4());
+    app.contact(Method::PUT, &format!("/{contact}"), &json!({ "label": "Anna" })).await.ok();
+    let (before, _) = app.upload_pdf(contact, "before.pdf").await;
+    let (id, link) = app.upload_pdf(contact, "a.pdf").await;
+    app.delete(&format!("/contacts/v4/attachments/{contact}/{before}")).await.ok();
+    let path = format!("/{contact}");
+    app.contact(Method::DELETE, &path, NO_BODY).await.ok();
+    assert_eq!(app.open(&link).await.status, 404);
+    let shown = app.contact(Method::GET, &path, NO_BODY).await.ok()["contact"].clone();
+    assert_eq!((&shown["state"], &shown["attachmentCount"]), (&json!("TRASHED"), &json!(0)));
+    assert_eq!(shown["purgeDate"], "2027-02-14T08:00:00.000Z");
+    // What lies in the trash is not made anew beside itself.
+    let again = app.contact(Method::PUT, &path, NO_BODY).await;
+    assert_eq!(again.refused(), (409, "CONTACT_GONE".to_owned()));
+    assert_eq!(app.restore(contact, &id).await.refused().0, 404);
+    let body = json!({ "fileName": "a.pdf", "mimeType": "application/pdf" });
+    assert_eq!(app.generate(contact, &body).await.refused().0, 404);
+    app.is_sound().await;
+    let restored = app.contact(Method::POST, &format!("/{contact}/restore"), NO_BODY).await.ok();
+    assert_eq!(restored["contact"]["label"], "Anna");
+    assert_eq!(restored["contact"]["state"], "ACTIVE");
+    assert_eq!(app.all(contact, "id").await, [id]);
+    assert_eq!(app.open(&link).await.body, PDF);
+    app.is_sound().await;
+    // What was deleted by itself waits on.
+    app.restore(contact, &before).await.ok();
+    assert_eq!(app.list(contact).await.ok()["metadata"]["total"], 2);
+    // And after its time nothing of it is left.
+    app.contact(Method::DELETE, &path, NO_BODY).await.ok();
+    app.advance_seconds(31 * DAY);
+    sweep(app.app()).await.unwrap();
+    sweep(app.app()).await.unwrap();
+    assert_eq!(app.contact(Method::GET, &path, NO_BODY).await.refused().0, 404);
+    assert_eq!(app.blob_files().len(), 0);
+}
+
+#[tokio::test]
+async fn a_restore_does_not_pass_a_quota() {
+    let settings = [("trash_days", "30"), ("contact_max_files", "1")];
+    let (app, contact) = (TestApp::start_with(&settings).await, Uuid::new_v4());
+    let (id, _) = app.upload_pdf(contact, "a.pdf").await;
+    app.delete(&format!("/contacts/v4/attachments/{contact}/{id}")).await.ok();
+    let (other, _) = app.upload_pdf(contact, "b.pdf").await;
+    let refused = app.restore(contact, &id).await.refused();
+    assert_eq!(refused, (403, "QUOTA_EXCEEDED".to_owned()));
+    app.delete(&format!("/contacts/v4/attachments/{contact}/{other}")).await.ok();
+    app.restore(contact, &id).await.ok();
+    assert_eq!(app.all(contact, "id").await, [id]);
+}
+
+#[tokio::test]
+async fn a_large_contact_goes_and_comes_back_in_batches() {
+    let (app, contact) = (with_trash().await, Uuid::new_v4());
+    app.upload_csvs(contact, (0..520).map(|number| format!("{number}.csv"))).await;
+    let ids = app.all(contact, "id").await;
+    app.contact(Method::DELETE, &format!("/{contact}"), NO_BODY).await.ok();
+    assert_eq!(app.list(contact).await.ok()["metadata"]["total"], 0);
+    let path = format!("/contacts/v4/attachments/{contact}/{}", ids[519]);
+    assert_eq!(app.get(&path).await.refused().0, 404);
+    assert_eq!(app.delete(&path).await.refused().0, 404);
+    app.is_sound().await;
+    while app.app().db.close_on(START_MS).await.unwrap() {}
+    app.is_sound().await;
+    let restore = format!("/{contact}/restore");
+    let back = app.contact(Method::POST, &restore, NO_BODY).await.ok();
+    assert_eq!(back["contact"]["attachmentCount"], 520);
+    assert_eq!(app.all(contact, "id").await, ids);
+    app.is_sound().await;
+}

@@ -76,6 +76,14 @@ impl<'a> Shapes<'a> {
         } else {
             out.extend_from_slice(b",\"attachmentType\":\"OTHER\",\"document\":");
             self.reference(out, &media_id, None);
+            // Ours, not the contract's: never where the SDK looks.
+            if row.has_preview && self.view == MediaView::Both {
+                out.extend_from_slice(b",\"documentPreview\":{\"url\":\"");
+                let path_end = self.url(out, &media_id);
+                out.splice(path_end..path_end, b"/preview".iter().copied());
+                out.push(b'"');
+                self.end_reference(out);
+            }
         }
         out.push(b'}');
     }
@@ -103,10 +111,14 @@ impl<'a> Shapes<'a> {
             out.extend_from_slice(b",\"width\":");
             number(out, u64::from(width));
         }
+        self.end_reference(out);
+        (begin, path_end)
+    }
+
+    fn end_reference(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(b",\"urlExpirationDate\":\"");
         out.extend_from_slice(self.expiration.as_bytes());
         out.extend_from_slice(b"\"}");
-        (begin, path_end)
     }
 
     /// Appends the URL of an original; returns where its path ends.

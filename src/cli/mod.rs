@@ -3,6 +3,7 @@
 mod backup;
 mod demo;
 mod demo_files;
+mod doctor;
 mod fsck;
 mod keys;
 mod listen;
@@ -44,6 +45,8 @@ enum Command {
     Settings,
     /// Compare rows and bytes: what is missing, left over, altered or miscounted.
     Fsck(fsck::Fsck),
+    /// Look at what the server stands on: folder, database, disk, clock, ports, formats.
+    Doctor(doctor::Doctor),
     /// Backups: create, verify, restore.
     #[command(subcommand)]
     Backup(backup::Backup),
@@ -105,6 +108,7 @@ pub fn run() -> ExitCode {
         Command::Demo(command) => demo::run(&command),
         Command::Settings => say(DEFAULTS.trim_end()),
         Command::Fsck(command) => return fsck::run(&command),
+        Command::Doctor(command) => return doctor::run(&command),
         Command::Backup(command) => return backup::run(&command),
         Command::Key(command) => keys::run_key(&command),
         Command::Site(command) => sites::run_site(&command),

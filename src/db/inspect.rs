@@ -163,6 +163,27 @@ impl Inspection {
         Ok(count as u64)
     }
 
+    /// What SQLite's quick check finds first; `None` when the file is whole.
+    ///
+    /// # Errors
+    ///
+    /// When the database fails.
+    pub fn damage(&self) -> anyhow::Result<Option<String>> {
+        let found: String =
+            self.connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+        Ok((found != "ok").then_some(found))
+    }
+
+    /// When the newest attachment was made, in Unix milliseconds; `None` when there is none.
+    ///
+    /// # Errors
+    ///
+    /// When the database fails.
+    pub fn newest_ms(&self) -> anyhow::Result<Option<i64>> {
+        let statement = "SELECT max(last_created_at_ms) FROM contacts";
+        Ok(self.connection.query_row(statement, [], |row| row.get(0))?)
+    }
+
     /// Shows every attachment's bytes.
     ///
     /// # Errors

@@ -31,7 +31,7 @@ pub(super) async fn original(
     finish(serve(&app, ids(path), query.as_deref(), What::Part(Wanted::Original), asked).await)
 }
 
-/// GET and HEAD `/media/{mediaId}/preview`.
+/// GET and HEAD `/media/{mediaId}/preview`, and `/ugd/{mediaId}/preview` of documents.
 pub(super) async fn preview(
     State(app): State<Arc<App>>,
     path: Ids<String>,

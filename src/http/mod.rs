@@ -78,6 +78,7 @@ pub fn router(app: &Arc<App>) -> Router {
         .route("/media/{media}/preview", get(media::preview))
         .route("/media/{media}/v1/{*transform}", get(media::transform))
         .route("/ugd/{media}", get(media::original))
+        .route("/ugd/{media}/preview", get(media::preview))
         .route("/dossier/v1/media/{site}/{attachment}", get(stable_links::follow))
         .route(HEALTH, get(health))
         .route("/dossier/v1/contacts", get(contacts::list))

@@ -20,7 +20,7 @@ use crate::domain::attachment::Attachment;
 use crate::domain::hex;
 use crate::domain::image::{self, RenderLimits};
 use crate::domain::media_type::{MediaType, media_extension};
-use crate::domain::sniff::{self, TypeMismatch};
+use crate::domain::sniff::{self, Found, TypeMismatch};
 use crate::error::{Error, Result};
 
 /// Bytes that are handed to the writing thread at once.
@@ -175,9 +175,13 @@ impl Writer {
         let media_type = sniff::decide(&declared, self.upload.sent.clone(), name, &found)
             .map_err(|mismatch| type_mismatch(&mismatch))?;
         let header = if media_type.is_image() { image::read_header(rewound(file)?) } else { None };
-        let has_preview = header
-            .as_ref()
-            .is_some_and(|header| image::can_preview(header, size_bytes, &self.limits));
+        let has_preview = match &header {
+            Some(header) => image::can_preview(header, size_bytes, &self.limits),
+            None if found == Found::Pdf => {
+                image::can_preview_document(rewound(file)?, size_bytes, &self.limits)
+            }
+            None => false,
+        };
         let (width, height) = header.map_or((0, 0), |header| (header.width, header.height));
         Ok(Attachment {
             site_id: grant.site_id,

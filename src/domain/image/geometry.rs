@@ -186,6 +186,13 @@ impl Plan {
             self.area.height / f64::from(height)
         }
     }
+
+    /// How long the longer side of all of a picture is, where its shown part is as large as the
+    /// result.
+    pub(super) fn wanted_px(&self, (width, height): (u32, u32)) -> u32 {
+        let longest = f64::from(width.max(height));
+        (longest / self.reduction()).ceil().clamp(1.0, longest) as u32
+    }
 }
 
 /// A size after turning from stored to upright, or back.

@@ -6,7 +6,9 @@ use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use image::metadata::Orientation;
 use imagesize::ImageType;
 
+use super::heif::Heif;
 use super::jpeg_segments::{self, Want};
+use super::jxl;
 
 /// Most bytes read from a file to find its header.
 const READ_MAX_BYTES: u64 = 8 * 1024 * 1024;
@@ -48,7 +50,13 @@ pub enum ImageKind {
     Gif,
     /// Windows bitmap.
     Bmp,
-    /// Size known, no decoder here (HEIC, AVIF, JPEG XL, JPEG 2000, PSD, TIFF and so on).
+    /// AVIF: AV1 in a HEIF container.
+    Avif,
+    /// HEIC: HEVC in a HEIF container. Decoded where the system has libheif.
+    Heic,
+    /// JPEG XL.
+    Jxl,
+    /// Size known, no decoder here (JPEG 2000, PSD, TIFF and so on).
     Other,
 }
 
@@ -87,6 +95,11 @@ pub(super) fn inspect<R: Read + Seek>(source: &mut R) -> Option<Inspected> {
         [b'B', b'M', ..] => bmp(Walk::start(source)?),
         [0, 0, 0, 12, b'j', b'P', b' ', b' ', 0x0d, 0x0a, 0x87, 0x0a] => jp2_boxes(walk),
         [0xff, 0x4f, 0xff, 0x51, ..] => jp2_codestream(Walk::start(source)?),
+        [0xff, 0x0a, ..] | [0, 0, 0, 12, b'J', b'X', b'L', b' ', 0x0d, 0x0a, 0x87, 0x0a] => {
+            believe(ImageKind::Jxl, jxl::read_size(source)?, Orientation::NoTransforms)
+        }
+        // What the container's own reader finds no picture in may still state a size.
+        [_, _, _, _, b'f', b't', b'y', b'p', ..] => heif(source).or_else(|| other(source)),
         _ => other(source),
     }
 }
@@ -194,6 +207,23 @@ fn jp2_codestream<R: Read + Seek>(mut walk: Walk<R>) -> Option<Inspected> {
     believe(ImageKind::Other, size, Orientation::NoTransforms)
 }
 
+fn heif<R: Read + Seek>(source: &mut R) -> Option<Inspected> {
+    let file = Heif::read(source)?;
+    let item = file.primary()?;
+    let ((width, height), orientation) = item.shown()?;
+    let kind = match &file.coding(&item) {
+        b"av01" => ImageKind::Avif,
+        b"hvc1" | b"hev1" => ImageKind::Heic,
+        _ => ImageKind::Other,
+    };
+    let mut found = believe(kind, (width.into(), height.into()), orientation)?;
+    if kind == ImageKind::Heic {
+        // The library turns it itself.
+        found.orientation = Orientation::NoTransforms;
+    }
+    Some(found)
+}
+
 fn other<R: Read + Seek>(source: &mut R) -> Option<Inspected> {
     let mut reader = Walk::start(source)?.reader;
     let kind = imagesize::reader_type(&mut reader).ok()?;
@@ -206,7 +236,6 @@ fn other<R: Read + Seek>(source: &mut R) -> Option<Inspected> {
             | ImageType::Heif(_)
             | ImageType::Ico
             | ImageType::Ilbm
-            | ImageType::Jxl
             | ImageType::Pnm
             | ImageType::Psd
             | ImageType::Qoi

@@ -1,16 +1,27 @@
-//! Turns the bytes of a picture into a small, upright, sRGB preview without metadata.
+//! Turns the bytes of a picture, or of a PDF, into a small, upright, sRGB preview without metadata.
 //!
 //! Pure functions of the bytes: no file system, no clock, no pool. The decoders are hostile
 //! ground, so the caller runs [`make_preview`] where a panic or a hang costs one preview only.
 
+mod av1;
+mod avif;
+mod cicp;
 mod colour;
 mod encode;
 mod filters;
 mod geometry;
 mod header;
+mod heic;
+mod heif;
+mod heif_boxes;
+mod heif_turns;
 mod jpeg;
 mod jpeg_segments;
+mod jxl;
+mod libheif;
+mod pdf;
 mod picture;
+mod planes;
 mod png;
 mod raster;
 mod recipe;
@@ -18,18 +29,30 @@ mod resize;
 #[cfg(test)]
 mod samples;
 #[cfg(test)]
+mod samples_pdf;
+#[cfg(test)]
 mod tests;
 #[cfg(test)]
+mod tests_formats;
+#[cfg(test)]
 mod tests_hostile;
+#[cfg(test)]
+mod tests_hostile_formats;
 #[cfg(test)]
 mod tests_recipe;
 mod webp;
 
-use std::io::Cursor;
+use std::io::{Cursor, Read, Seek};
+
+use image::metadata::Orientation;
+
+use geometry::Plan;
+use picture::Decoded;
 
 use serde::{Deserialize, Serialize};
 
 pub use header::{ImageHeader, ImageKind, read_header};
+pub use libheif::{Support as HeicSupport, support as heic_support};
 pub use recipe::{Area, Filters, Format, Keep, Recipe, Sizing, Unsharp};
 
 /// Longest side of a preview in pixels (design §6).
@@ -121,7 +144,17 @@ pub fn can_preview(header: &ImageHeader, source_bytes: u64, limits: &RenderLimit
     check_limits(header, source_bytes, limits).is_ok()
 }
 
-/// Makes the preview of a picture: upright, sRGB, without any metadata, at most
+/// Tells whether [`make_preview`] is worth trying on a PDF of `source_bytes` bytes: it ends as a
+/// whole one does, and the limit holds. That it is encrypted shows when it is rendered.
+pub fn can_preview_document<R: Read + Seek>(
+    source: &mut R,
+    source_bytes: u64,
+    limits: &RenderLimits,
+) -> bool {
+    source_bytes <= limits.max_source_bytes && pdf::ends_well(source, source_bytes)
+}
+
+/// Makes the preview of a picture, or of the first page of a PDF: upright, sRGB, without any metadata, at most
 /// [`PREVIEW_EDGE_PX`] on its longer side and never enlarged. It is a JPEG of quality 80, or a
 /// PNG when something shows through the picture.
 ///
@@ -147,6 +180,13 @@ pub fn render(
     recipe: &Recipe,
     limits: &RenderLimits,
 ) -> Result<Rendered, RenderRefused> {
+    if pdf::is_pdf(source) {
+        check("the file size in bytes", source.len() as u64, limits.max_source_bytes)?;
+        let decoded = pdf::decode(source, recipe.sizing.longest_px(), limits)?;
+        let plan = geometry::plan(decoded.full_size, recipe)?;
+        filters::check(&recipe.filters, plan.target, limits)?;
+        return finish(decoded, &plan, Orientation::NoTransforms, recipe);
+    }
     let found = header::inspect(&mut Cursor::new(source)).ok_or(RenderRefused::Unknown)?;
     check_limits(&found.header, source.len() as u64, limits)?;
     let upright = (found.header.width, found.header.height);
@@ -159,20 +199,32 @@ pub fn render(
         ImageKind::Png => png::decode(source, &plan, limits)?,
         ImageKind::Gif => raster::decode_gif(source, limits)?,
         ImageKind::Bmp => raster::decode_bmp(source, limits)?,
+        ImageKind::Avif => avif::decode(source, plan.wanted_px(stored), limits)?,
+        ImageKind::Heic => heic::decode(source, plan.wanted_px(stored), limits)?,
+        ImageKind::Jxl => jxl::decode(source, limits)?,
         ImageKind::Other => return Err(RenderRefused::Unknown),
     };
     // The plan was made for the size in the header.
     if decoded.full_size != stored {
         return Err(RenderRefused::broken("the file states two sizes"));
     }
-    let mut decoded = decoded;
+    finish(decoded, &plan, found.orientation, recipe)
+}
+
+/// Brings what was decoded to its size, to sRGB, upright, and into a file.
+fn finish(
+    mut decoded: Decoded,
+    plan: &Plan,
+    orientation: Orientation,
+    recipe: &Recipe,
+) -> Result<Rendered, RenderRefused> {
     let icc = decoded.icc.take();
-    let reduced = resize::fit(decoded, &plan)?;
+    let reduced = resize::fit(decoded, plan)?;
     let coloured = colour::to_srgb(reduced, icc.as_deref());
     let filtered = filters::apply(coloured, &recipe.filters)?;
     let translucent = filtered.is_translucent();
     let mut turned = filtered.into_dynamic()?;
-    turned.apply_orientation(found.orientation);
+    turned.apply_orientation(orientation);
     encode::encode(turned, translucent, recipe.format, recipe.quality)
 }
 
@@ -184,10 +236,12 @@ fn check_limits(
     // The least a decoder of that kind holds for a pixel; a JPEG is decoded at reduced scale.
     let bytes_per_pixel = match header.kind {
         ImageKind::Jpeg => 0,
-        ImageKind::Png => 1,
+        ImageKind::Png | ImageKind::Avif => 1,
         ImageKind::Bmp => 3,
         ImageKind::Gif => 4,
-        ImageKind::Other => return Err(RenderRefused::Unknown),
+        ImageKind::Heic if heic::is_available() => 4,
+        ImageKind::Jxl => 5,
+        ImageKind::Heic | ImageKind::Other => return Err(RenderRefused::Unknown),
     };
     let pixels = u64::from(header.width) * u64::from(header.height);
     let edge = u64::from(header.width.max(header.height));

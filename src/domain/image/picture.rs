@@ -96,4 +96,16 @@ impl Decoded {
         let (width, height) = (picture.width, picture.height);
         Self { picture, full_size: (width, height), icc, shows: Rect::whole(width, height) }
     }
+
+    /// All of a picture, of which each pixel is the mean of `shrink` by `shrink`; the last column
+    /// and row may reach beyond it.
+    pub(super) fn reduced(
+        picture: Picture,
+        full_size: (u32, u32),
+        shrink: u32,
+        icc: Option<Vec<u8>>,
+    ) -> Self {
+        let shows = Rect::whole(picture.width * shrink, picture.height * shrink);
+        Self { picture, full_size, icc, shows }
+    }
 }

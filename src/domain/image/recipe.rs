@@ -79,6 +79,14 @@ pub enum Sizing {
     },
 }
 
+impl Sizing {
+    /// The most that the longer side of the result may have.
+    pub(super) fn longest_px(&self) -> u32 {
+        let (Self::Within { width, height, .. } | Self::Cover { width, height, .. }) = *self;
+        width.max(height)
+    }
+}
+
 /// What is kept in view where a picture is cut, as fractions of it: (0, 0) is its upper left
 /// corner, (1, 1) its lower right one.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]

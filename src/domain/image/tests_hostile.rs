@@ -167,7 +167,7 @@ fn a_jpeg_cut_in_its_header_is_refused() {
 
 #[test]
 fn files_of_other_kinds_are_unknown() {
-    let files: [&[u8]; 4] = [b"", b"%PDF-1.7 and so on, long enough", &[0; 64], b"RIFF....WEBP"];
+    let files: [&[u8]; 3] = [b"", &[0; 64], b"RIFF....WEBP"];
     for source in files {
         assert!(matches!(refusal(source), RenderRefused::Unknown));
     }

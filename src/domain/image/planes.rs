@@ -1,0 +1,306 @@
+//! Turns the planes that video codings decode to (brightness, two colour differences, perhaps
+//! transparency) into pixels, at a reduced size where that is enough.
+//!
+//! Each pixel is the mean of a square of samples, so a large picture is never held in colour.
+
+use super::cicp::Nclx;
+use super::picture::{Channels, Picture};
+use super::{Area, RenderRefused};
+
+/// How many samples of colour difference there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Chroma {
+    /// None: the picture is grey.
+    None,
+    /// One for two by two pixels (4:2:0).
+    Quarter,
+    /// One for two pixels side by side (4:2:2).
+    Half,
+    /// One for each pixel (4:4:4).
+    Full,
+}
+
+impl Chroma {
+    /// Pixels that share a sample, as powers of two across and down.
+    fn shifts(self) -> (u32, u32) {
+        match self {
+            Self::Quarter => (1, 1),
+            Self::Half => (1, 0),
+            Self::None | Self::Full => (0, 0),
+        }
+    }
+
+    /// Samples across and down in a picture of that size.
+    pub(super) fn size(self, (width, height): (u32, u32)) -> (u32, u32) {
+        let (across, down) = self.shifts();
+        (width.div_ceil(1 << across), height.div_ceil(1 << down))
+    }
+}
+
+/// Samples in rows: one byte each, or two in the machine's order.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Plane<'a> {
+    pub(super) bytes: &'a [u8],
+    /// Bytes from one row to the next.
+    pub(super) stride: usize,
+}
+
+/// A decoded picture.
+#[derive(Debug)]
+pub(super) struct Planes<'a> {
+    pub(super) width: u32,
+    pub(super) height: u32,
+    /// Bits of a sample; more than 8 take two bytes.
+    pub(super) depth: u8,
+    pub(super) chroma: Chroma,
+    pub(super) y: Plane<'a>,
+    pub(super) uv: Option<[Plane<'a>; 2]>,
+}
+
+/// How transparent a picture is.
+pub(super) struct Alpha<'a> {
+    pub(super) planes: Planes<'a>,
+    pub(super) full_range: bool,
+    /// Whether the colours are multiplied with it.
+    pub(super) is_multiplied: bool,
+}
+
+/// The largest whole shrink after which the longer side still is twice `wanted_px`, so that the
+/// better filter that follows has something to work with.
+pub(super) fn shrink_for(size: (u32, u32), wanted_px: u32) -> u32 {
+    (size.0.max(size.1) / wanted_px.saturating_mul(2).max(1)).max(1)
+}
+
+/// The size of a picture after a shrink.
+pub(super) fn shrunk(size: (u32, u32), shrink: u32) -> (u32, u32) {
+    (size.0.div_ceil(shrink), size.1.div_ceil(shrink))
+}
+
+/// Makes pixels of `area`, one of each square of `shrink` pixels.
+///
+/// # Errors
+///
+/// [`RenderRefused::Broken`] when colours are coded in an unknown way.
+pub(super) fn to_picture(
+    planes: &Planes<'_>,
+    alpha: Option<&Alpha<'_>>,
+    coding: Nclx,
+    (area, shrink): (Area, u32),
+) -> Result<Picture, RenderRefused> {
+    let colours = Colours::new(coding, planes)?;
+    let (width, height) = shrunk((area.width, area.height), shrink);
+    let channels = match (planes.uv.is_some(), alpha.is_some()) {
+        (false, false) => Channels::Grey,
+        (false, true) => Channels::GreyAlpha,
+        (true, false) => Channels::Rgb,
+        (true, true) => Channels::Rgba,
+    };
+    let row_bytes = width as usize * channels.count();
+    let mut pixels = vec![0; row_bytes * height as usize];
+    let mut row = Row::new(width as usize);
+    for (index, out) in pixels.chunks_exact_mut(row_bytes).enumerate() {
+        let square = Squares { area, shrink, row: index as u32 };
+        row.fill(planes, alpha, square);
+        row.write(&colours, alpha, channels, out);
+    }
+    Ok(Picture { width, height, channels, pixels })
+}
+
+/// The squares of pixels that make one row of the result.
+#[derive(Clone, Copy)]
+struct Squares {
+    area: Area,
+    shrink: u32,
+    row: u32,
+}
+
+/// Means of the samples for one row of the result.
+struct Row {
+    y: Vec<f32>,
+    u: Vec<f32>,
+    v: Vec<f32>,
+    alpha: Vec<f32>,
+}
+
+impl Row {
+    fn new(width: usize) -> Self {
+        let zeros = || vec![0.0; width];
+        Self { y: zeros(), u: zeros(), v: zeros(), alpha: zeros() }
+    }
+
+    fn fill(&mut self, planes: &Planes<'_>, alpha: Option<&Alpha<'_>>, squares: Squares) {
+        let size = (planes.width, planes.height);
+        means(planes.y, planes.depth, (size, (0, 0)), squares, &mut self.y);
+        if let Some([u, v]) = planes.uv {
+            let (sizes, shifts) = (planes.chroma.size(size), planes.chroma.shifts());
+            means(u, planes.depth, (sizes, shifts), squares, &mut self.u);
+            means(v, planes.depth, (sizes, shifts), squares, &mut self.v);
+        }
+        if let Some(alpha) = alpha {
+            means(alpha.planes.y, alpha.planes.depth, (size, (0, 0)), squares, &mut self.alpha);
+        }
+    }
+
+    fn write(
+        &self,
+        colours: &Colours,
+        alpha: Option<&Alpha<'_>>,
+        channels: Channels,
+        out: &mut [u8],
+    ) {
+        let opacity = alpha.map(|alpha| {
+            let scale = Scale::new(alpha.planes.depth, alpha.full_range);
+            (scale, alpha.is_multiplied)
+        });
+        let samples = self.y.iter().zip(&self.u).zip(&self.v).zip(&self.alpha);
+        let pixels = out.chunks_exact_mut(channels.count());
+        for (pixel, (((y, u), v), alpha)) in pixels.zip(samples) {
+            let mut rgb = colours.rgb(*y, *u, *v);
+            let opacity = opacity.map(|(scale, is_multiplied)| {
+                let opacity = scale.brightness(*alpha).clamp(0.0, 1.0);
+                if is_multiplied && opacity > 0.0 {
+                    rgb = rgb.map(|light| light / opacity);
+                }
+                opacity
+            });
+            let values = match channels {
+                Channels::Grey | Channels::GreyAlpha => &rgb[..1],
+                Channels::Rgb | Channels::Rgba => &rgb[..],
+            };
+            for (place, value) in pixel.iter_mut().zip(values.iter().copied().chain(opacity)) {
+                *place = (value.clamp(0.0, 1.0) * 255.0 + 0.5) as u8;
+            }
+        }
+    }
+}
+
+/// The means of the samples under each square of a row. `size` and `shifts` are those of the
+/// plane.
+fn means(
+    plane: Plane<'_>,
+    depth: u8,
+    (size, shifts): ((u32, u32), (u32, u32)),
+    squares: Squares,
+    out: &mut [f32],
+) {
+    let Squares { area, shrink, row } = squares;
+    let bytes_each = if depth > 8 { 2 } else { 1 };
+    let top = area.y + row * shrink;
+    let bottom = (top + shrink).min(area.y + area.height) - 1;
+    let rows = (top >> shifts.1).min(size.1 - 1)..=(bottom >> shifts.1).min(size.1 - 1);
+    let row_count = rows.end() - rows.start() + 1;
+    out.fill(0.0);
+    for row in rows {
+        let start = row as usize * plane.stride;
+        let line = plane.bytes.get(start..start + size.0 as usize * bytes_each);
+        let line = line.unwrap_or_default();
+        for (index, mean) in out.iter_mut().enumerate() {
+            let left = area.x + index as u32 * shrink;
+            let right = (left + shrink).min(area.x + area.width) - 1;
+            let (from, to) = (left >> shifts.0, (right >> shifts.0).min(size.0 - 1) + 1);
+            let samples = line.get(from as usize * bytes_each..to as usize * bytes_each);
+            let samples = samples.unwrap_or_default();
+            let sum: u32 = if bytes_each == 1 {
+                samples.iter().map(|sample| u32::from(*sample)).sum()
+            } else {
+                let (pairs, _) = samples.as_chunks();
+                pairs.iter().map(|pair| u32::from(u16::from_ne_bytes(*pair))).sum()
+            };
+            *mean += sum as f32 / ((to.saturating_sub(from)).max(1) * row_count) as f32;
+        }
+    }
+}
+
+/// What the numbers of samples mean.
+#[derive(Clone, Copy)]
+struct Scale {
+    black: f32,
+    /// From black to white.
+    range: f32,
+    middle: f32,
+    /// From the least to the most colour difference.
+    chroma_range: f32,
+}
+
+impl Scale {
+    fn new(depth: u8, full_range: bool) -> Self {
+        let step = f32::from(1_u16 << (depth.clamp(8, 15) - 8));
+        let middle = 128.0 * step;
+        if full_range {
+            let most = 256.0 * step - 1.0;
+            Self { black: 0.0, range: most, middle, chroma_range: most }
+        } else {
+            let (range, chroma_range) = (219.0 * step, 224.0 * step);
+            Self { black: 16.0 * step, range, middle, chroma_range }
+        }
+    }
+
+    fn brightness(self, sample: f32) -> f32 {
+        (sample - self.black) / self.range
+    }
+
+    fn difference(self, sample: f32) -> f32 {
+        (sample - self.middle) / self.chroma_range
+    }
+}
+
+/// How samples become red, green and blue (ISO/IEC 23091-2 §8.3).
+struct Colours {
+    scale: Scale,
+    matrix: Matrix,
+}
+
+enum Matrix {
+    /// No colour differences.
+    Grey,
+    /// The planes are green, blue and red.
+    Identity,
+    YCgCo,
+    /// Shares of red and blue in brightness.
+    Shares(f32, f32),
+}
+
+impl Colours {
+    fn new(coding: Nclx, planes: &Planes<'_>) -> Result<Self, RenderRefused> {
+        let matrix = match coding.matrix {
+            _ if planes.uv.is_none() => Matrix::Grey,
+            0 if planes.chroma == Chroma::Full => Matrix::Identity,
+            1 => Matrix::Shares(0.2126, 0.0722),
+            4 => Matrix::Shares(0.30, 0.11),
+            7 => Matrix::Shares(0.212, 0.087),
+            8 => Matrix::YCgCo,
+            9 => Matrix::Shares(0.2627, 0.0593),
+            // Derived from the primaries.
+            12 => match coding.primaries {
+                1 => Matrix::Shares(0.2126, 0.0722),
+                9 => Matrix::Shares(0.2627, 0.0593),
+                _ => Matrix::Shares(0.299, 0.114),
+            },
+            2 | 3 | 5 | 6 => Matrix::Shares(0.299, 0.114),
+            other => {
+                return Err(RenderRefused::broken(format!("colours are coded in way {other}")));
+            }
+        };
+        Ok(Self { scale: Scale::new(planes.depth, coding.full_range), matrix })
+    }
+
+    /// Red, green and blue, 0 to 1 and a little beyond.
+    fn rgb(&self, y: f32, u: f32, v: f32) -> [f32; 3] {
+        let light = self.scale.brightness(y);
+        match self.matrix {
+            Matrix::Grey => [light; 3],
+            Matrix::Identity => [self.scale.brightness(v), light, self.scale.brightness(u)],
+            Matrix::YCgCo => {
+                let (green, orange) = (self.scale.difference(u), self.scale.difference(v));
+                [light - green + orange, light + green, light - green - orange]
+            }
+            Matrix::Shares(of_red, of_blue) => {
+                let (blue, red) = (self.scale.difference(u), self.scale.difference(v));
+                let red = light + 2.0 * (1.0 - of_red) * red;
+                let blue = light + 2.0 * (1.0 - of_blue) * blue;
+                let green = (light - of_red * red - of_blue * blue) / (1.0 - of_red - of_blue);
+                [red, green, blue]
+            }
+        }
+    }
+}

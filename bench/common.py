@@ -22,6 +22,7 @@ HERE = os.path.join(ROOT, "bench")
 SERVER_CORE, LOAD_CORE = 0, 1
 MIB = 1 << 20
 TICKS = os.sysconf("SC_CLK_TCK")
+EXAMPLES = ["--example", "seed", "--example", "load", "--example", "render_cost"]
 LISTS = "/contacts/v4/attachments"
 
 
@@ -45,7 +46,7 @@ def need_tools():
     if os.cpu_count() < 2:
         raise DidNotRun("the server and the load need a core each")
     # Apart, so that what the examples need changes nothing in the program under test.
-    for what in [["--bin", "dossier"], ["--example", "seed", "--example", "load"]]:
+    for what in [["--bin", "dossier"], EXAMPLES]:
         command = ["cargo", "build", "--release", *what]
         if subprocess.run(command, cwd=ROOT, check=False).returncode != 0:
             raise DidNotRun("cargo build --release failed")

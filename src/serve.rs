@@ -81,8 +81,8 @@ pub struct Server {
     _lock: ServeLock,
 }
 
-/// Starts a server. When this returns, requests are answered. `program` is this program's own
-/// file, started again for what happens in processes of their own.
+/// Starts a server. When this returns, requests are answered. `program` is the path of
+/// this program's own file from the root, started again for what happens in processes of their own.
 ///
 /// # Errors
 ///

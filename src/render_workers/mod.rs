@@ -42,7 +42,8 @@ const BUSY: Error = Error::Busy { retry_after_seconds: 5 };
 /// How the pool works.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// The program that becomes a worker when its first argument is [`WORKER_COMMAND`].
+    /// The program that becomes a worker when its first argument is [`WORKER_COMMAND`], by its path
+    /// from the root: a worker stands there.
     pub program: PathBuf,
     /// Workers at the same time, at least 1.
     pub workers: usize,

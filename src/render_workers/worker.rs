@@ -10,7 +10,7 @@ use std::process::ExitCode;
 
 use super::protocol::{self, Answer, Order};
 use super::sandbox;
-use crate::domain::image::{RenderLimits, RenderRefused, Rendered, render};
+use crate::domain::image::{Recipe, RenderLimits, RenderRefused, Rendered, render};
 
 /// The first argument that makes a worker of this program. Its standard input is the socket.
 pub const WORKER_COMMAND: &str = "render-worker";
@@ -28,6 +28,7 @@ fn work_until_closed() -> io::Result<()> {
     sandbox::close_inherited();
     let mut socket = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
     sandbox::set_bounds()?;
+    prepare();
     let filtered = sandbox::filter_calls();
     protocol::write(&mut socket, &Answer::Ready { filtered })?;
     while let Some((order, source)) = protocol::receive_order(&mut socket)? {
@@ -43,6 +44,22 @@ fn work_until_closed() -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Does once what happens when something is made for the first time, while files can still be opened
+/// and nobody waits: libraries are loaded, code is read from the disk, tables are made.
+fn prepare() {
+    // Its picture is nobody's; a decoder that fails here will say so about a real one.
+    let _ = render(&strip(), &Recipe::preview(), &RenderLimits::default());
+}
+
+/// A black BMP of one line, too wide for a preview, so that it is resized as well.
+fn strip() -> Vec<u8> {
+    const WIDTH: u32 = 700;
+    let head = [b"BM\0\0\0\0\0\0\0\0\x36\0\0\0\x28\0\0\0", &WIDTH.to_le_bytes()[..]].concat();
+    let mut file = [&head[..], b"\x01\0\0\0\x01\0\x18\0"].concat();
+    file.resize(0x36 + WIDTH as usize * 3, 0);
+    file
 }
 
 fn make(source: &File, order: &Order) -> Result<Rendered, RenderRefused> {
@@ -65,4 +82,15 @@ fn read(mut source: &File, limits: &RenderLimits) -> Result<Vec<u8>, RenderRefus
     let mut bytes = vec![0; size_bytes as usize];
     source.read_exact_at(&mut bytes, 0).map_err(broken)?;
     Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_picture_that_prepares_a_worker_can_be_made() {
+        let made = render(&strip(), &Recipe::preview(), &RenderLimits::default()).unwrap();
+        assert_eq!((made.width, made.height), (640, 1));
+    }
 }

@@ -227,9 +227,17 @@ fn variables() -> anyhow::Result<Vec<(String, String)>> {
     .collect()
 }
 
+/// Reads a small file that a person has written.
+///
+/// # Errors
+///
+/// When it cannot be read.
+pub fn read_text(file: &Path) -> anyhow::Result<String> {
+    std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))
+}
+
 fn merge_file(settings: &mut Table, file: &Path) -> anyhow::Result<()> {
-    let text = std::fs::read_to_string(file)
-        .with_context(|| format!("cannot read the settings file {}", file.display()))?;
+    let text = read_text(file)?;
     let given: Table = text.parse().with_context(|| format!("in {}", file.display()))?;
     for (name, value) in given {
         known(settings, &name).with_context(|| format!("in {}", file.display()))?;

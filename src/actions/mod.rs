@@ -5,6 +5,7 @@ pub mod contacts;
 pub mod delete;
 pub mod download;
 pub mod fsck;
+pub mod inbound;
 pub mod preview;
 pub mod recover;
 pub mod scrub;

@@ -27,6 +27,8 @@ pub struct Swept {
     pub upload_urls: usize,
     /// Attachments and contacts whose time in the trash was over.
     pub trashed: usize,
+    /// News of contacts kept elsewhere that need no longer be known.
+    pub inbound: usize,
     /// Deletions that are forgotten.
     pub tombstones: usize,
     /// Events that are forgotten, with the log of telling them.
@@ -45,6 +47,7 @@ impl Swept {
             self.blobs,
             self.upload_urls,
             self.trashed,
+            self.inbound,
             self.tombstones,
             self.events,
             self.given_up,
@@ -71,6 +74,7 @@ pub async fn sweep(app: &Arc<App>) -> Result<Swept> {
         uploads: end_expired(app, A_RUN).await?,
         blobs: remove_blobs(app, &lease, now_ms).await?,
         upload_urls: app.db.forget_spent_uploads(now_ms, A_RUN).await?,
+        inbound: app.db.forget_inbound(now_ms, A_RUN).await?,
         tombstones: app.db.forget_tombstones(forgotten_ms, A_RUN).await?,
         events: app.db.forget_events(now_ms - event_life_ms, A_RUN).await?,
         given_up: give_up(app, now_ms).await?,

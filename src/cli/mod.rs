@@ -1,6 +1,7 @@
 //! The command line: reads the arguments, runs one command, says what happened.
 
 mod backup;
+mod contacts;
 mod demo;
 mod demo_files;
 mod doctor;
@@ -53,6 +54,12 @@ enum Command {
     /// API keys: create, list, revoke.
     #[command(subcommand)]
     Key(keys::KeyCommand),
+    /// Contacts: announce, list, delete, merge, erase, restore, receipt.
+    #[command(subcommand)]
+    Contact(contacts::ContactCommand),
+    /// The vendor's webhooks of contacts that are kept elsewhere: add.
+    #[command(subcommand)]
+    Inbound(contacts::InboundCommand),
     /// Sites, the tenants: create, set, list.
     #[command(subcommand)]
     Site(sites::SiteCommand),
@@ -111,6 +118,8 @@ pub fn run() -> ExitCode {
         Command::Doctor(command) => return doctor::run(&command),
         Command::Backup(command) => return backup::run(&command),
         Command::Key(command) => keys::run_key(&command),
+        Command::Contact(command) => contacts::run_contact(&command),
+        Command::Inbound(command) => contacts::run_inbound(&command),
         Command::Site(command) => sites::run_site(&command),
         Command::Webhook(command) => webhooks::run_webhook(&command),
         Command::Listen(command) => listen::run(&command),

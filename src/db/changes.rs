@@ -36,6 +36,13 @@ impl Changes {
         Change(self.slot(site, contact).load(Ordering::Acquire))
     }
 
+    /// [`Changes::note`] of every contact.
+    pub(super) fn note_all(&self) {
+        for slot in &self.slots {
+            slot.fetch_add(1, Ordering::AcqRel);
+        }
+    }
+
     /// To be called after the commit and before it is acknowledged.
     pub(super) fn note(&self, site: SiteId, contact: ContactId) {
         self.slot(site, contact).fetch_add(1, Ordering::AcqRel);

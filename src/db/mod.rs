@@ -11,6 +11,7 @@ mod contacts;
 mod deliveries;
 mod delivering;
 mod events;
+mod inbound;
 mod inspect;
 mod leases;
 mod pages;
@@ -32,6 +33,7 @@ pub use contacts::{
 pub use deliveries::{Attempt, Delivery, DeliveryState};
 pub use delivering::{Claimed, Room, Settled, SubscriptionKey};
 pub use events::{Entity, RecordedEvent};
+pub use inbound::{Heard, InboundKey};
 pub use inspect::{BlobRow, Drift, Inspection, UploadRow};
 pub use leases::Lease;
 pub use pages::{ListedPage, PageTotals, Rows};
@@ -43,6 +45,7 @@ pub use uploads::{Begun, Standing, UploadInFlight};
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use tokio::sync::Notify;
 
@@ -59,6 +62,8 @@ pub struct Db {
     anchors: pages::Anchors,
     /// Told while an event is being written: whoever then writes sees it committed.
     outbox: Arc<Notify>,
+    /// The commits of other processes that were noticed, as SQLite counts them.
+    others: Arc<AtomicI64>,
 }
 
 impl Db {
@@ -70,12 +75,41 @@ impl Db {
     pub fn open(file: &Path, reading_threads: usize) -> anyhow::Result<Self> {
         let changes = Arc::new(Changes::default());
         let sqlite = sqlite::Sqlite::open(file, reading_threads, Arc::clone(&changes))?;
-        Ok(Self { sqlite, changes, anchors: pages::Anchors::new(), outbox: Arc::default() })
+        Ok(Self {
+            sqlite,
+            changes,
+            anchors: pages::Anchors::new(),
+            outbox: Arc::default(),
+            others: Arc::default(),
+        })
     }
 
     /// Why nothing is written any more, if so: see [`crate::blobs::Blobs::failure`].
     pub fn failure(&self) -> Option<&str> {
         self.sqlite.failure()
+    }
+
+    /// Notices what other processes have written: from now on no page of before is shown.
+    ///
+    /// # Errors
+    ///
+    /// Only when the database fails.
+    pub async fn notice_others(&self) -> Result<()> {
+        let others = Arc::clone(&self.others);
+        let noticed = self.sqlite.write_noting(
+            move |connection| {
+                let version = connection.query_row("PRAGMA data_version", [], |row| row.get(0));
+                let version = version.map_err(sqlite::from_sqlite)?;
+                let value = others.swap(version, Ordering::AcqRel) != version;
+                Ok(sqlite::Done { value, changed: None })
+            },
+            |others_wrote, changes| {
+                if *others_wrote {
+                    changes.note_all();
+                }
+            },
+        );
+        noticed.await.map(drop)
     }
 
     /// Whether the database answers.
@@ -106,6 +140,7 @@ mod tests {
             include_str!("deliveries.rs"),
             include_str!("delivering.rs"),
             include_str!("events.rs"),
+            include_str!("inbound.rs"),
             include_str!("leases.rs"),
             include_str!("pages.rs"),
             include_str!("removals.rs"),

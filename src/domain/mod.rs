@@ -7,6 +7,7 @@ pub mod file_name;
 pub mod hex;
 pub mod ids;
 pub mod image;
+pub mod inbound;
 pub mod media_host;
 pub mod media_type;
 pub mod paging;

@@ -7,6 +7,7 @@ mod conditional;
 mod contacts;
 mod error;
 mod file_body;
+mod inbound;
 mod media;
 mod media_answer;
 mod request;
@@ -95,6 +96,7 @@ pub fn router(app: &Arc<App>) -> Router {
             post(contacts::restore_attachment),
         )
         .route("/dossier/v1/receipts/{receipt}", get(contacts::receipt))
+        .route("/dossier/v1/inbound/wix", post(inbound::wix))
         .route("/dossier/v1/webhooks", get(webhooks::list).post(webhooks::add))
         .route("/dossier/v1/webhooks/public-key", get(webhooks::public_key))
         .route(

@@ -189,8 +189,12 @@ pub(super) async fn json_object(body: Body, idle: Duration) -> Result<Map<String
     }
 }
 
-/// All of it must be there in that time: it is small.
-async fn small_body(body: Body, time: Duration) -> Result<Bytes> {
+/// A whole body, bounded in size. All of it must be there in that time: it is small.
+///
+/// # Errors
+///
+/// 413, or 408.
+pub(super) async fn small_body(body: Body, time: Duration) -> Result<Bytes> {
     let whole = tokio::time::timeout(time, async {
         let (mut stream, mut bytes) = (body.into_data_stream(), Vec::new());
         while let Some(chunk) = stream.next().await {

@@ -57,6 +57,7 @@ pub fn start(app: &Arc<App>) {
     });
     deliver::start(app);
     every(app, "registry", registry::REFRESH_EVERY, async |app| {
+        app.db.notice_others().await?;
         app.registry.refresh(&app.db).await
     });
 }

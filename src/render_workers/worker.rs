@@ -10,7 +10,7 @@ use std::process::ExitCode;
 
 use super::protocol::{self, Answer, Order};
 use super::sandbox;
-use crate::domain::image::{Recipe, RenderLimits, RenderRefused, Rendered, render};
+use crate::domain::image::{Recipe, RenderLimits, RenderRefused, Rendered, heic_support, render};
 
 /// The first argument that makes a worker of this program. Its standard input is the socket.
 pub const WORKER_COMMAND: &str = "render-worker";
@@ -49,6 +49,8 @@ fn work_until_closed() -> io::Result<()> {
 /// Does once what happens when something is made for the first time, while files can still be opened
 /// and nobody waits: libraries are loaded, code is read from the disk, tables are made.
 fn prepare() {
+    // Without the library, pictures that need it are refused one by one.
+    let _ = heic_support();
     // Its picture is nobody's; a decoder that fails here will say so about a real one.
     let _ = render(&strip(), &Recipe::preview(), &RenderLimits::default());
 }

@@ -12,8 +12,10 @@ pub use erasures::{ErasedFile, Erasure};
 pub use graves::Grave;
 pub use trash::{Restored, Trashed};
 
+pub(super) use closing::close;
 pub(super) use erasures::bytes_are_gone;
 pub(super) use graves::bury_contact;
+pub(super) use merge::merge;
 pub(super) use trash::{bury, remove_bytes, throw};
 
 pub use merge::UnknownToo;

@@ -1,0 +1,259 @@
+//! The vendor's own signed webhooks of contacts are applied once, and only those.
+
+use aws_lc_rs::encoding::{AsDer as _, PublicKeyX509Der};
+use aws_lc_rs::hmac;
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::rsa::{KeyPair, KeySize};
+use aws_lc_rs::signature::{KeyPair as _, RSA_PKCS1_SHA256};
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use reqwest::Method;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::support::files::PDF;
+use crate::support::receiver::{OK, Receiver};
+use crate::support::{Answer, START_MS, TestApp, printed, refused};
+
+const START_S: i64 = START_MS / 1_000;
+const DELETED: &str = "wix.contacts.v4.contact_deleted";
+const MERGED: &str = "wix.contacts.v4.contact_merged";
+
+/// An app of the vendor, installed at a site.
+struct Vendor {
+    key: KeyPair,
+    instance: Uuid,
+}
+
+impl Vendor {
+    /// Makes one and lets it tell of the first site's contacts, as another process would.
+    fn of(app: &TestApp) -> Self {
+        let vendor =
+            Self { key: KeyPair::generate(KeySize::Rsa2048).unwrap(), instance: Uuid::new_v4() };
+        let file = app.data().join("vendor.pem");
+        std::fs::write(&file, vendor.pem()).unwrap();
+        let (data, instance) = (app.data().to_str().unwrap(), vendor.instance.to_string());
+        let (id, file) = (Uuid::new_v4().to_string(), file.to_str().unwrap());
+        let site = app.site.to_string();
+        let arguments = [
+            ["inbound", "add", "--data", data],
+            ["--site", &site, "--app", &id],
+            ["--instance", &instance, "--public-key", file],
+        ];
+        assert!(printed(&arguments.concat()).contains(&instance));
+        vendor
+    }
+
+    fn pem(&self) -> String {
+        let der: PublicKeyX509Der<'_> = self.key.public_key().as_der().unwrap();
+        let lines = STANDARD.encode(der.as_ref());
+        let lines: Vec<&str> =
+            lines.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).unwrap()).collect();
+        format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n", lines.join("\n"))
+    }
+
+    fn sign(&self, head: &Value, claims: &Value) -> String {
+        let encode = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+        let signed = format!("{}.{}", encode(head), encode(claims));
+        let mut signature = vec![0; self.key.public_modulus_len()];
+        let random = SystemRandom::new();
+        self.key.sign(&RSA_PKCS1_SHA256, &random, signed.as_bytes(), &mut signature).unwrap();
+        format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
+    }
+
+    fn claims(&self, event_type: &str, event: &Value) -> Value {
+        let data = json!({
+            "eventType": event_type, "instanceId": self.instance.to_string(),
+            "data": event.to_string(),
+            "identity": json!({ "identityType": "WIX_USER" }).to_string(),
+        });
+        json!({ "data": data.to_string(), "iat": START_S, "exp": START_S + 300_000 })
+    }
+
+    fn token(&self, event_type: &str, event: &Value) -> String {
+        self.sign(&json!({ "alg": "RS256", "kid": "a" }), &self.claims(event_type, event))
+    }
+}
+
+fn deleted(contact: Uuid, more: &Value) -> Value {
+    let mut event = json!({
+        "id": Uuid::new_v4().to_string(), "entityFqdn": "wix.contacts.v4.contact",
+        "slug": "deleted", "entityId": contact.to_string(), "deletedEvent": {},
+        "triggeredByAnonymizeRequest": false,
+    });
+    for (name, value) in more.as_object().unwrap() {
+        event[name] = value.clone();
+    }
+    event
+}
+
+fn merged(target: Uuid, sources: &[Uuid]) -> Value {
+    json!({
+        "id": Uuid::new_v4().to_string(), "entityFqdn": "wix.contacts.v4.contact",
+        "slug": "merged", "entityId": target.to_string(),
+        "actionEvent": { "body": { "targetContactId": target, "sourceContactIds": sources } },
+    })
+}
+
+impl TestApp {
+    async fn hear(&self, body: String) -> Answer {
+        let request = self.anonymous(Method::POST, "/dossier/v1/inbound/wix");
+        Answer::of(request.header("content-type", "text/plain").body(body)).await
+    }
+
+    async fn count(&self, contact: Uuid) -> u64 {
+        self.list(contact).await.ok()["metadata"]["total"].as_u64().unwrap()
+    }
+}
+
+#[tokio::test]
+async fn attachments_follow_a_contact_that_is_deleted_elsewhere() {
+    let (app, receiver, contact) =
+        (TestApp::telling().await, Receiver::start(OK).await, Uuid::new_v4());
+    let vendor = Vendor::of(&app);
+    app.subscribe_to(&receiver, &["attachment_deleted"]).await;
+    app.upload_pdf(contact, "a.pdf").await;
+    let url = app.upload_url(contact, "b.pdf", "application/pdf").await;
+    let token = vendor.token(DELETED, &deleted(contact, &json!({})));
+    assert_eq!(app.hear(token.clone()).await.ok(), json!({ "applied": true }));
+    assert_eq!(app.count(contact).await, 0);
+    assert_eq!(app.put(&url, PDF).await.refused().0, 404);
+    let told = receiver.told_times(1).await.remove(0);
+    assert_eq!(told.event["triggeredByAnonymizeRequest"], false);
+    // A resend after the contact has come back takes nothing away.
+    app.contact(Method::PUT, &format!("/{contact}"), &Value::Null).await.ok();
+    app.upload_pdf(contact, "new.pdf").await;
+    assert_eq!(app.hear(token).await.ok(), json!({ "applied": false }));
+    assert_eq!(app.count(contact).await, 1);
+}
+
+#[tokio::test]
+async fn a_privacy_request_elsewhere_is_an_erasure() {
+    let (app, receiver, contact) =
+        (TestApp::telling().await, Receiver::start(OK).await, Uuid::new_v4());
+    let vendor = Vendor::of(&app);
+    app.subscribe_to(&receiver, &["attachment_deleted"]).await;
+    app.upload_pdf(contact, "a.pdf").await;
+    let event = deleted(contact, &json!({ "triggeredByAnonymizeRequest": true }));
+    app.hear(vendor.token(DELETED, &event)).await.ok();
+    let told = receiver.told_times(1).await.remove(0);
+    assert_eq!(told.event["triggeredByAnonymizeRequest"], true);
+    let erase = app.contact(Method::POST, &format!("/{contact}/erase"), &Value::Null).await.ok();
+    assert_eq!(erase["receipt"]["attachmentCount"], 1);
+}
+
+#[tokio::test]
+async fn a_merge_elsewhere_moves_attachments_whichever_of_its_events_comes_first() {
+    let app = TestApp::start().await;
+    let vendor = Vendor::of(&app);
+    for deleted_first in [true, false] {
+        let (target, source, unseen) = (Uuid::new_v4(), Uuid::new_v4(), Uuid::new_v4());
+        let (id, link) = app.upload_pdf(source, "a.pdf").await;
+        let gone = deleted(source, &json!({ "originatedFrom": "merge" }));
+        let gone = vendor.token(DELETED, &gone);
+        let merge = vendor.token(MERGED, &merged(target, &[source, unseen]));
+        let tokens = if deleted_first { [gone, merge] } else { [merge, gone] };
+        for token in tokens {
+            app.hear(token).await.ok();
+        }
+        assert_eq!(app.all(target, "id").await, [id]);
+        assert_eq!(app.count(source).await, 0);
+        assert_eq!(app.open(&link).await.body, PDF);
+        let body = json!({ "fileName": "a.pdf", "mimeType": "application/pdf" });
+        assert_eq!(app.generate(unseen, &body).await.refused().0, 404);
+    }
+}
+
+#[tokio::test]
+async fn what_is_forged_stale_or_of_another_installation_changes_nothing() {
+    let (app, contact) = (TestApp::start().await, Uuid::new_v4());
+    let vendor = Vendor::of(&app);
+    app.upload_pdf(contact, "a.pdf").await;
+    let claims = vendor.claims(DELETED, &deleted(contact, &json!({})));
+    let good = vendor.sign(&json!({ "alg": "RS256" }), &claims);
+    let encode = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+    let parts: Vec<&str> = good.split('.').collect();
+    let with = |name: &str, value: Value| {
+        let mut changed = claims.clone();
+        changed[name] = value;
+        changed
+    };
+    let rs256 = json!({ "alg": "RS256" });
+    let hs256 = {
+        let signed = format!("{}.{}", encode(&json!({ "alg": "HS256" })), encode(&claims));
+        let key = hmac::Key::new(hmac::HMAC_SHA256, vendor.pem().as_bytes());
+        let tag = hmac::sign(&key, signed.as_bytes());
+        format!("{signed}.{}", URL_SAFE_NO_PAD.encode(tag))
+    };
+    let stranger =
+        Vendor { key: KeyPair::generate(KeySize::Rsa2048).unwrap(), instance: vendor.instance };
+    let elsewhere =
+        Vendor { key: KeyPair::generate(KeySize::Rsa2048).unwrap(), instance: Uuid::new_v4() };
+    let other = with("exp", json!(START_S + 299_999));
+    let forged = [
+        ("none", format!("{}.{}.", encode(&json!({ "alg": "none" })), encode(&claims))),
+        ("HS256 with the public key", hs256),
+        ("a foreign key", stranger.sign(&rs256, &claims)),
+        ("other claims", format!("{}.{}.{}", parts[0], encode(&other), parts[2])),
+        ("another head", vendor.sign(&json!({ "alg": "RS256", "crit": ["b64"] }), &claims)),
+        ("another installation", elsewhere.token(DELETED, &deleted(contact, &json!({})))),
+        ("expired", vendor.sign(&rs256, &with("exp", json!(START_S)))),
+        ("old", vendor.sign(&rs256, &with("iat", json!(START_S - 345_600)))),
+        ("of the future", vendor.sign(&rs256, &with("iat", json!(START_S + 301)))),
+    ];
+    for (case, token) in forged {
+        let expected = (403, "PERMISSION_DENIED".to_owned());
+        assert_eq!(app.hear(token).await.refused(), expected, "{case}");
+    }
+    let six: Vec<Uuid> = (0..6).map(|_| Uuid::new_v4()).collect();
+    let malformed = [
+        ("empty", String::new()),
+        ("JSON", json!({}).to_string()),
+        ("two parts", parts[..2].join(".")),
+        ("no iat", vendor.sign(&rs256, &with("iat", json!(null)))),
+        ("no text in it", vendor.sign(&rs256, &with("data", json!({})))),
+        ("no event id", vendor.token(DELETED, &json!({ "entityId": contact }))),
+        ("no contact", vendor.token(DELETED, &json!({ "id": contact }))),
+        ("a merge into itself", vendor.token(MERGED, &merged(contact, &[contact]))),
+        ("a merge of six", vendor.token(MERGED, &merged(contact, &six))),
+        ("a merge of nothing", vendor.token(MERGED, &merged(contact, &[]))),
+    ];
+    for (case, token) in malformed {
+        let expected = (400, "INVALID_ARGUMENT".to_owned());
+        assert_eq!(app.hear(token).await.refused(), expected, "{case}");
+    }
+    assert_eq!(app.count(contact).await, 1);
+    // Other events are none of ours, and no reason to send them again.
+    let unknown = vendor.token("wix.contacts.v4.contact_updated", &deleted(contact, &json!({})));
+    assert_eq!(app.hear(unknown).await.ok(), json!({ "applied": false }));
+    assert_eq!(app.count(contact).await, 1);
+    assert_eq!(app.hear(good).await.ok(), json!({ "applied": true }));
+    assert_eq!(app.count(contact).await, 0);
+}
+
+#[tokio::test]
+async fn what_was_heard_is_remembered_for_as_long_as_it_could_come_again() {
+    let (app, contact) = (TestApp::start().await, Uuid::new_v4());
+    let vendor = Vendor::of(&app);
+    let token = vendor.token(DELETED, &deleted(contact, &json!({})));
+    app.hear(token.clone()).await.ok();
+    app.advance_seconds(299_999);
+    dossier::actions::sweep::sweep(app.app()).await.unwrap();
+    assert_eq!(app.hear(token.clone()).await.ok(), json!({ "applied": false }));
+    app.advance_seconds(1);
+    dossier::actions::sweep::sweep(app.app()).await.unwrap();
+    assert_eq!(app.hear(token).await.refused().0, 403);
+    assert!(!app.stored().await.iter().any(|row| row.starts_with("inbound_events:")));
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_public_key_is_refused() {
+    let app = TestApp::start().await;
+    let file = app.data().join("key.pem");
+    std::fs::write(&file, "-----BEGIN RSA PUBLIC KEY-----\nAAAA\n").unwrap();
+    let id = Uuid::new_v4().to_string();
+    let (data, file) = (app.data().to_str().unwrap(), file.to_str().unwrap());
+    let arguments = ["inbound", "add", "--data", data, "--app", &id, "--instance", &id];
+    let error = refused(&[&arguments[..], &["--public-key", file]].concat());
+    assert!(error.contains("holds no public key"), "{error}");
+}

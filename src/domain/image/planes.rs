@@ -165,7 +165,8 @@ impl Row {
             });
             let values = match channels {
                 Channels::Grey | Channels::GreyAlpha => &rgb[..1],
-                Channels::Rgb | Channels::Rgba => &rgb[..],
+                // Nobody asks for ink here.
+                Channels::Rgb | Channels::Rgba | Channels::Cmyk => &rgb[..],
             };
             for (place, value) in pixel.iter_mut().zip(values.iter().copied().chain(opacity)) {
                 *place = (value.clamp(0.0, 1.0) * 255.0 + 0.5) as u8;

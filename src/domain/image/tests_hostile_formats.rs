@@ -44,8 +44,8 @@ fn exercise(source: &[u8]) {
         if !pdf::is_pdf(source) {
             let header = header.expect("a preview without a header");
             assert!(can_preview(&header, source.len() as u64, &limits));
-            let expected = resize::target_size((header.width, header.height), PREVIEW_EDGE_PX);
-            assert_eq!((preview.width, preview.height), expected);
+            let plan = geometry::plan((header.width, header.height), &Recipe::preview());
+            assert_eq!((preview.width, preview.height), plan.expect("a plan").target);
         }
     }
     assert!(start.elapsed() < PATIENCE, "{:?}", start.elapsed());

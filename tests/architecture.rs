@@ -51,6 +51,7 @@ const FILE_SYSTEM: &[(&str, &str)] = &[
     ("src/data_folder.rs", "the folder itself, its lock and its secrets"),
     ("src/webhook_keys_tests.rs", "looks at the file of the keys"),
     ("src/config.rs", "the settings file"),
+    ("src/config_tests.rs", "writes settings files"),
     ("src/actions/scrub.rs", "reads on in an open file"),
     ("src/archive/read.rs", "a backup, which lies anywhere"),
     ("src/archive/write.rs", "a backup, which lies anywhere"),

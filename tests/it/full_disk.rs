@@ -7,6 +7,7 @@ use std::process::Command;
 use reqwest::Method;
 use uuid::Uuid;
 
+use crate::support::files::eventually;
 use crate::support::tus::csv;
 use crate::support::{Answer, TestApp, refused};
 
@@ -36,10 +37,15 @@ impl Disk {
         self.0.path()
     }
 
-    fn remount(&self, how: &str) {
+    /// Waits for processes that other tests start at this moment: they hold copies of this one's
+    /// open files until their program begins.
+    async fn remount(&self, how: &str) {
         let options = format!("remount,{how}");
-        let done = Command::new("mount").args(["-o", &options]).arg(self.path()).status();
-        assert!(done.unwrap().success());
+        eventually("the disk is remounted", async || {
+            let done = Command::new("mount").args(["-o", &options]).arg(self.path()).output();
+            done.unwrap().status.success()
+        })
+        .await;
     }
 }
 
@@ -99,7 +105,7 @@ async fn a_resumable_upload_waits_for_space() {
     assert_eq!(answer.status, 204);
     assert_eq!(app.tus_patch(&location, 2 * MIB, &file[2 * MIB..]).await.refused().0, 507);
     assert_eq!(app.tus_head(&location).await.offset(), 2 * MIB as u64);
-    disk.remount("size=32m");
+    disk.remount("size=32m").await;
     let answer = app.tus_patch(&location, 2 * MIB, &file[2 * MIB..]).await;
     assert_eq!(answer.status, 204, "{answer:?}");
     let list = app.list(contact).await.ok();
@@ -113,7 +119,7 @@ async fn a_server_does_not_start_on_a_disk_that_may_only_be_read() {
     let Some(disk) = Disk::mounted("8m") else { return };
     let app = TestApp::start_on(disk.path(), &[]).await;
     drop(app.stop().await);
-    disk.remount("ro");
+    disk.remount("ro").await;
     let data = disk.path().join("data");
     let said = tokio::task::spawn_blocking(move || {
         refused(&["serve", "--listen", "127.0.0.1:0", "--data", data.to_str().unwrap()])

@@ -110,7 +110,7 @@ async fn a_worker_that_breaks_once_costs_nothing() {
 async fn a_worker_that_hangs_is_ended_at_its_deadline_and_the_next_preview_is_made() {
     let folder = tempfile::tempdir().unwrap();
     let program = once(folder.path(), "exec /bin/sleep 600");
-    let settings = [("preview_seconds", "1"), ("preview_workers", "1")];
+    let settings = [("preview_seconds", "4"), ("preview_workers", "1")];
     let app = TestApp::start_with_worker(&program, &settings).await;
     let attachment = picture(&app).await;
     only_the_preview_is_lost(&app, &attachment, "a hang").await;

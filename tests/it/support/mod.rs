@@ -221,7 +221,13 @@ async fn start_in(
     program: &Path,
 ) -> Server {
     let data = folder.path().to_str().unwrap();
-    let own = [("data", data), ("listen", "127.0.0.1:0"), ("listen_tls", "off")];
+    let own = [
+        ("data", data),
+        ("listen", "127.0.0.1:0"),
+        ("listen_tls", "off"),
+        // Decoders of a debug build on a machine that runs all tests at once are slow.
+        ("preview_seconds", "60"),
+    ];
     let settings: Vec<(String, String)> = own
         .iter()
         .chain(settings)

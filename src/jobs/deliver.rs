@@ -12,8 +12,9 @@ use crate::actions::webhooks::deliver;
 use crate::app::App;
 use crate::db::{Room, Settled, SubscriptionKey};
 
-/// Attempts under way at the same time.
-const AT_ONCE: usize = 512;
+/// Attempts under way at the same time. More of them would wait for this machine's own processor,
+/// and that time counts against the receivers.
+const AT_ONCE: usize = 256;
 /// Attempts under way at the same time to one receiver; to one that has just failed it is one, so
 /// that dead ones take few places from the others (R19).
 const AT_ONCE_TO_ONE: usize = 32;

@@ -230,7 +230,8 @@ fn other<R: Read + Seek>(source: &mut R) -> Option<Inspected> {
     // Textures and Targa have signatures so weak that any file may match.
     let trusted = matches!(
         kind,
-        ImageType::Exr
+        ImageType::Dds(_)
+            | ImageType::Exr
             | ImageType::Farbfeld
             | ImageType::Hdr
             | ImageType::Heif(_)

@@ -55,6 +55,10 @@ fn sizes_of_formats_without_a_decoder_are_read() {
     let jp2 = [&signature[..], &boxed(*b"ftyp", b"jp2 \0\0\0\0jp2 "), &boxed(*b"jp2h", &ihdr)];
     assert_eq!(size(&jp2.concat()), Some((ImageKind::Other, 512, 256)));
 
+    // The header's size and flags stand before height and width, little endian.
+    let dds = [&b"DDS \x7c\0\0\0\x07\x10\0\0"[..], &[0, 1, 0, 0, 0, 2, 0, 0], &[0; 112]];
+    assert_eq!(size(&dds.concat()), Some((ImageKind::Other, 512, 256)));
+
     let siz = [0, 0, 2, 10, 0, 0, 1, 5, 0, 0, 0, 10, 0, 0, 0, 5];
     let codestream = [&b"\xff\x4f\xff\x51\0\x2f\0\0"[..], &siz].concat();
     assert_eq!(size(&codestream), Some((ImageKind::Other, 512, 256)));

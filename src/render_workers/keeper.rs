@@ -107,7 +107,9 @@ impl Keeper<'_> {
                 Tried::TimedOut => {
                     metrics.tried(Outcome::TimedOut);
                     tracing::error!(%blob, "a picture took too long; its worker was ended");
-                    return Ok(None);
+                    // The first time, the machine may have been too busy.
+                    let again = self.shared.state().has_timed_out_before(blob);
+                    return if again { Ok(None) } else { Err(BUSY) };
                 }
                 Tried::Crashed(error) => {
                     metrics.tried(Outcome::Crashed);

@@ -12,7 +12,7 @@ mod sandbox;
 mod tests;
 mod worker;
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::fs::File;
 use std::io;
 use std::path::PathBuf;
@@ -34,6 +34,8 @@ pub use worker::{WORKER_COMMAND, work};
 const WAITING_MAX: usize = 512;
 /// Of these, pictures that nobody has asked for yet; one more is left until somebody does.
 const AHEAD_MAX: usize = 256;
+/// Pictures that are known to have taken too long once; beyond it all are forgotten.
+const TIMED_OUT_MAX: usize = 1_024;
 /// What a keeper needs of a stack: it decodes nothing.
 const KEEPER_STACK_BYTES: usize = 256 * 1024;
 /// Said when too many wait, and when no worker can be started.
@@ -100,6 +102,8 @@ struct State {
     keepers: usize,
     /// Of these, at work on a picture.
     busy: usize,
+    /// Originals of which a picture took too long.
+    timed_out: HashSet<BlobId>,
     closed: bool,
     threads: Vec<JoinHandle<()>>,
 }
@@ -122,13 +126,13 @@ impl RenderWorkers {
         Self { shared: Arc::new(shared) }
     }
 
-    /// Makes a picture. `None` when nothing can be made of the original, or its worker crashed
-    /// twice or did not end in time.
+    /// Makes a picture. `None` when nothing can be made of the original, or its workers crashed
+    /// twice or twice did not end in time.
     ///
     /// # Errors
     ///
-    /// [`Error::Busy`] when too many wait, no worker can be started, or the pool is closed; or the
-    /// failure to open the original.
+    /// [`Error::Busy`] when too many wait, the worker did not end in time for the first time, none
+    /// can be started, or the pool is closed; or the failure to open the original.
     pub async fn render(&self, wanted: Wanted, job: Job) -> Result<Option<Rendered>> {
         let (send, answer) = oneshot::channel();
         if !self.enqueue(wanted, Waiting { job, answer: send }) {
@@ -248,6 +252,14 @@ impl Shared {
 impl State {
     fn waiting(&self) -> usize {
         self.now.len() + self.ahead.len()
+    }
+
+    /// Notes that a picture took too long; tells whether one of the same original did before.
+    fn has_timed_out_before(&mut self, blob: BlobId) -> bool {
+        if self.timed_out.len() >= TIMED_OUT_MAX {
+            self.timed_out.clear();
+        }
+        !self.timed_out.insert(blob)
     }
 
     fn next(&mut self) -> Option<Waiting> {

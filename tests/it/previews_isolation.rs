@@ -107,18 +107,30 @@ async fn a_worker_that_breaks_once_costs_nothing() {
 }
 
 #[tokio::test]
-async fn a_worker_that_hangs_is_ended_at_its_deadline_and_the_next_preview_is_made() {
+async fn a_worker_that_hangs_once_is_ended_at_its_deadline_and_the_preview_is_made_later() {
     let folder = tempfile::tempdir().unwrap();
     let program = once(folder.path(), "exec /bin/sleep 600");
     let settings = [("preview_seconds", "4"), ("preview_workers", "1")];
     let app = TestApp::start_with_worker(&program, &settings).await;
     let attachment = picture(&app).await;
-    only_the_preview_is_lost(&app, &attachment, "a hang").await;
-    assert_eq!((count(&app, "timed_out"), count(&app, "crashed")), (1, 0));
-    eventually("another worker makes previews", async || {
-        app.open(&link(&picture(&app).await)).await.status == 200
+    eventually("the worker is ended", async || count(&app, "timed_out") == 1).await;
+    eventually("another worker makes the preview", async || {
+        app.open(&link(&attachment)).await.status == 200
     })
     .await;
+    assert_eq!(count(&app, "crashed"), 0);
+}
+
+#[tokio::test]
+async fn a_picture_that_hangs_its_workers_twice_has_no_preview() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = script(folder.path(), "exec /bin/sleep 600");
+    let settings = [("preview_seconds", "1"), ("preview_workers", "1")];
+    let app = TestApp::start_with_worker(&program, &settings).await;
+    let attachment = picture(&app).await;
+    eventually("it is given up", async || app.open(&link(&attachment)).await.status == 404).await;
+    assert_eq!((count(&app, "timed_out"), count(&app, "crashed")), (2, 0));
+    only_the_preview_is_lost(&app, &attachment, "a hang").await;
 }
 
 #[tokio::test]

@@ -10,7 +10,8 @@ use super::picture::{Channels, Decoded, Picture};
 use super::{ICC_MAX_BYTES, RenderLimits, RenderRefused, raster};
 
 /// How much larger than the result the averaged picture must at least be; the resizer does the rest.
-const COVER: f64 = 2.0;
+/// 2.0 took 6% longer and was nearer to a full decode by 0.0005 of SSIM.
+const COVER: f64 = 1.5;
 
 /// Longest side of a box in pixels: the sums of its columns fit into 16 bits.
 const BOX_MAX_PX: u32 = 128;
@@ -209,17 +210,17 @@ impl Boxes {
                     *total += u32::from(*sum);
                 }
             }
-            let count = (part.len() / CHANNELS * self.rows) as f32;
-            let mut divisors = [count; CHANNELS];
+            let share = 1.0 / (part.len() / CHANNELS * self.rows) as f32;
+            let mut shares = [share; CHANNELS];
             if !self.is_opaque {
                 // Colour that was multiplied with alpha is divided by the alpha of the box.
-                let alpha = totals.last().copied().unwrap_or_default() as f32 / 255.0;
-                let (_, colours) = divisors.split_last_mut().unwrap_or((&mut 0.0, &mut []));
-                colours.fill(alpha.max(1.0 / 255.0));
+                let alpha = totals.last().copied().unwrap_or_default().max(1) as f32 / 255.0;
+                let (_, colours) = shares.split_last_mut().unwrap_or((&mut 0.0, &mut []));
+                colours.fill(1.0 / alpha);
             }
             let mut mean = [0; CHANNELS];
-            for ((mean, total), divisor) in mean.iter_mut().zip(totals).zip(divisors) {
-                *mean = (total as f32 / divisor + 0.5) as u8;
+            for ((mean, total), share) in mean.iter_mut().zip(totals).zip(shares) {
+                *mean = (total as f32 * share + 0.5) as u8;
             }
             self.pixels.extend_from_slice(&mean);
         }

@@ -35,7 +35,7 @@ fn main() -> anyhow::Result<()> {
     let _lock = folder.lock()?;
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
     let (site, key) = runtime.block_on(async {
-        let db = Db::open(&folder.database()?, 1)?;
+        let db = Db::open(&dossier::db::Place::File(folder.database()?), 1)?;
         create_site(&db, START_MS, "bench", None, Some("bench")).await.map_err(anyhow::Error::from)
     })?;
     let mut connection = Connection::open(folder.database()?)?;
@@ -108,7 +108,7 @@ fn fill(
              last_created_at_ms) VALUES ($1, $2, $3, $4, $3, $5)",
         )?
         .execute(params![
-            site,
+            site.as_bytes(),
             contact_id.as_bytes(),
             count as i64,
             count as i64 * size,
@@ -131,7 +131,7 @@ fn fill(
             files.write(site, blob)?;
         }
         insert.execute(params![
-            site,
+            site.as_bytes(),
             contact_id.as_bytes(),
             START_MS + number as i64,
             Uuid::now_v7().as_bytes(),

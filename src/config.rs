@@ -68,6 +68,16 @@ pub enum LogFormat {
     Json,
 }
 
+/// A text that is never shown (S22), such as a URL with a password.
+#[derive(Clone)]
+pub struct Secret(pub String);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("***")
+    }
+}
+
 /// Checked settings. `config.default.toml` says what each means.
 #[derive(Debug, Clone)]
 #[expect(missing_docs, reason = "config.default.toml documents every setting, once")]
@@ -76,6 +86,9 @@ pub struct Config {
     pub listen_tls: Option<SocketAddr>,
     pub listen_metrics: Option<SocketAddr>,
     pub data: PathBuf,
+    pub database_url: Option<Secret>,
+    pub database_password_file: Option<PathBuf>,
+    pub database_connections: usize,
     pub public_url: Option<Url>,
     pub media_url: Option<Url>,
     pub tls_files: Option<(PathBuf, PathBuf)>,
@@ -124,6 +137,9 @@ struct Raw {
     listen_tls: String,
     listen_metrics: String,
     data: PathBuf,
+    database_url: String,
+    database_password_file: PathBuf,
+    database_connections: usize,
     public_url: String,
     media_url: String,
     tls_cert: PathBuf,
@@ -303,6 +319,9 @@ impl Raw {
             listen_tls: address_or_off("listen_tls", &self.listen_tls)?,
             listen_metrics: address_or_off("listen_metrics", &self.listen_metrics)?,
             data: self.data,
+            database_url: Some(Secret(self.database_url)).filter(|url| !url.0.is_empty()),
+            database_password_file: some_path(self.database_password_file),
+            database_connections: self.database_connections,
             public_url: base_url("public_url", &self.public_url)?,
             media_url: base_url("media_url", &self.media_url)?,
             tls_files,
@@ -336,7 +355,7 @@ impl Raw {
             webhook_timeout_ms: self.webhook_timeout_ms,
             webhook_retries: retries(self.webhook_retry_minutes, self.event_days)?,
             webhook_allow_private: self.webhook_allow_private,
-            webhook_ca: Some(self.webhook_ca).filter(|file| !file.as_os_str().is_empty()),
+            webhook_ca: some_path(self.webhook_ca),
             scrub_days: self.scrub_days,
             scrub_bytes_per_second: self.scrub_bytes_per_second,
             cors_origins: self.cors_origins,
@@ -346,6 +365,10 @@ impl Raw {
             log_format: self.log_format,
         })
     }
+}
+
+fn some_path(path: PathBuf) -> Option<PathBuf> {
+    Some(path).filter(|path| !path.as_os_str().is_empty())
 }
 
 fn positive(name: &str, number: u64) -> anyhow::Result<()> {

@@ -14,6 +14,7 @@ use crate::db::{Change, Db};
 use crate::domain::attachment::Attachment;
 use crate::domain::ids::{AttachmentId, SiteId};
 use crate::domain::transform::ResultId;
+use crate::error::Result;
 
 /// Larger files are read from the disk each time, which for them costs nothing beside sending them.
 pub const MOST_BYTES: u64 = 256 * 1024;
@@ -70,10 +71,15 @@ impl MediaCache {
     }
 
     /// Finds a file whose row is known to be there still.
-    pub fn get(&self, db: &Db, key: &Key) -> Option<Kept> {
-        let kept = self.0.as_ref()?.get(key)?;
+    ///
+    /// # Errors
+    ///
+    /// Only when the database fails.
+    pub async fn get(&self, db: &Db, key: &Key) -> Result<Option<Kept>> {
+        let Some(kept) = self.0.as_ref().and_then(|cache| cache.get(key)) else { return Ok(None) };
         let (site, contact) = (kept.attachment.site_id, kept.attachment.contact_id);
-        (db.change_of(site, contact) == kept.change).then_some(kept)
+        let change = db.change_of(site, contact).await?;
+        Ok((change == kept.change).then_some(kept))
     }
 
     /// Keeps a file.

@@ -23,7 +23,7 @@ use crate::app::{App, Clock, Previews, Tasks, Transforms, Webhooks};
 use crate::blobs::Blobs;
 use crate::config::Config;
 use crate::data_folder::{DataFolder, ServeLock};
-use crate::db::{Db, Site};
+use crate::db::{Db, Place, Site};
 use crate::domain::media_host::MediaHost;
 use crate::http;
 use crate::jobs;
@@ -90,7 +90,7 @@ pub struct Server {
 pub async fn start(config: Config, clock: Clock, program: &Path) -> anyhow::Result<Server> {
     let folder = DataFolder::open(&config.data)?;
     let lock = folder.lock()?;
-    let db = Db::open(&folder.database()?, reading_threads())?;
+    let db = Db::open(&Place::of(&config, &folder)?, reading_threads())?;
     let blobs = Arc::new(Blobs::open(folder.root())?);
     blobs.remove_unfinished_results()?;
     let keys = folder.signing_keys()?;
@@ -103,8 +103,10 @@ pub async fn start(config: Config, clock: Clock, program: &Path) -> anyhow::Resu
     let monitored = config.listen_metrics.map(listen).transpose()?;
     let http = plain.local_addr()?;
     let first_start = first_start(&db, &clock).await?;
-    // The folder's lock shows that whoever had one is gone.
-    db.end_leases().await?;
+    if !db.is_shared() {
+        // The folder's lock shows that whoever had one is gone.
+        db.end_leases().await?;
+    }
     let public_url = public_url(&config, http);
     let media_url = config.media_url.as_ref().map_or_else(|| public_url.clone(), Url::to_string);
     let metrics = Metrics::default();

@@ -78,7 +78,7 @@ pub async fn open(
     wanted: Wanted,
 ) -> Result<Option<Opened>> {
     let key = (site, id, wanted.part());
-    if let Some(Kept { attachment, bytes, .. }) = app.media.get(&app.db, &key) {
+    if let Some(Kept { attachment, bytes, .. }) = app.media.get(&app.db, &key).await? {
         return Opened::new(attachment, Content::Bytes(bytes), wanted).map(Some);
     }
     let Some(attachment) = app.db.attachment(site, id).await? else { return Ok(None) };
@@ -98,7 +98,7 @@ pub async fn open(
         && app.media.is_on()
     {
         // Counted before the row is read once more: so whatever is committed from now on shows.
-        let change = app.db.change_of(site, attachment.contact_id);
+        let change = app.db.change_of(site, attachment.contact_id).await?;
         if let Some(attachment) = app.db.attachment(site, id).await? {
             let attachment = Arc::new(attachment);
             app.media.insert(key, Kept { attachment, change, bytes: bytes.clone() });

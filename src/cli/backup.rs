@@ -13,7 +13,7 @@ use crate::app::Clock;
 use crate::archive::Outcome;
 use crate::blobs::Blobs;
 use crate::data_folder::DataFolder;
-use crate::db::Db;
+use crate::db::{Db, Place};
 
 /// Problems that people are shown.
 const SHOWN: usize = 20;
@@ -92,7 +92,7 @@ fn create(command: &Create) -> anyhow::Result<()> {
     let config = command.settings.load(&[])?;
     let folder = DataFolder::existing(&config.data)?;
     let blobs = Blobs::open(folder.root())?;
-    let db = Arc::new(Db::open(&folder.database()?, 1)?);
+    let db = Arc::new(Db::open(&Place::File(folder.database()?), 1)?);
     let target = command.target.clone();
     let created = runtime()?
         .block_on(async { backup::create(folder, blobs, &db, Clock::System, target).await })?;

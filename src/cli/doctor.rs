@@ -16,8 +16,8 @@ use super::{Settings, say, tell};
 use crate::app::Clock;
 use crate::blobs::Blobs;
 use crate::config::Config;
-use crate::data_folder::{DATABASE, DataFolder, SECRETS};
-use crate::db::Inspection;
+use crate::data_folder::{DataFolder, SECRETS};
+use crate::db::{Inspection, Place};
 use crate::domain::image::{HeicSupport, heic_support};
 
 /// Free space under which something must be done, besides room for one upload in each place.
@@ -109,10 +109,10 @@ pub(super) fn run(command: &Doctor) -> ExitCode {
 
 fn look(config: &Config) -> Vec<Check> {
     let (mut checks, mut newest_ms) = (Vec::new(), None);
-    if let Ok(folder) = DataFolder::existing(&config.data) {
+    if let Ok(folder) = Place::folder(config) {
         checks.extend(folder_checks(folder.root(), config));
         checks.push(secrets(folder.root()));
-        let (found, newest) = database(folder.root());
+        let (found, newest) = database(config);
         checks.push(found);
         newest_ms = newest;
         checks.push(store(folder.root()));
@@ -200,9 +200,9 @@ fn secrets(root: &Path) -> Check {
 }
 
 /// The database, and when its newest attachment was made.
-fn database(root: &Path) -> (Check, Option<i64>) {
+fn database(config: &Config) -> (Check, Option<i64>) {
     let name = "database";
-    let rows = match Inspection::open(&root.join(DATABASE)) {
+    let rows = match Place::existing(config).and_then(|place| Inspection::open(&place)) {
         Ok(rows) => rows,
         Err(error) => return (Check::problem(name, format!("{error:#}"), ""), None),
     };

@@ -9,8 +9,7 @@ use serde_json::{Map, Value, json};
 use super::{Settings, say, tell};
 use crate::actions::fsck::{Kind, Look, Repairs, Report, check, plan, repair};
 use crate::blobs::Blobs;
-use crate::data_folder::DataFolder;
-use crate::db::Inspection;
+use crate::db::{Inspection, Place};
 
 /// Findings of one kind that people are shown.
 const SHOWN_OF_A_KIND: usize = 10;
@@ -53,16 +52,19 @@ pub(super) fn run(command: &Fsck) -> ExitCode {
 /// Returns how many findings are left.
 fn look(command: &Fsck) -> anyhow::Result<u64> {
     let config = command.settings.load(&[])?;
-    let folder = DataFolder::existing(&config.data)?;
+    let folder = Place::folder(&config)?;
     let lock = folder.lock();
-    let offline = lock.is_ok();
+    // Other nodes may be at work on a database that is shared.
+    let offline = lock.is_ok() && config.database_url.is_none();
     // Held for repairs only: a look must not keep a server from starting.
     let _lock = if command.repair { Some(lock?) } else { None };
-    let database = folder.database()?;
-    let mut rows = if command.repair {
-        Inspection::open_for_repair(&database)?
-    } else {
-        Inspection::open(&database)?
+    let rows = match (Place::existing(&config)?, command.repair) {
+        (Place::File(database), true) => Inspection::open_for_repair(&database)?,
+        (Place::Postgres(_), true) => anyhow::bail!(
+            "--repair works on SQLite only: on PostgreSQL other nodes may be at work. The findings \
+             name every row and file"
+        ),
+        (place, false) => Inspection::open(&place)?,
     };
     let blobs = Blobs::open(folder.root())?;
     let look = Look { hash: command.hash, offline };
@@ -72,7 +74,7 @@ fn look(command: &Fsck) -> anyhow::Result<u64> {
         say(&shown(command, &report, planned, false)?)?;
         return Ok(report.total());
     }
-    let done = repair(&mut rows, &blobs, &report)?;
+    let done = repair(&rows, &blobs, &report)?;
     let after = check(&rows, &blobs, look)?;
     say(&shown(command, &report, Some(done), true)?)?;
     if !command.json {

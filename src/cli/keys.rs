@@ -11,8 +11,7 @@ use super::sites::choose_site;
 use super::{Settings, runtime, say};
 use crate::actions::sites::create_key;
 use crate::app::Clock;
-use crate::data_folder::DataFolder;
-use crate::db::Db;
+use crate::db::{Db, Place};
 use crate::domain::ids::parse_guid;
 use crate::domain::scope::Scopes;
 use crate::domain::timestamp::timestamp;
@@ -75,8 +74,7 @@ pub(super) fn run_key(command: &KeyCommand) -> anyhow::Result<()> {
 
 pub(super) fn open(settings: &Settings) -> anyhow::Result<Db> {
     let config = settings.load(&[])?;
-    let folder = DataFolder::existing(&config.data)?;
-    Db::open(&folder.database()?, 1)
+    Db::open(&Place::existing(&config)?, 1)
 }
 
 async fn create(command: &CreateKey) -> anyhow::Result<()> {

@@ -15,8 +15,7 @@ use super::webhooks_log::{self, Deliveries, Replay, Test};
 use super::{Settings, runtime, say};
 use crate::actions::webhooks::{NewSubscription, pretend, subscribe};
 use crate::app::Clock;
-use crate::data_folder::DataFolder;
-use crate::db::{Db, Subscription};
+use crate::db::{Db, Place, Subscription};
 use crate::domain::ids::{AttachmentId, SiteId, SubscriptionId, parse_guid};
 use crate::domain::timestamp::timestamp;
 use crate::domain::webhook::{EventType, EventTypes, Reach, Target};
@@ -192,7 +191,7 @@ pub(super) fn run_webhook(command: &WebhookCommand) -> anyhow::Result<()> {
 
 /// The keys of the data folder.
 pub(super) fn key_ring(settings: &Settings) -> anyhow::Result<Arc<KeyRing>> {
-    let folder = DataFolder::existing(&settings.load(&[])?.data)?;
+    let folder = Place::folder(&settings.load(&[])?)?;
     Ok(Arc::new(KeyRing::new(folder)))
 }
 

@@ -1,10 +1,10 @@
 //! Queries on attachments and on the contact rows that count them; their pages are in `pages`.
 
-use rusqlite::{Connection, OptionalExtension as _, params};
+use crate::db::sql::{self, Connection, OptionalExtension as _, params};
 
 use super::rows::{self, AttachmentRow, attachment_columns};
-use super::sqlite::{Done, from_sqlite};
 use super::{Db, Removal, contacts, events};
+use crate::db::engine::Done;
 use crate::domain::attachment::Attachment;
 use crate::domain::ids::{AttachmentId, BlobId, ContactId, SiteId};
 use crate::domain::quota::{Amount, Quotas};
@@ -30,7 +30,7 @@ impl Db {
     ///
     /// Only when the database fails.
     pub async fn attachment(&self, site: SiteId, id: AttachmentId) -> Result<Option<Attachment>> {
-        self.sqlite.read(move |connection| find_reachable(connection, site, id)).await
+        self.engine.read(move |connection| find_reachable(connection, site, id)).await
     }
 
     /// The attachment of a site whose upload was begun last.
@@ -39,7 +39,7 @@ impl Db {
     ///
     /// Only when the database fails.
     pub async fn newest_attachment(&self, site: SiteId) -> Result<Option<Attachment>> {
-        self.sqlite
+        self.engine
             .read(move |connection| {
                 connection
                     .prepare_cached(concat!(
@@ -63,7 +63,7 @@ impl Db {
         site: SiteId,
         id: AttachmentId,
     ) -> Result<Option<Option<Attachment>>> {
-        self.sqlite
+        self.engine
             .read(move |connection| {
                 let spent = connection
                     .prepare_cached(
@@ -90,20 +90,19 @@ impl Db {
         quotas: Quotas,
     ) -> Result<Commit> {
         let outbox = self.outbox.clone();
-        self.sqlite
-            .write(move |connection| {
+        self.engine
+            .write(attachment.site_id, move |connection| {
                 let (site, contact) = (attachment.site_id, attachment.contact_id);
                 let now_ms = attachment.created_at_ms;
-                if contacts::is_gone(connection, site, contact).map_err(from_sqlite)? {
+                if contacts::is_gone(connection, site, contact)? {
                     return Err(Error::no_contact(contact));
                 }
-                let commit =
-                    commit_upload(connection, attachment, spent_until_ms).map_err(from_sqlite)?;
+                let commit = commit_upload(connection, attachment.clone(), spent_until_ms)?;
                 if let Commit::Created(created, _) = &commit
                     && quotas.any()
                 {
                     // With this one counted already: an error takes it back.
-                    let (held, held_by) = usage(connection, site, contact).map_err(from_sqlite)?;
+                    let (held, held_by) = usage(connection, site, contact)?;
                     let before = |held: Amount| Amount {
                         files: held.files.saturating_sub(1),
                         bytes: held.bytes.saturating_sub(created.size_bytes),
@@ -113,8 +112,8 @@ impl Db {
                 if let Commit::Created(created, _) = &commit {
                     let news = created_news(created, now_ms);
                     let id = events::new_id();
-                    if events::record(connection, site, id, &news).map_err(from_sqlite)? > 0 {
-                        outbox.notify_one();
+                    if events::record(connection, site, id, &news)? > 0 {
+                        connection.wake(&outbox);
                     }
                 }
                 let changed = matches!(commit, Commit::Created(..)).then_some((site, contact));
@@ -129,7 +128,7 @@ impl Db {
     ///
     /// Only when the database fails.
     pub async fn usage(&self, site: SiteId, contact: ContactId) -> Result<(Amount, Amount)> {
-        self.sqlite.read(move |connection| usage(connection, site, contact)).await
+        self.engine.read(move |connection| usage(connection, site, contact)).await
     }
 
     /// Takes an attachment away, in one transaction with the counters, the event and the order to
@@ -148,10 +147,10 @@ impl Db {
     ) -> Result<()> {
         let now_ms = removal.now_ms;
         let outbox = self.outbox.clone();
-        self.sqlite
-            .write(move |connection| {
+        self.engine
+            .write(site, move |connection| {
                 let found = delete(connection, (site, contact, id), &removal);
-                let Some(sequence) = found.map_err(from_sqlite)? else {
+                let Some(sequence) = found? else {
                     return Err(Error::no_attachment(contact, id));
                 };
                 let news = events::News {
@@ -165,8 +164,8 @@ impl Db {
                     entity: None,
                 };
                 let event = events::new_id();
-                if events::record(connection, site, event, &news).map_err(from_sqlite)? > 0 {
-                    outbox.notify_one();
+                if events::record(connection, site, event, &news)? > 0 {
+                    connection.wake(&outbox);
                 }
                 Ok(Done { value: (), changed: Some((site, contact)) })
             })
@@ -179,8 +178,8 @@ impl Db {
     ///
     /// Only when the database fails.
     pub async fn preview_failed(&self, site: SiteId, id: AttachmentId) -> Result<()> {
-        self.sqlite
-            .write(move |connection| {
+        self.engine
+            .write(site, move |connection| {
                 let contact = connection
                     .prepare_cached(
                         "UPDATE attachments SET has_preview = 0 \
@@ -188,10 +187,9 @@ impl Db {
                     )
                     .and_then(|mut statement| {
                         statement.query_row(params![site, id], |row| row.get(0)).optional()
-                    })
-                    .map_err(from_sqlite)?;
+                    })?;
                 let Some(contact) = contact else { return Ok(Done { value: (), changed: None }) };
-                bump_revision(connection, site, contact).map_err(from_sqlite)?;
+                bump_revision(connection, site, contact)?;
                 Ok(Done { value: (), changed: Some((site, contact)) })
             })
             .await
@@ -202,7 +200,7 @@ pub(super) fn find(
     connection: &Connection,
     site: SiteId,
     id: AttachmentId,
-) -> rusqlite::Result<Option<Attachment>> {
+) -> sql::Result<Option<Attachment>> {
     connection
         .prepare_cached(concat!(
             "SELECT ",
@@ -218,7 +216,7 @@ fn find_reachable(
     connection: &Connection,
     site: SiteId,
     id: AttachmentId,
-) -> rusqlite::Result<Option<Attachment>> {
+) -> sql::Result<Option<Attachment>> {
     connection
         .prepare_cached(concat!(
             "SELECT ",
@@ -233,7 +231,7 @@ fn commit_upload(
     connection: &Connection,
     mut attachment: Attachment,
     spent_until_ms: i64,
-) -> rusqlite::Result<Commit> {
+) -> sql::Result<Commit> {
     let (site, contact) = (attachment.site_id, attachment.contact_id);
     let first = connection
         .prepare_cached(
@@ -289,9 +287,9 @@ pub(super) fn usage(
     connection: &Connection,
     site: SiteId,
     contact: ContactId,
-) -> rusqlite::Result<(Amount, Amount)> {
-    let amount = |row: &rusqlite::Row<'_>| {
-        Ok(Amount { files: row.get::<_, i64>(0)? as u64, bytes: row.get::<_, i64>(1)? as u64 })
+) -> sql::Result<(Amount, Amount)> {
+    let amount = |row: sql::Row<'_>| {
+        Ok(Amount { files: row.get::<i64>(0)? as u64, bytes: row.get::<i64>(1)? as u64 })
     };
     let of_site = connection
         .prepare_cached("SELECT attachment_count, total_bytes FROM site_usage WHERE site_id = $1")?
@@ -313,7 +311,7 @@ pub(super) fn count_site(
     site: SiteId,
     attachments: i64,
     bytes: i64,
-) -> rusqlite::Result<()> {
+) -> sql::Result<()> {
     connection
         .prepare_cached(
             "INSERT INTO site_usage (site_id, attachment_count, total_bytes) VALUES ($1, $2, $3) \
@@ -325,7 +323,7 @@ pub(super) fn count_site(
     Ok(())
 }
 
-fn insert(connection: &Connection, attachment: &Attachment) -> rusqlite::Result<()> {
+fn insert(connection: &Connection, attachment: &Attachment) -> sql::Result<()> {
     connection
         .prepare_cached(concat!(
             "INSERT INTO attachments (",
@@ -355,7 +353,7 @@ fn delete(
     connection: &Connection,
     (site, contact, id): (SiteId, ContactId, AttachmentId),
     removal: &Removal,
-) -> rusqlite::Result<Option<i64>> {
+) -> sql::Result<Option<i64>> {
     let now_ms = removal.now_ms;
     if let Some(purge_at_ms) = removal.purge_at_ms {
         let found = find_reachable(connection, site, id)?;
@@ -373,7 +371,7 @@ fn delete(
              RETURNING blob_id, size_bytes, event_sequence",
         )?
         .query_row(params![site, id, contact], |row| {
-            Ok((row.get::<_, BlobId>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?))
+            Ok((row.get::<BlobId>(0)?, row.get::<i64>(1)?, row.get::<i64>(2)?))
         })
         .optional()?;
     let Some((blob_id, size_bytes, sequence)) = gone else { return Ok(None) };
@@ -392,11 +390,7 @@ fn delete(
     Ok(Some(sequence + 1))
 }
 
-fn bump_revision(
-    connection: &Connection,
-    site: SiteId,
-    contact: ContactId,
-) -> rusqlite::Result<usize> {
+fn bump_revision(connection: &Connection, site: SiteId, contact: ContactId) -> sql::Result<usize> {
     connection
         .prepare_cached(
             "UPDATE contacts SET revision = revision + 1 WHERE site_id = $1 AND contact_id = $2",

@@ -6,11 +6,13 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use anyhow::Context as _;
-use rusqlite::{Connection, OpenFlags, params};
+use rusqlite::{Connection, OpenFlags};
 use uuid::Uuid;
 
 use super::Db;
-use super::sqlite::{BUSY_TIMEOUT, Done, from_sqlite};
+use super::engine::Done;
+use super::sql::params;
+use super::sqlite::BUSY_TIMEOUT;
 use crate::domain::ids::{AttachmentId, SiteId};
 use crate::error::Result;
 
@@ -32,15 +34,15 @@ impl Db {
     ///
     /// Only when the database fails.
     pub async fn hold_removals(&self, hold: Uuid, until_ms: i64) -> Result<()> {
-        self.sqlite
-            .write(move |connection| {
+        self.engine
+            .write_across(move |connection| {
                 connection
                     .prepare_cached(
                         "INSERT INTO backup_holds (hold_id, expires_at_ms) VALUES ($1, $2) \
                          ON CONFLICT (hold_id) DO UPDATE SET expires_at_ms = excluded.expires_at_ms",
                     )
-                    .and_then(|mut statement| statement.execute(params![hold.as_bytes(), until_ms]))
-                    .map_err(from_sqlite)?;
+                    .and_then(|mut statement| statement.execute(params![hold, until_ms]))
+                    ?;
                 Ok(Done { value: (), changed: None })
             })
             .await
@@ -52,14 +54,13 @@ impl Db {
     ///
     /// Only when the database fails.
     pub async fn release_removals(&self, hold: Uuid, now_ms: i64) -> Result<()> {
-        self.sqlite
-            .write(move |connection| {
+        self.engine
+            .write_across(move |connection| {
                 connection
                     .prepare_cached(
                         "DELETE FROM backup_holds WHERE hold_id = $1 OR expires_at_ms <= $2",
                     )
-                    .and_then(|mut statement| statement.execute(params![hold.as_bytes(), now_ms]))
-                    .map_err(from_sqlite)?;
+                    .and_then(|mut statement| statement.execute(params![hold, now_ms]))?;
                 Ok(Done { value: (), changed: None })
             })
             .await
@@ -71,16 +72,16 @@ impl Db {
     ///
     /// Only when the database fails.
     pub async fn forget_tombstones(&self, before_ms: i64, limit: u32) -> Result<usize> {
-        self.sqlite
-            .write(move |connection| {
+        self.engine
+            .write_across(move |connection| {
                 let forgotten = connection
                     .prepare_cached(
                         "DELETE FROM tombstones WHERE (site_id, attachment_id) IN \
                          (SELECT site_id, attachment_id FROM tombstones \
-                         WHERE deleted_at_ms < $1 ORDER BY deleted_at_ms LIMIT $2)",
+                         WHERE deleted_at_ms < $1 ORDER BY deleted_at_ms LIMIT $2) \
+                         AND deleted_at_ms < $1",
                     )
-                    .and_then(|mut statement| statement.execute(params![before_ms, limit]))
-                    .map_err(from_sqlite)?;
+                    .and_then(|mut statement| statement.execute(params![before_ms, limit]))?;
                 Ok(Done { value: forgotten, changed: None })
             })
             .await

@@ -15,6 +15,13 @@ const SLOTS: usize = 8_192;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Change(u64);
 
+impl Change {
+    /// A contact's revision, where other processes write too: it comes from the database.
+    pub(super) fn revision(revision: i64) -> Self {
+        Self(revision as u64)
+    }
+}
+
 pub(super) struct Changes {
     slots: Vec<AtomicU64>,
 }

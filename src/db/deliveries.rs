@@ -1,10 +1,10 @@
 //! Queries on deliveries: one for each event and each subscription that is told of it.
 
-use rusqlite::{Connection, params};
+use crate::db::sql::{self, Connection, params};
 
 use super::Db;
-use super::sqlite::{Done, from_sqlite};
 use super::subscriptions::{NEVER_MS, find};
+use crate::db::engine::Done;
 use crate::domain::ids::{AttachmentId, ContactId, EventId, SiteId, SubscriptionId};
 use crate::domain::webhook::EventType;
 use crate::error::Result;
@@ -93,7 +93,7 @@ impl Db {
         before: Option<EventId>,
         limit: u32,
     ) -> Result<Vec<Delivery>> {
-        self.sqlite
+        self.engine
             .read(move |connection| {
                 let mut found = list(connection, (site, subscription), (state, before), limit)?;
                 for delivery in &mut found {
@@ -119,16 +119,15 @@ impl Db {
         now_ms: i64,
     ) -> Result<usize> {
         let outbox = self.outbox.clone();
-        self.sqlite
-            .write(move |connection| {
+        self.engine
+            .write(site, move |connection| {
                 let mut count = 0;
-                for event in events {
-                    count += replay(connection, (site, subscription), event, now_ms)
-                        .map_err(from_sqlite)?;
+                for event in &events {
+                    count += replay(connection, (site, subscription), *event, now_ms)?;
                 }
                 if count > 0 {
-                    wake(connection, (site, subscription), now_ms).map_err(from_sqlite)?;
-                    outbox.notify_one();
+                    wake(connection, (site, subscription), now_ms)?;
+                    connection.wake(&outbox);
                 }
                 Ok(Done { value: count, changed: None })
             })
@@ -143,7 +142,7 @@ impl Db {
     /// Only when the database fails.
     pub async fn give_up_deliveries(&self, begun_before_ms: i64, limit: u32) -> Result<usize> {
         let old: Vec<(SiteId, EventId, SubscriptionId)> = self
-            .sqlite
+            .engine
             .read(move |connection| {
                 connection
                     .prepare_cached(
@@ -153,17 +152,17 @@ impl Db {
                     )?
                     .query_map(params![begun_before_ms, limit], |row| {
                         Ok((row.get(0)?, row.get(1)?, row.get(2)?))
-                    })?
-                    .collect()
+                    })
             })
             .await?;
         if old.is_empty() {
             return Ok(0);
         }
-        self.sqlite
-            .write(move |connection| {
+        self.engine
+            .write_across(move |connection| {
                 let mut count = 0;
-                for (site, event, subscription) in old {
+                for (site, event, subscription) in &old {
+                    connection.lock_site(*site)?;
                     count += connection
                         .prepare_cached(
                             "UPDATE deliveries SET state = 'dead' WHERE site_id = $1 \
@@ -172,8 +171,7 @@ impl Db {
                         )
                         .and_then(|mut statement| {
                             statement.execute(params![site, event, subscription, begun_before_ms])
-                        })
-                        .map_err(from_sqlite)?;
+                        })?;
                 }
                 Ok(Done { value: count, changed: None })
             })
@@ -188,7 +186,7 @@ impl Db {
     /// Only when the database fails.
     pub async fn forget_subscriptions(&self, now_ms: i64, limit: u32) -> Result<usize> {
         let over: i64 = self
-            .sqlite
+            .engine
             .read(move |connection| {
                 connection
                     .prepare_cached(
@@ -201,9 +199,9 @@ impl Db {
         if over == 0 {
             return Ok(0);
         }
-        self.sqlite
-            .write(move |connection| {
-                let gone = forget_removed(connection, now_ms, limit).map_err(from_sqlite)?;
+        self.engine
+            .write_across(move |connection| {
+                let gone = forget_removed(connection, now_ms, limit)?;
                 Ok(Done { value: gone, changed: None })
             })
             .await
@@ -216,7 +214,7 @@ pub(super) fn begin(
     (site, event): (SiteId, EventId),
     event_type: EventType,
     now_ms: i64,
-) -> rusqlite::Result<usize> {
+) -> sql::Result<usize> {
     let begun = connection
         .prepare_cached(
             "INSERT INTO deliveries (site_id, event_id, subscription_id, state, attempts, \
@@ -246,7 +244,7 @@ pub(super) fn begin_once(
     (site, subscription): (SiteId, SubscriptionId),
     event: EventId,
     now_ms: i64,
-) -> rusqlite::Result<usize> {
+) -> sql::Result<usize> {
     let begun = connection
         .prepare_cached(
             "INSERT INTO deliveries (site_id, event_id, subscription_id, state, attempts, \
@@ -267,7 +265,7 @@ fn wake(
     connection: &Connection,
     (site, subscription): (SiteId, SubscriptionId),
     now_ms: i64,
-) -> rusqlite::Result<usize> {
+) -> sql::Result<usize> {
     connection
         .prepare_cached(
             "UPDATE subscriptions SET next_due_at_ms = CASE WHEN open_until_ms > $1 \
@@ -282,7 +280,7 @@ fn replay(
     (site, subscription): (SiteId, SubscriptionId),
     event: EventId,
     now_ms: i64,
-) -> rusqlite::Result<usize> {
+) -> sql::Result<usize> {
     let Some(found) = find(connection, site, subscription)? else { return Ok(0) };
     connection
         .prepare_cached(
@@ -302,7 +300,7 @@ fn list(
     (site, subscription): (SiteId, SubscriptionId),
     (state, before): (Option<DeliveryState>, Option<EventId>),
     limit: u32,
-) -> rusqlite::Result<Vec<Delivery>> {
+) -> sql::Result<Vec<Delivery>> {
     let before = before.unwrap_or(EventId::from_bytes([0xff; 16]));
     connection
         .prepare_cached(
@@ -321,20 +319,18 @@ fn list(
                     contact_id: row.get(2)?,
                     attachment_id: row.get(3)?,
                     occurred_at_ms: row.get(4)?,
-                    state: DeliveryState::parse(row.get_ref(5)?.as_str()?)
-                        .unwrap_or(DeliveryState::Dead),
+                    state: DeliveryState::parse(row.get(5)?).unwrap_or(DeliveryState::Dead),
                     due_at_ms: row.get(6)?,
                     attempts: Vec::new(),
                 })
             },
-        )?
-        .collect()
+        )
 }
 
 fn attempts(
     connection: &Connection,
     (site, event, subscription): (SiteId, EventId, SubscriptionId),
-) -> rusqlite::Result<Vec<Attempt>> {
+) -> sql::Result<Vec<Attempt>> {
     connection
         .prepare_cached(
             "SELECT attempt, started_at_ms, duration_ms, status, problem, response \
@@ -350,11 +346,10 @@ fn attempts(
                 problem: row.get(4)?,
                 response: row.get(5)?,
             })
-        })?
-        .collect()
+        })
 }
 
-fn forget_removed(connection: &Connection, now_ms: i64, limit: u32) -> rusqlite::Result<usize> {
+fn forget_removed(connection: &Connection, now_ms: i64, limit: u32) -> sql::Result<usize> {
     connection
         .prepare_cached(
             "UPDATE subscriptions SET removed_at_ms = $1, is_enabled = 0, next_due_at_ms = $2 \
@@ -366,18 +361,17 @@ fn forget_removed(connection: &Connection, now_ms: i64, limit: u32) -> rusqlite:
             "SELECT site_id, subscription_id FROM subscriptions \
              WHERE removed_at_ms IS NOT NULL LIMIT $1",
         )?
-        .query_map(params![limit], |row| Ok((row.get(0)?, row.get(1)?)))?
-        .collect::<rusqlite::Result<_>>()?;
+        .query_map(params![limit], |row| Ok((row.get(0)?, row.get(1)?)))?;
     let mut gone = 0;
     for (site, subscription) in removed {
+        connection.lock_site(site)?;
         let room = (limit as usize).saturating_sub(gone);
         let events: Vec<EventId> = connection
             .prepare_cached(
                 "SELECT event_id FROM deliveries WHERE site_id = $1 AND subscription_id = $2 \
                  LIMIT $3",
             )?
-            .query_map(params![site, subscription, room as i64], |row| row.get(0))?
-            .collect::<rusqlite::Result<_>>()?;
+            .query_map(params![site, subscription, room as i64], |row| row.get(0))?;
         for event in &events {
             for table in [
                 "DELETE FROM delivery_attempts \

@@ -2,15 +2,15 @@
 //! what is due next. A lease ends by itself, so whatever dies in the middle is tried again, with the
 //! same event id (R18).
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
-use rusqlite::{Connection, OptionalExtension as _, params};
+use crate::db::sql::{self, Connection, OptionalExtension as _, params};
 
 use super::Db;
 use super::deliveries::{Attempt, DeliveryState};
 use super::events::{RecordedEvent, event_columns, recorded};
-use super::sqlite::{Done, from_sqlite};
 use super::subscriptions::{NEVER_MS, Subscription, subscription, subscription_columns};
+use crate::db::engine::Done;
 use crate::domain::ids::{EventId, SiteId, SubscriptionId};
 use crate::domain::webhook::Circuit;
 use crate::error::Result;
@@ -78,10 +78,12 @@ impl Db {
     ///
     /// Only when the database fails.
     pub async fn has_due_deliveries(&self, now_ms: i64) -> Result<bool> {
-        self.sqlite
+        self.engine
             .read(move |connection| {
                 connection
-                    .prepare_cached("SELECT 1 FROM subscriptions WHERE next_due_at_ms <= $1")?
+                    .prepare_cached(
+                        "SELECT 1 FROM subscriptions WHERE next_due_at_ms <= $1 LIMIT 1",
+                    )?
                     .exists(params![now_ms])
             })
             .await
@@ -98,12 +100,15 @@ impl Db {
         room: Room,
         now_ms: i64,
     ) -> Result<Vec<Claimed>> {
-        self.sqlite
-            .write(move |connection| {
-                settle(connection, &settled, now_ms)
-                    .and_then(|()| claim(connection, room, now_ms))
-                    .map(|claimed| Done { value: claimed, changed: None })
-                    .map_err(from_sqlite)
+        let outbox = self.outbox.clone();
+        self.engine
+            .write_across(move |connection| {
+                settle(connection, &settled, now_ms)?;
+                let (claimed, all) = claim(connection, room.clone(), now_ms)?;
+                if !all {
+                    connection.wake(&outbox);
+                }
+                Ok(Done { value: claimed, changed: None })
             })
             .await
     }
@@ -114,17 +119,19 @@ impl Db {
     ///
     /// Only when the database fails.
     pub async fn end_delivery_leases(&self, now_ms: i64) -> Result<usize> {
-        self.sqlite
-            .write(move |connection| {
-                let ended = end_leases(connection, now_ms).map_err(from_sqlite)?;
+        self.engine
+            .write_across(move |connection| {
+                let ended = end_leases(connection, now_ms)?;
                 Ok(Done { value: ended, changed: None })
             })
             .await
     }
 }
 
-fn settle(connection: &Connection, settled: &[Settled], now_ms: i64) -> rusqlite::Result<()> {
+fn settle(connection: &Connection, settled: &[Settled], now_ms: i64) -> sql::Result<()> {
     let mut circuits: HashMap<SubscriptionKey, Circuit> = HashMap::new();
+    let sites: BTreeSet<SiteId> = settled.iter().map(|one| one.subscription.0).collect();
+    sites.into_iter().try_for_each(|site| connection.lock_site(site))?;
     for one in settled {
         let (site, subscription) = one.subscription;
         // Whoever has leased it meanwhile notes what becomes of it.
@@ -165,7 +172,7 @@ fn settle(connection: &Connection, settled: &[Settled], now_ms: i64) -> rusqlite
     Ok(())
 }
 
-fn note_attempt(connection: &Connection, one: &Settled) -> rusqlite::Result<usize> {
+fn note_attempt(connection: &Connection, one: &Settled) -> sql::Result<usize> {
     let ((site, subscription), attempt) = (one.subscription, &one.attempt);
     connection
         .prepare_cached(
@@ -188,14 +195,14 @@ fn note_attempt(connection: &Connection, one: &Settled) -> rusqlite::Result<usiz
         ])
 }
 
-fn circuit_of(connection: &Connection, (site, id): SubscriptionKey) -> rusqlite::Result<Circuit> {
+fn circuit_of(connection: &Connection, (site, id): SubscriptionKey) -> sql::Result<Circuit> {
     let found = super::subscriptions::find(connection, site, id)?;
     Ok(found.map(|found| found.circuit).unwrap_or_default())
 }
 
 /// Writes down when a subscription is due next: with its first delivery, or when it need no
 /// longer be left alone.
-fn arm(connection: &Connection, (site, id): SubscriptionKey) -> rusqlite::Result<usize> {
+fn arm(connection: &Connection, (site, id): SubscriptionKey) -> sql::Result<usize> {
     let next_ms: Option<i64> = connection
         .prepare_cached(
             "SELECT min(due_at_ms) FROM deliveries \
@@ -224,36 +231,45 @@ fn due(
     connection: &Connection,
     room: &Room,
     now_ms: i64,
-) -> rusqlite::Result<Vec<(Subscription, usize)>> {
-    let mut statement = connection.prepare_cached(concat!(
-        "SELECT ",
-        subscription_columns!(),
-        " FROM subscriptions WHERE next_due_at_ms <= $1 ORDER BY next_due_at_ms"
-    ))?;
-    let mut rows = statement.query(params![now_ms])?;
+) -> sql::Result<Vec<(Subscription, usize)>> {
     let mut due = Vec::new();
-    while due.len() < room.free
-        && let Some(row) = rows.next()?
-    {
-        let subscription = subscription(row)?;
-        let key = (subscription.site_id, subscription.id);
-        let under_way = room.under_way.get(&key).copied().unwrap_or(0);
-        let places = subscription.circuit.at_once(room.of_one).saturating_sub(under_way);
-        if places > 0 {
-            due.push((subscription, places));
-        }
-    }
+    connection
+        .prepare_cached(concat!(
+            "SELECT ",
+            subscription_columns!(),
+            " FROM subscriptions WHERE next_due_at_ms <= $1 ORDER BY next_due_at_ms"
+        ))?
+        .each(params![now_ms], |row| {
+            let subscription = subscription(row)?;
+            let key = (subscription.site_id, subscription.id);
+            let under_way = room.under_way.get(&key).copied().unwrap_or(0);
+            let places = subscription.circuit.at_once(room.of_one).saturating_sub(under_way);
+            if places > 0 {
+                due.push((subscription, places));
+            }
+            Ok(due.len() < room.free)
+        })?;
     Ok(due)
 }
 
-fn claim(connection: &Connection, mut room: Room, now_ms: i64) -> rusqlite::Result<Vec<Claimed>> {
-    let mut claimed = Vec::new();
+/// Leases what is due; whether that was all, as far as there is room. A site whose rows another one
+/// changes just now is passed over: waiting for it while holding others could be waiting for each other.
+fn claim(
+    connection: &Connection,
+    mut room: Room,
+    now_ms: i64,
+) -> sql::Result<(Vec<Claimed>, bool)> {
+    let (mut claimed, mut all) = (Vec::new(), true);
     for (subscription, places) in due(connection, &room, now_ms)? {
         let places = places.min(room.free);
         if places == 0 {
             break;
         }
         let key = (subscription.site_id, subscription.id);
+        if !connection.try_lock_site(key.0)? {
+            all = false;
+            continue;
+        }
         for (event, attempt, series_attempt) in lease(connection, key, places, &room, now_ms)? {
             let Some(told) = event_of(connection, key.0, event)? else { continue };
             room.free -= 1;
@@ -266,7 +282,7 @@ fn claim(connection: &Connection, mut room: Room, now_ms: i64) -> rusqlite::Resu
         }
         arm(connection, key)?;
     }
-    Ok(claimed)
+    Ok((claimed, all))
 }
 
 /// Leases due deliveries of one subscription: while it is tried, each is due when its lease ends.
@@ -276,7 +292,7 @@ fn lease(
     places: usize,
     room: &Room,
     now_ms: i64,
-) -> rusqlite::Result<Vec<(EventId, i64, u32)>> {
+) -> sql::Result<Vec<(EventId, i64, u32)>> {
     connection
         .prepare_cached(
             "UPDATE deliveries SET attempts = attempts + 1, \
@@ -288,15 +304,14 @@ fn lease(
         )?
         .query_map(params![room.until_ms, site, subscription, now_ms, places as i64], |row| {
             Ok((row.get(0)?, row.get(1)?, row.get(2)?))
-        })?
-        .collect()
+        })
 }
 
 fn event_of(
     connection: &Connection,
     site: SiteId,
     event: EventId,
-) -> rusqlite::Result<Option<RecordedEvent>> {
+) -> sql::Result<Option<RecordedEvent>> {
     connection
         .prepare_cached(concat!(
             "SELECT ",
@@ -307,7 +322,7 @@ fn event_of(
         .optional()
 }
 
-fn end_leases(connection: &Connection, now_ms: i64) -> rusqlite::Result<usize> {
+fn end_leases(connection: &Connection, now_ms: i64) -> sql::Result<usize> {
     let ended = connection
         .prepare_cached(
             "UPDATE deliveries SET leased_until_ms = 0, due_at_ms = $1 \

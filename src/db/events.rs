@@ -1,12 +1,12 @@
 //! Events: written in the transaction of the change that they tell of, with one delivery for each
 //! subscription that wants them (design §7), and kept for a while so that they can be told again.
 
-use rusqlite::{Connection, Row, params};
+use crate::db::sql::{self, Connection, Row, params};
 use uuid::Uuid;
 
 use super::rows::AttachmentRow;
-use super::sqlite::{Done, from_sqlite};
 use super::{Db, deliveries};
+use crate::db::engine::Done;
 use crate::domain::ids::{AttachmentId, ContactId, EventId, SiteId, SubscriptionId};
 use crate::domain::webhook::{Cause, Event, EventType};
 use crate::error::Result;
@@ -79,8 +79,8 @@ impl Db {
         pretended: RecordedEvent,
     ) -> Result<usize> {
         let outbox = self.outbox.clone();
-        self.sqlite
-            .write(move |connection| {
+        self.engine
+            .write(site, move |connection| {
                 let event = &pretended.event;
                 let news = News {
                     event_type: event.event_type,
@@ -101,8 +101,8 @@ impl Db {
                             })
                     }
                 };
-                let told = told.map_err(from_sqlite)?;
-                outbox.notify_one();
+                let told = told?;
+                connection.wake(&outbox);
                 Ok(Done { value: told, changed: None })
             })
             .await
@@ -115,9 +115,9 @@ impl Db {
     ///
     /// Only when the database fails.
     pub async fn forget_events(&self, before_ms: i64, limit: u32) -> Result<usize> {
-        self.sqlite
-            .write(move |connection| {
-                let forgotten = forget(connection, before_ms, limit).map_err(from_sqlite)?;
+        self.engine
+            .write_across(move |connection| {
+                let forgotten = forget(connection, before_ms, limit)?;
                 Ok(Done { value: forgotten, changed: None })
             })
             .await
@@ -135,7 +135,7 @@ impl Db {
         (since_ms, after): (i64, EventId),
         limit: u32,
     ) -> Result<Vec<(i64, EventId)>> {
-        self.sqlite
+        self.engine
             .read(move |connection| {
                 connection
                     .prepare_cached(
@@ -148,8 +148,7 @@ impl Db {
                     )?
                     .query_map(params![site, subscription, since_ms, after, limit], |row| {
                         Ok((row.get(0)?, row.get(1)?))
-                    })?
-                    .collect()
+                    })
             })
             .await
     }
@@ -172,7 +171,7 @@ pub(super) fn record(
     site: SiteId,
     id: EventId,
     news: &News<'_>,
-) -> rusqlite::Result<usize> {
+) -> sql::Result<usize> {
     let told = deliveries::begin(connection, (site, id), news.event_type, news.now_ms)?;
     if told > 0 {
         write(connection, site, id, news)?;
@@ -180,12 +179,7 @@ pub(super) fn record(
     Ok(told)
 }
 
-fn write(
-    connection: &Connection,
-    site: SiteId,
-    id: EventId,
-    news: &News<'_>,
-) -> rusqlite::Result<()> {
+fn write(connection: &Connection, site: SiteId, id: EventId, news: &News<'_>) -> sql::Result<()> {
     let (cause, entity) = (news.cause, news.entity.as_ref());
     connection
         .prepare_cached(concat!(
@@ -220,15 +214,15 @@ pub(super) fn new_id() -> EventId {
     EventId(Uuid::now_v7())
 }
 
-fn forget(connection: &Connection, before_ms: i64, limit: u32) -> rusqlite::Result<usize> {
+fn forget(connection: &Connection, before_ms: i64, limit: u32) -> sql::Result<usize> {
     let old: Vec<(SiteId, EventId)> = connection
         .prepare_cached(
             "SELECT site_id, event_id FROM events WHERE occurred_at_ms < $1 \
              ORDER BY occurred_at_ms LIMIT $2",
         )?
-        .query_map(params![before_ms, limit], |row| Ok((row.get(0)?, row.get(1)?)))?
-        .collect::<rusqlite::Result<_>>()?;
+        .query_map(params![before_ms, limit], |row| Ok((row.get(0)?, row.get(1)?)))?;
     for (site, event) in &old {
+        connection.lock_site(*site)?;
         for table in [
             "DELETE FROM delivery_attempts WHERE site_id = $1 AND event_id = $2",
             "DELETE FROM deliveries WHERE site_id = $1 AND event_id = $2",
@@ -240,10 +234,9 @@ fn forget(connection: &Connection, before_ms: i64, limit: u32) -> rusqlite::Resu
     Ok(old.len())
 }
 
-pub(super) fn recorded(row: &Row<'_>) -> rusqlite::Result<RecordedEvent> {
-    let event_type = EventType::of_bit(row.get(1)?)
-        .ok_or(rusqlite::Error::IntegralValueOutOfRange(1, row.get(1)?))?;
-    let entity = match row.get::<_, Option<String>>(9)? {
+pub(super) fn recorded(row: Row<'_>) -> sql::Result<RecordedEvent> {
+    let event_type = EventType::of_bit(row.get(1)?).ok_or(sql::Error::Unexpected(1))?;
+    let entity = match row.get::<Option<String>>(9)? {
         None => None,
         Some(file_name) => Some(Entity {
             file_name,

@@ -1,11 +1,11 @@
 //! Queries on those who tell of contacts kept elsewhere, and what they told.
 
-use rusqlite::{Connection, OptionalExtension as _, params};
+use crate::db::sql::{self, Connection, OptionalExtension as _, params};
 use uuid::Uuid;
 
 use super::Db;
 use super::contacts::{self, Closing, ContactState, UnknownToo};
-use super::sqlite::{Done, from_sqlite};
+use crate::db::engine::Done;
 use crate::domain::ids::{ContactId, EventId, SiteId};
 use crate::domain::inbound::ContactNews;
 use crate::error::{Error, Result};
@@ -44,8 +44,8 @@ impl Db {
     ///
     /// Only when the database fails.
     pub async fn add_inbound_key(&self, key: InboundKey) -> Result<()> {
-        self.sqlite
-            .write(move |connection| {
+        self.engine
+            .write_across(move |connection| {
                 connection
                     .prepare_cached(
                         "INSERT INTO inbound_keys (instance_id, site_id, app_id, public_key, \
@@ -56,14 +56,13 @@ impl Db {
                     )
                     .and_then(|mut statement| {
                         statement.execute(params![
-                            key.instance_id.as_bytes(),
+                            key.instance_id,
                             key.site_id,
-                            key.app_id.as_bytes(),
+                            key.app_id,
                             key.public_key,
                             key.created_at_ms
                         ])
-                    })
-                    .map_err(from_sqlite)?;
+                    })?;
                 Ok(Done { value: (), changed: None })
             })
             .await
@@ -75,14 +74,14 @@ impl Db {
     ///
     /// Only when the database fails.
     pub async fn inbound_key(&self, instance: Uuid) -> Result<Option<InboundKey>> {
-        self.sqlite
+        self.engine
             .read(move |connection| {
                 connection
                     .prepare_cached(
                         "SELECT instance_id, site_id, app_id, public_key, created_at_ms \
                          FROM inbound_keys WHERE instance_id = $1",
                     )?
-                    .query_row(params![instance.as_bytes()], |row| {
+                    .query_row(params![instance], |row| {
                         Ok(InboundKey {
                             instance_id: Uuid::from_bytes(row.get(0)?),
                             site_id: row.get(1)?,
@@ -110,14 +109,15 @@ impl Db {
         (closing, erasure): (Closing, Closing),
     ) -> Result<Heard> {
         let outbox = self.outbox.clone();
-        let heard = self.sqlite.write_noting(
+        let heard = self.engine.write_noting(
+            Some(site),
             move |connection| {
                 let first = remember(connection, site, event, fresh_until_ms);
                 let mut value = (Heard::Nothing, site, Vec::new());
-                if first.map_err(from_sqlite)? {
+                if first? {
                     value.2 = contacts_of(&news);
-                    value.0 = apply(connection, site, news, &closing, &erasure)?;
-                    outbox.notify_one();
+                    value.0 = apply(connection, site, news.clone(), &closing, &erasure)?;
+                    connection.wake(&outbox);
                 }
                 Ok(Done { value, changed: None })
             },
@@ -136,16 +136,15 @@ impl Db {
     ///
     /// Only when the database fails.
     pub async fn forget_inbound(&self, now_ms: i64, limit: u32) -> Result<usize> {
-        self.sqlite
-            .write(move |connection| {
+        self.engine
+            .write_across(move |connection| {
                 let forgotten = connection
                     .prepare_cached(
                         "DELETE FROM inbound_events WHERE (site_id, event_id) IN \
                          (SELECT site_id, event_id FROM inbound_events \
                          WHERE expires_at_ms <= $1 ORDER BY expires_at_ms LIMIT $2)",
                     )
-                    .and_then(|mut statement| statement.execute(params![now_ms, limit]))
-                    .map_err(from_sqlite)?;
+                    .and_then(|mut statement| statement.execute(params![now_ms, limit]))?;
                 Ok(Done { value: forgotten, changed: None })
             })
             .await
@@ -158,7 +157,7 @@ fn remember(
     site: SiteId,
     event: EventId,
     until_ms: i64,
-) -> rusqlite::Result<bool> {
+) -> sql::Result<bool> {
     let new = connection
         .prepare_cached(
             "INSERT INTO inbound_events (site_id, event_id, expires_at_ms) VALUES ($1, $2, $3) \
@@ -191,7 +190,7 @@ fn apply(
         ContactNews::Merged { target, mut sources } => {
             // Those that are gone have nothing to move; what is left of the news is still true.
             let is_there = |contact: &ContactId| -> Result<bool> {
-                let found = contacts::find(connection, site, *contact).map_err(from_sqlite)?;
+                let found = contacts::find(connection, site, *contact)?;
                 Ok(found.is_none_or(|found| found.state == ContactState::Active))
             };
             let mut there = Vec::with_capacity(sources.len());

@@ -3,12 +3,13 @@
 
 use std::path::Path;
 
+use crate::db::sql::{self, Connection, OptionalExtension as _, params};
 use anyhow::{Context as _, bail};
-use rusqlite::{Connection, OpenFlags, OptionalExtension as _, params};
+use rusqlite::OpenFlags;
 
 use super::backups::Tombstone;
 use super::sqlite::BUSY_TIMEOUT;
-use super::{Grave, SCHEMA_VERSION, contacts};
+use super::{Grave, Place, SCHEMA_VERSION, contacts, postgres};
 use crate::domain::ids::{AttachmentId, BlobId, ContactId, SiteId};
 
 /// What a row says of its bytes.
@@ -57,12 +58,12 @@ macro_rules! blob_columns {
 pub(super) use blob_columns;
 
 /// Reads [`blob_columns`].
-pub(super) fn blob_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<BlobRow> {
+pub(super) fn blob_row(row: sql::Row<'_>) -> sql::Result<BlobRow> {
     Ok(BlobRow {
         site_id: row.get(0)?,
         blob_id: row.get(1)?,
         attachment_id: row.get(2)?,
-        size_bytes: row.get::<_, i64>(3)? as u64,
+        size_bytes: row.get::<i64>(3)? as u64,
         sha256: row.get(4)?,
     })
 }
@@ -108,8 +109,11 @@ impl Inspection {
     /// # Errors
     ///
     /// When the file cannot be read or is of another release.
-    pub fn open(file: &Path) -> anyhow::Result<Self> {
-        Self::open_with(file, OpenFlags::SQLITE_OPEN_READ_ONLY)
+    pub fn open(place: &Place) -> anyhow::Result<Self> {
+        match place {
+            Place::File(file) => Self::open_with(file, OpenFlags::SQLITE_OPEN_READ_ONLY),
+            Place::Postgres(place) => Ok(Self { connection: postgres::Postgres::separate(place)? }),
+        }
     }
 
     /// Opens the rows for repairs; the caller holds the folder's lock.
@@ -123,7 +127,7 @@ impl Inspection {
 
     fn open_with(file: &Path, access: OpenFlags) -> anyhow::Result<Self> {
         let connection =
-            Connection::open_with_flags(file, access | OpenFlags::SQLITE_OPEN_NO_MUTEX)
+            rusqlite::Connection::open_with_flags(file, access | OpenFlags::SQLITE_OPEN_NO_MUTEX)
                 .with_context(|| format!("cannot open the database {}", file.display()))?;
         connection.busy_timeout(BUSY_TIMEOUT)?;
         let found: i64 = connection
@@ -136,7 +140,7 @@ impl Inspection {
                 file.display()
             );
         }
-        Ok(Self { connection })
+        Ok(Self { connection: Connection::Sqlite(connection) })
     }
 
     /// Runs a look in one snapshot.
@@ -145,7 +149,10 @@ impl Inspection {
     ///
     /// When the database fails, or the look does.
     pub fn snapshot<T>(&self, look: impl FnOnce(&Self) -> anyhow::Result<T>) -> anyhow::Result<T> {
-        self.connection.execute_batch("BEGIN DEFERRED")?;
+        self.connection.execute_batch(match self.connection {
+            Connection::Sqlite(_) => "BEGIN DEFERRED",
+            Connection::Postgres(_) => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
+        })?;
         let seen = look(self);
         self.connection.execute_batch("COMMIT")?;
         seen
@@ -157,20 +164,22 @@ impl Inspection {
     ///
     /// When the database fails.
     pub fn attachment_count(&self) -> anyhow::Result<u64> {
-        let count: i64 =
-            self.connection
-                .query_row("SELECT count(*) FROM stored_attachments", [], |row| row.get(0))?;
+        let count: i64 = self
+            .connection
+            .prepare_cached("SELECT count(*) FROM stored_attachments")?
+            .query_row(&[], |row| row.get(0))?;
         Ok(count as u64)
     }
 
-    /// What SQLite's quick check finds first; `None` when the file is whole.
+    /// What SQLite's quick check finds first; `None` when the file is whole. PostgreSQL checks its
+    /// files by itself, with checksums if its cluster has them.
     ///
     /// # Errors
     ///
     /// When the database fails.
     pub fn damage(&self) -> anyhow::Result<Option<String>> {
-        let found: String =
-            self.connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+        let Connection::Sqlite(connection) = &self.connection else { return Ok(None) };
+        let found: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
         Ok((found != "ok").then_some(found))
     }
 
@@ -181,7 +190,7 @@ impl Inspection {
     /// When the database fails.
     pub fn newest_ms(&self) -> anyhow::Result<Option<i64>> {
         let statement = "SELECT max(last_created_at_ms) FROM contacts";
-        Ok(self.connection.query_row(statement, [], |row| row.get(0))?)
+        Ok(self.connection.prepare_cached(statement)?.query_row(&[], |row| row.get(0))?)
     }
 
     /// Shows every attachment's bytes.
@@ -216,15 +225,15 @@ impl Inspection {
 
     fn show_blobs(
         &self,
-        statement: &str,
+        statement: &'static str,
         mut show: impl FnMut(BlobRow) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
-        let mut statement = self.connection.prepare(statement)?;
-        let mut rows = statement.query([])?;
-        while let Some(row) = rows.next()? {
-            show(blob_row(row)?)?;
-        }
-        Ok(())
+        let mut shown = Ok(());
+        self.connection.prepare_cached(statement)?.each(&[], |row| {
+            shown = show(blob_row(row)?);
+            Ok(shown.is_ok())
+        })?;
+        shown
     }
 
     /// Whether an attachment has these bytes.
@@ -252,9 +261,9 @@ impl Inspection {
     /// When the database fails.
     pub fn removals(&self) -> anyhow::Result<Vec<(SiteId, BlobId)>> {
         let mut statement =
-            self.connection.prepare("SELECT site_id, blob_id FROM blob_removals")?;
-        let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
-        Ok(rows.collect::<Result<_, _>>()?)
+            self.connection.prepare_cached("SELECT site_id, blob_id FROM blob_removals")?;
+        let rows = statement.query_map(&[], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        Ok(rows)
     }
 
     /// Resumable uploads in flight.
@@ -265,16 +274,16 @@ impl Inspection {
     pub fn uploads(&self) -> anyhow::Result<Vec<UploadRow>> {
         let mut statement = self
             .connection
-            .prepare("SELECT site_id, attachment_id, blob_id, offset_bytes FROM uploads")?;
-        let rows = statement.query_map([], |row| {
+            .prepare_cached("SELECT site_id, attachment_id, blob_id, offset_bytes FROM uploads")?;
+        let rows = statement.query_map(&[], |row| {
             Ok(UploadRow {
                 site_id: row.get(0)?,
                 attachment_id: row.get(1)?,
                 blob_id: row.get(2)?,
-                offset_bytes: row.get::<_, i64>(3)? as u64,
+                offset_bytes: row.get::<i64>(3)? as u64,
             })
         })?;
-        Ok(rows.collect::<Result<_, _>>()?)
+        Ok(rows)
     }
 
     /// Contacts and sites whose counters are not true.
@@ -283,16 +292,14 @@ impl Inspection {
     ///
     /// When the database fails.
     pub fn drift(&self) -> anyhow::Result<Vec<Drift>> {
-        let mut contacts = self.connection.prepare(CONTACTS)?;
-        let contacts = contacts
-            .query_map([], |row| Ok(Drift { site_id: row.get(0)?, contact_id: row.get(1)? }))?;
-        let mut found = contacts.collect::<Result<Vec<_>, _>>()?;
-        let mut sites = self.connection.prepare(SITES)?;
-        let sites =
-            sites.query_map([], |row| Ok(Drift { site_id: row.get(0)?, contact_id: None }))?;
-        for drift in sites {
-            found.push(drift?);
-        }
+        let mut contacts = self.connection.prepare_cached(CONTACTS)?;
+        let mut found = contacts.query_map(&[], |row| {
+            Ok(Drift { site_id: row.get(0)?, contact_id: Some(row.get(1)?) })
+        })?;
+        let mut sites = self.connection.prepare_cached(SITES)?;
+        found.extend(
+            sites.query_map(&[], |row| Ok(Drift { site_id: row.get(0)?, contact_id: None }))?,
+        );
         Ok(found)
     }
 
@@ -302,33 +309,33 @@ impl Inspection {
     /// # Errors
     ///
     /// When the database fails; then nothing is changed.
-    pub fn repair(&mut self, lost: &[BlobRow], uploads: &[UploadRow]) -> anyhow::Result<()> {
-        let transaction = self.connection.transaction()?;
-        for row in lost {
-            transaction
-                .prepare_cached(
-                    "DELETE FROM attachments WHERE site_id = $1 AND attachment_id = $2 \
+    pub fn repair(&self, lost: &[BlobRow], uploads: &[UploadRow]) -> anyhow::Result<()> {
+        self.connection.atomically(|transaction| {
+            for row in lost {
+                transaction
+                    .prepare_cached(
+                        "DELETE FROM attachments WHERE site_id = $1 AND attachment_id = $2 \
                      AND blob_id = $3",
-                )?
-                .execute(params![row.site_id, row.attachment_id, row.blob_id])?;
-            transaction
-                .prepare_cached(
-                    "DELETE FROM trashed_attachments WHERE site_id = $1 AND attachment_id = $2 \
+                    )?
+                    .execute(params![row.site_id, row.attachment_id, row.blob_id])?;
+                transaction
+                    .prepare_cached(
+                        "DELETE FROM trashed_attachments WHERE site_id = $1 AND attachment_id = $2 \
                      AND blob_id = $3",
-                )?
-                .execute(params![row.site_id, row.attachment_id, row.blob_id])?;
-        }
-        for row in uploads {
-            transaction
-                .prepare_cached(
-                    "DELETE FROM uploads WHERE site_id = $1 AND attachment_id = $2 \
+                    )?
+                    .execute(params![row.site_id, row.attachment_id, row.blob_id])?;
+            }
+            for row in uploads {
+                transaction
+                    .prepare_cached(
+                        "DELETE FROM uploads WHERE site_id = $1 AND attachment_id = $2 \
                      AND blob_id = $3",
-                )?
-                .execute(params![row.site_id, row.attachment_id, row.blob_id])?;
-        }
-        transaction.execute_batch(COUNT_ANEW)?;
-        transaction.commit()?;
-        Ok(())
+                    )?
+                    .execute(params![row.site_id, row.attachment_id, row.blob_id])?;
+            }
+            transaction.execute_batch(COUNT_ANEW)?;
+            Ok(())
+        })
     }
 
     /// What was deleted, oldest first.
@@ -337,17 +344,17 @@ impl Inspection {
     ///
     /// When the database fails.
     pub fn tombstones(&self) -> anyhow::Result<Vec<Tombstone>> {
-        let mut statement = self.connection.prepare(
+        let mut statement = self.connection.prepare_cached(
             "SELECT site_id, attachment_id, deleted_at_ms FROM tombstones ORDER BY deleted_at_ms",
         )?;
-        let rows = statement.query_map([], |row| {
+        let rows = statement.query_map(&[], |row| {
             Ok(Tombstone {
                 site_id: row.get(0)?,
                 attachment_id: row.get(1)?,
                 deleted_at_ms: row.get(2)?,
             })
         })?;
-        Ok(rows.collect::<Result<_, _>>()?)
+        Ok(rows)
     }
 
     /// Makes rows of a backup fit to be served again, in one transaction: what was deleted since
@@ -358,52 +365,58 @@ impl Inspection {
     ///
     /// When the database fails; then nothing is changed.
     pub fn settle_restored(
-        &mut self,
+        &self,
         deleted: &[Tombstone],
         graves: &[Grave],
         now_ms: i64,
     ) -> anyhow::Result<Vec<(SiteId, BlobId)>> {
-        let transaction = self.connection.transaction()?;
-        let mut gone = Vec::new();
-        for tombstone in deleted {
-            let key = params![tombstone.site_id, tombstone.attachment_id];
-            let blob = transaction
-                .prepare_cached(
-                    "DELETE FROM attachments WHERE site_id = $1 AND attachment_id = $2 \
+        self.connection.atomically(|transaction| {
+            let mut gone = Vec::new();
+            for tombstone in deleted {
+                let key = params![tombstone.site_id, tombstone.attachment_id];
+                let blob = transaction
+                    .prepare_cached(
+                        "DELETE FROM attachments WHERE site_id = $1 AND attachment_id = $2 \
                      RETURNING blob_id",
-                )?
-                .query_row(key, |row| row.get(0))
-                .optional()?;
-            gone.extend(blob.map(|blob| (tombstone.site_id, blob)));
-            // What lies in the trash was deleted before: only what was purged since goes.
-            let purged = transaction
-                .prepare_cached(
-                    "DELETE FROM trashed_attachments WHERE site_id = $1 AND attachment_id = $2 \
+                    )?
+                    .query_row(key, |row| row.get(0))
+                    .optional()?;
+                gone.extend(blob.map(|blob| (tombstone.site_id, blob)));
+                // What lies in the trash was deleted before: only what was purged since goes.
+                let purged = transaction
+                    .prepare_cached(
+                        "DELETE FROM trashed_attachments WHERE site_id = $1 AND attachment_id = $2 \
                      AND deleted_at_ms < $3 RETURNING blob_id",
-                )?
-                .query_row(
-                    params![tombstone.site_id, tombstone.attachment_id, tombstone.deleted_at_ms],
-                    |row| row.get(0),
-                )
-                .optional()?;
-            gone.extend(purged.map(|blob| (tombstone.site_id, blob)));
-            transaction
-                .prepare_cached(
-                    "INSERT INTO tombstones (site_id, attachment_id, deleted_at_ms) \
+                    )?
+                    .query_row(
+                        params![
+                            tombstone.site_id,
+                            tombstone.attachment_id,
+                            tombstone.deleted_at_ms
+                        ],
+                        |row| row.get(0),
+                    )
+                    .optional()?;
+                gone.extend(purged.map(|blob| (tombstone.site_id, blob)));
+                transaction
+                    .prepare_cached(
+                        "INSERT INTO tombstones (site_id, attachment_id, deleted_at_ms) \
                      VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
-                )?
-                .execute(params![
-                    tombstone.site_id,
-                    tombstone.attachment_id,
-                    tombstone.deleted_at_ms
-                ])?;
-        }
-        for grave in graves {
-            gone.extend(contacts::bury_contact(&transaction, grave)?);
-        }
-        transaction.execute_batch(COUNT_ANEW)?;
-        transaction.execute("UPDATE contacts SET revision = max(revision, $1)", [now_ms])?;
-        transaction.commit()?;
-        Ok(gone)
+                    )?
+                    .execute(params![
+                        tombstone.site_id,
+                        tombstone.attachment_id,
+                        tombstone.deleted_at_ms
+                    ])?;
+            }
+            for grave in graves {
+                gone.extend(contacts::bury_contact(transaction, grave)?);
+            }
+            transaction.execute_batch(COUNT_ANEW)?;
+            transaction
+                .prepare_cached("UPDATE contacts SET revision = $1 WHERE revision < $1")?
+                .execute(params![now_ms])?;
+            Ok(gone)
+        })
     }
 }

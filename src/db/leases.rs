@@ -1,11 +1,11 @@
 //! Work that one process does for all. A lease ends by itself, so whoever dies is followed by
 //! another; the fence tells a holder that was only slow that it is no longer one (R27).
 
-use rusqlite::{Connection, OptionalExtension as _, params};
+use crate::db::sql::{Connection, OptionalExtension as _, params};
 use uuid::Uuid;
 
 use super::Db;
-use super::sqlite::{Done, from_sqlite};
+use crate::db::engine::Done;
 use crate::error::{Error, Result};
 
 /// A job that this process may do for a while.
@@ -32,8 +32,8 @@ impl Db {
         now_ms: i64,
         until_ms: i64,
     ) -> Result<Option<Lease>> {
-        self.sqlite
-            .write(move |connection| {
+        self.engine
+            .write_across(move |connection| {
                 let lease = connection
                     .prepare_cached(
                         "INSERT INTO job_leases (job, holder, fence, leased_until_ms, progress) \
@@ -50,8 +50,7 @@ impl Db {
                                 Ok(Lease { job, fence: row.get(0)?, progress: row.get(1)? })
                             })
                             .optional()
-                    })
-                    .map_err(from_sqlite)?;
+                    })?;
                 Ok(Done { value: lease, changed: None })
             })
             .await
@@ -64,14 +63,13 @@ impl Db {
     /// Only when the database fails.
     pub async fn keep_progress(&self, lease: &Lease, progress: String) -> Result<bool> {
         let (job, fence) = (lease.job, lease.fence);
-        self.sqlite
-            .write(move |connection| {
+        self.engine
+            .write_across(move |connection| {
                 let kept = connection
                     .prepare_cached(
                         "UPDATE job_leases SET progress = $1 WHERE job = $2 AND fence = $3",
                     )
-                    .and_then(|mut statement| statement.execute(params![progress, job, fence]))
-                    .map_err(from_sqlite)?;
+                    .and_then(|mut statement| statement.execute(params![progress, job, fence]))?;
                 Ok(Done { value: kept > 0, changed: None })
             })
             .await
@@ -84,12 +82,11 @@ impl Db {
     ///
     /// Only when the database fails.
     pub async fn end_leases(&self) -> Result<()> {
-        self.sqlite
-            .write(move |connection| {
+        self.engine
+            .write_across(move |connection| {
                 connection
                     .prepare_cached("UPDATE job_leases SET leased_until_ms = 0")
-                    .and_then(|mut statement| statement.execute([]))
-                    .map_err(from_sqlite)?;
+                    .and_then(|mut statement| statement.execute(&[]))?;
                 Ok(Done { value: (), changed: None })
             })
             .await
@@ -98,11 +95,11 @@ impl Db {
 
 /// Inside a write: fails, and with it the write, when the lease has changed hands.
 pub(super) fn fenced(connection: &Connection, lease: &Lease) -> Result<()> {
+    // Writes nothing, but lets nobody take the job before this write has ended.
     let holds = connection
-        .prepare_cached("SELECT 1 FROM job_leases WHERE job = $1 AND fence = $2")
-        .and_then(|mut statement| statement.exists(params![lease.job, lease.fence]))
-        .map_err(from_sqlite)?;
-    if holds {
+        .prepare_cached("UPDATE job_leases SET fence = fence WHERE job = $1 AND fence = $2")
+        .and_then(|mut statement| statement.execute(params![lease.job, lease.fence]))?;
+    if holds > 0 {
         return Ok(());
     }
     Err(Error::Internal(anyhow::anyhow!("the job {} has changed hands", lease.job)))

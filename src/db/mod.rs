@@ -2,7 +2,7 @@
 //! nothing of HTTP and nothing of bytes.
 //!
 //! Each statement is written once, in the subset that SQLite and PostgreSQL share, beside the
-//! function that uses it. The executor in `sqlite` runs them on its own threads.
+//! function that uses it. `engine` runs them on the threads of `sqlite` or of `postgres`.
 
 mod attachments;
 mod backups;
@@ -10,15 +10,19 @@ mod changes;
 mod contacts;
 mod deliveries;
 mod delivering;
+mod engine;
 mod events;
 mod inbound;
 mod inspect;
 mod leases;
 mod pages;
+mod place;
+mod postgres;
 mod removals;
 mod rows;
 mod scrub;
 mod sites;
+mod sql;
 mod sqlite;
 mod subscriptions;
 mod uploads;
@@ -37,28 +41,29 @@ pub use inbound::{Heard, InboundKey};
 pub use inspect::{BlobRow, Drift, Inspection, UploadRow};
 pub use leases::Lease;
 pub use pages::{ListedPage, PageTotals, Rows};
+pub use place::{Place, PostgresPlace};
 pub use rows::AttachmentRow;
 pub use scrub::DamagedBlob;
 pub use sites::{ApiKey, NewApiKey, Site};
 pub use subscriptions::{Subscription, SubscriptionChange};
 pub use uploads::{Begun, Standing, UploadInFlight};
 
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use tokio::sync::Notify;
 
 use crate::error::Result;
-use changes::Changes;
+use engine::{Done, Engine};
+use postgres::Postgres;
+use sqlite::Sqlite;
 
 /// Version of the schema that this program writes.
 pub const SCHEMA_VERSION: i64 = 5;
 
 /// The open database.
 pub struct Db {
-    sqlite: sqlite::Sqlite,
-    changes: Arc<Changes>,
+    engine: Engine,
     anchors: pages::Anchors,
     /// Told while an event is being written: whoever then writes sees it committed.
     outbox: Arc<Notify>,
@@ -67,41 +72,51 @@ pub struct Db {
 }
 
 impl Db {
-    /// Opens the database file, making and migrating it as needed.
+    /// Opens the database, making and migrating it as needed.
     ///
     /// # Errors
     ///
-    /// When the file cannot be opened or written, or was written by a newer release.
-    pub fn open(file: &Path, reading_threads: usize) -> anyhow::Result<Self> {
-        let changes = Arc::new(Changes::default());
-        let sqlite = sqlite::Sqlite::open(file, reading_threads, Arc::clone(&changes))?;
-        Ok(Self {
-            sqlite,
-            changes,
-            anchors: pages::Anchors::new(),
-            outbox: Arc::default(),
-            others: Arc::default(),
-        })
+    /// When it cannot be opened or written, or was written by a newer release.
+    pub fn open(place: &Place, reading_threads: usize) -> anyhow::Result<Self> {
+        let engine = match place {
+            Place::File(file) => {
+                Engine::Sqlite(Sqlite::open(file, reading_threads, Arc::default())?)
+            }
+            Place::Postgres(place) => Engine::Postgres(Postgres::open(place)?),
+        };
+        let (outbox, others) = (Arc::default(), Arc::default());
+        Ok(Self { engine, anchors: pages::Anchors::new(), outbox, others })
+    }
+
+    /// Whether other processes on other machines may work on the same rows.
+    pub fn is_shared(&self) -> bool {
+        matches!(self.engine, Engine::Postgres(_))
     }
 
     /// Why nothing is written any more, if so: see [`crate::blobs::Blobs::failure`].
     pub fn failure(&self) -> Option<&str> {
-        self.sqlite.failure()
+        self.engine.failure()
     }
 
-    /// Notices what other processes have written: from now on no page of before is shown.
+    /// Notices what other processes have written into a SQLite file: from now on no page of before is
+    /// shown. On PostgreSQL nothing is shown without having asked.
     ///
     /// # Errors
     ///
     /// Only when the database fails.
     pub async fn notice_others(&self) -> Result<()> {
+        if self.is_shared() {
+            return Ok(());
+        }
         let others = Arc::clone(&self.others);
-        let noticed = self.sqlite.write_noting(
+        let noticed = self.engine.write_noting(
+            None,
             move |connection| {
-                let version = connection.query_row("PRAGMA data_version", [], |row| row.get(0));
-                let version = version.map_err(sqlite::from_sqlite)?;
+                let version = connection
+                    .prepare_cached("PRAGMA data_version")?
+                    .query_row(&[], |row| row.get(0))?;
                 let value = others.swap(version, Ordering::AcqRel) != version;
-                Ok(sqlite::Done { value, changed: None })
+                Ok(Done { value, changed: None })
             },
             |others_wrote, changes| {
                 if *others_wrote {
@@ -118,7 +133,9 @@ impl Db {
     ///
     /// When it does not.
     pub async fn ping(&self) -> Result<()> {
-        self.sqlite.read(|connection| connection.query_row("SELECT 1", [], |_| Ok(()))).await
+        self.engine
+            .read(|connection| connection.prepare_cached("SELECT 1")?.query_row(&[], |_| Ok(())))
+            .await
     }
 }
 

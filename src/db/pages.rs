@@ -1,7 +1,7 @@
 //! Pages of a contact's attachments: one range read each.
 
+use crate::db::sql::{self, Connection, OptionalExtension as _, params};
 use quick_cache::sync::Cache;
-use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::rows::{AttachmentRow, CREATED_AT, listed_columns};
 use super::{Change, Db};
@@ -47,8 +47,12 @@ pub type Rows<'a> = &'a mut dyn FnMut(&mut dyn FnMut(&AttachmentRow<'_>));
 
 impl Db {
     /// Counts the changes of a contact; read it before rows that are to be cached.
-    pub fn change_of(&self, site: SiteId, contact: ContactId) -> Change {
-        self.changes.of(site, contact)
+    ///
+    /// # Errors
+    ///
+    /// Only when the database fails.
+    pub async fn change_of(&self, site: SiteId, contact: ContactId) -> Result<Change> {
+        self.engine.change_of(site, contact).await
     }
 
     /// Reads one page of a contact, oldest first. `visit` is called once, on the database's
@@ -66,10 +70,10 @@ impl Db {
         mut visited: V,
         visit: fn(&mut V, Rows<'_>),
     ) -> Result<ListedPage<V>> {
-        let change = self.changes.of(site, contact);
+        let change = self.change_of(site, contact).await?;
         let anchor = self.anchors.0.get(&(site, contact, change, paging.offset));
         let (page, end) = self
-            .sqlite
+            .engine
             .read(move |connection| {
                 let mut totals = totals(connection, site, contact)?;
                 let start = Start::of(paging, anchor, totals.total);
@@ -111,18 +115,14 @@ impl Start {
     }
 }
 
-fn totals(
-    connection: &Connection,
-    site: SiteId,
-    contact: ContactId,
-) -> rusqlite::Result<PageTotals> {
+fn totals(connection: &Connection, site: SiteId, contact: ContactId) -> sql::Result<PageTotals> {
     let found = connection
         .prepare_cached(
             "SELECT attachment_count, revision FROM contacts \
              WHERE site_id = $1 AND contact_id = $2",
         )?
         .query_row(params![site, contact], |row| {
-            let total = row.get::<_, i64>(0)? as u64;
+            let total = row.get::<i64>(0)? as u64;
             Ok(PageTotals { total, revision: row.get(1)?, count: 0 })
         })
         .optional()?;
@@ -136,35 +136,33 @@ fn visit_page(
     start: Start,
     limit: u32,
     mut show: impl FnMut(&AttachmentRow<'_>),
-) -> rusqlite::Result<Option<(i64, AttachmentId)>> {
-    let mut statement;
-    let mut found = match start {
-        Start::Nowhere => return Ok(None),
-        Start::After(at, id) => {
-            statement = connection.prepare_cached(concat!(
+) -> sql::Result<Option<(i64, AttachmentId)>> {
+    let mut end = None;
+    let show = |row: sql::Row<'_>| {
+        let shown = AttachmentRow::read(row)?;
+        show(&shown);
+        end = Some((row.get(CREATED_AT)?, shown.id));
+        Ok(true)
+    };
+    match start {
+        Start::Nowhere => {}
+        Start::After(at, id) => connection
+            .prepare_cached(concat!(
                 "SELECT ",
                 listed_columns!(),
                 " FROM attachments WHERE site_id = $1 AND contact_id = $2 \
                  AND (created_at_ms, attachment_id) > ($3, $4) \
                  ORDER BY created_at_ms, attachment_id LIMIT $5"
-            ))?;
-            statement.query(params![site, contact, at, id, limit])?
-        }
-        Start::Skip(offset) => {
-            statement = connection.prepare_cached(concat!(
+            ))?
+            .each(params![site, contact, at, id, limit], show)?,
+        Start::Skip(offset) => connection
+            .prepare_cached(concat!(
                 "SELECT ",
                 listed_columns!(),
                 " FROM attachments WHERE site_id = $1 AND contact_id = $2 \
                  ORDER BY created_at_ms, attachment_id LIMIT $3 OFFSET $4"
-            ))?;
-            statement.query(params![site, contact, limit, offset])?
-        }
-    };
-    let mut end = None;
-    while let Some(row) = found.next()? {
-        let shown = AttachmentRow::read(row)?;
-        show(&shown);
-        end = Some((row.get(CREATED_AT)?, shown.id));
+            ))?
+            .each(params![site, contact, limit, offset], show)?,
     }
     Ok(end)
 }

@@ -1,10 +1,10 @@
 //! Queries of the sweep: blobs that are to go, and upload URLs that need no longer be known.
 
-use rusqlite::params;
+use crate::db::sql::params;
 
 use super::leases::{Lease, fenced};
-use super::sqlite::{Done, from_sqlite};
 use super::{Db, contacts};
+use crate::db::engine::Done;
 use crate::domain::ids::{BlobId, SiteId};
 use crate::error::Result;
 
@@ -15,7 +15,7 @@ impl Db {
     ///
     /// Only when the database fails.
     pub async fn due_removals(&self, now_ms: i64, limit: u32) -> Result<Vec<(SiteId, BlobId)>> {
-        self.sqlite
+        self.engine
             .read(move |connection| {
                 connection
                     .prepare_cached(
@@ -24,8 +24,7 @@ impl Db {
                          AND NOT EXISTS (SELECT 1 FROM backup_holds WHERE expires_at_ms > $1) \
                          ORDER BY remove_after_ms LIMIT $2",
                     )?
-                    .query_map(params![now_ms, limit], |row| Ok((row.get(0)?, row.get(1)?)))?
-                    .collect()
+                    .query_map(params![now_ms, limit], |row| Ok((row.get(0)?, row.get(1)?)))
             })
             .await
     }
@@ -42,18 +41,17 @@ impl Db {
         now_ms: i64,
     ) -> Result<()> {
         let lease = lease.clone();
-        self.sqlite
-            .write(move |connection| {
+        self.engine
+            .write_across(move |connection| {
                 fenced(connection, &lease)?;
-                for (site, blob) in removed {
+                for &(site, blob) in &removed {
+                    connection.lock_site(site)?;
                     connection
                         .prepare_cached(
                             "DELETE FROM blob_removals WHERE site_id = $1 AND blob_id = $2",
                         )
-                        .and_then(|mut statement| statement.execute(params![site, blob]))
-                        .map_err(from_sqlite)?;
-                    contacts::bytes_are_gone(connection, (site, blob), now_ms)
-                        .map_err(from_sqlite)?;
+                        .and_then(|mut statement| statement.execute(params![site, blob]))?;
+                    contacts::bytes_are_gone(connection, (site, blob), now_ms)?;
                 }
                 Ok(Done { value: (), changed: None })
             })
@@ -66,16 +64,15 @@ impl Db {
     ///
     /// Only when the database fails.
     pub async fn forget_spent_uploads(&self, now_ms: i64, limit: u32) -> Result<usize> {
-        self.sqlite
-            .write(move |connection| {
+        self.engine
+            .write_across(move |connection| {
                 let forgotten = connection
                     .prepare_cached(
                         "DELETE FROM spent_uploads WHERE (site_id, attachment_id) IN \
                          (SELECT site_id, attachment_id FROM spent_uploads \
                          WHERE expires_at_ms <= $1 ORDER BY expires_at_ms LIMIT $2)",
                     )
-                    .and_then(|mut statement| statement.execute(params![now_ms, limit]))
-                    .map_err(from_sqlite)?;
+                    .and_then(|mut statement| statement.execute(params![now_ms, limit]))?;
                 Ok(Done { value: forgotten, changed: None })
             })
             .await

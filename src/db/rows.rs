@@ -1,9 +1,8 @@
 //! The rows as the statements return them.
 
-use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
-
+use super::sql;
 use crate::domain::attachment::Attachment;
-use crate::domain::ids::{AttachmentId, BlobId, ContactId, EventId, SiteId, SubscriptionId};
+use crate::domain::ids::AttachmentId;
 
 /// The columns that a list shows, in the order that [`AttachmentRow::read`] expects, and the
 /// time that orders it. A list reads no others: each costs as much as a link.
@@ -49,12 +48,12 @@ pub struct AttachmentRow<'a> {
 }
 
 impl<'a> AttachmentRow<'a> {
-    pub(super) fn read(row: &'a rusqlite::Row<'_>) -> rusqlite::Result<Self> {
+    pub(super) fn read(row: sql::Row<'a>) -> sql::Result<Self> {
         Ok(Self {
             id: row.get(0)?,
-            file_name: text(row, 1)?,
-            mime_type: text(row, 2)?,
-            media_extension: text(row, 3)?,
+            file_name: row.get(1)?,
+            mime_type: row.get(2)?,
+            media_extension: row.get(3)?,
             width: row.get(4)?,
             height: row.get(5)?,
             has_preview: row.get(6)?,
@@ -76,11 +75,7 @@ impl<'a> From<&'a Attachment> for AttachmentRow<'a> {
     }
 }
 
-fn text<'a>(row: &'a rusqlite::Row<'_>, column: usize) -> rusqlite::Result<&'a str> {
-    Ok(row.get_ref(column)?.as_str()?)
-}
-
-pub(super) fn attachment(row: &rusqlite::Row<'_>) -> rusqlite::Result<Attachment> {
+pub(super) fn attachment(row: sql::Row<'_>) -> sql::Result<Attachment> {
     let shown = AttachmentRow::read(row)?;
     Ok(Attachment {
         site_id: row.get(8)?,
@@ -90,7 +85,7 @@ pub(super) fn attachment(row: &rusqlite::Row<'_>) -> rusqlite::Result<Attachment
         file_name: shown.file_name.to_owned(),
         mime_type: shown.mime_type.to_owned(),
         media_extension: shown.media_extension.to_owned(),
-        size_bytes: row.get::<_, i64>(10)? as u64,
+        size_bytes: row.get::<i64>(10)? as u64,
         sha256: row.get(11)?,
         blob_id: row.get(12)?,
         width: shown.width,
@@ -98,22 +93,3 @@ pub(super) fn attachment(row: &rusqlite::Row<'_>) -> rusqlite::Result<Attachment
         has_preview: shown.has_preview,
     })
 }
-
-macro_rules! stored_as_16_bytes {
-    ($($id:ident),*) => {$(
-        impl ToSql for $id {
-            fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-                Ok(ToSqlOutput::Borrowed(ValueRef::Blob(self.as_bytes())))
-            }
-        }
-
-        impl FromSql for $id {
-            fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
-                let bytes: [u8; 16] =
-                    value.as_blob()?.try_into().map_err(|_| FromSqlError::InvalidType)?;
-                Ok(Self::from_bytes(bytes))
-            }
-        }
-    )*};
-}
-stored_as_16_bytes!(SiteId, ContactId, AttachmentId, BlobId, SubscriptionId, EventId);

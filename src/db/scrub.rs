@@ -1,11 +1,11 @@
 //! Queries of the scrub: which bytes to look at next, and what was found.
 
-use rusqlite::params;
+use crate::db::sql::params;
 
 use super::Db;
 use super::inspect::{BlobRow, blob_columns, blob_row};
 use super::leases::{Lease, fenced};
-use super::sqlite::{Done, from_sqlite};
+use crate::db::engine::Done;
 use crate::domain::ids::{AttachmentId, BlobId, SiteId};
 use crate::error::Result;
 
@@ -36,7 +36,7 @@ impl Db {
         attachment: AttachmentId,
         limit: u32,
     ) -> Result<Vec<BlobRow>> {
-        self.sqlite
+        self.engine
             .read(move |connection| {
                 connection
                     .prepare_cached(concat!(
@@ -45,8 +45,7 @@ impl Db {
                         " FROM stored_attachments WHERE (site_id, attachment_id) > ($1, $2) \
                          ORDER BY site_id, attachment_id LIMIT $3"
                     ))?
-                    .query_map(params![site, attachment, limit], blob_row)?
-                    .collect()
+                    .query_map(params![site, attachment, limit], blob_row)
             })
             .await
     }
@@ -64,10 +63,10 @@ impl Db {
         damage: Option<(String, i64)>,
     ) -> Result<bool> {
         let lease = lease.clone();
-        self.sqlite
-            .write(move |connection| {
+        self.engine
+            .write_across(move |connection| {
                 fenced(connection, &lease)?;
-                let changed = match damage {
+                let changed = match &damage {
                     None => connection
                         .prepare_cached(
                             "DELETE FROM damaged_blobs WHERE site_id = $1 AND blob_id = $2",
@@ -92,7 +91,7 @@ impl Db {
                             ])
                         }),
                 };
-                Ok(Done { value: changed.map_err(from_sqlite)? > 0, changed: None })
+                Ok(Done { value: changed? > 0, changed: None })
             })
             .await
     }
@@ -104,7 +103,7 @@ impl Db {
     ///
     /// Only when the database fails.
     pub async fn damaged_blobs(&self, limit: u32) -> Result<(Vec<DamagedBlob>, u64)> {
-        self.sqlite
+        self.engine
             .read(move |connection| {
                 let damaged = connection
                     .prepare_cached(
@@ -121,15 +120,14 @@ impl Db {
                             problem: row.get(3)?,
                             found_at_ms: row.get(4)?,
                         })
-                    })?
-                    .collect::<rusqlite::Result<_>>()?;
+                    })?;
                 let count: i64 = connection
                     .prepare_cached(
                         "SELECT count(*) FROM damaged_blobs d JOIN stored_attachments a \
                          ON a.site_id = d.site_id AND a.attachment_id = d.attachment_id \
                          AND a.blob_id = d.blob_id",
                     )?
-                    .query_row([], |row| row.get(0))?;
+                    .query_row(&[], |row| row.get(0))?;
                 Ok((damaged, count as u64))
             })
             .await
@@ -141,8 +139,8 @@ impl Db {
     ///
     /// Only when the database fails.
     pub async fn forget_damage(&self) -> Result<usize> {
-        self.sqlite
-            .write(move |connection| {
+        self.engine
+            .write_across(move |connection| {
                 let forgotten = connection
                     .prepare_cached(
                         "DELETE FROM damaged_blobs WHERE NOT EXISTS (SELECT 1 FROM stored_attachments a \
@@ -150,8 +148,8 @@ impl Db {
                          AND a.attachment_id = damaged_blobs.attachment_id \
                          AND a.blob_id = damaged_blobs.blob_id)",
                     )
-                    .and_then(|mut statement| statement.execute([]))
-                    .map_err(from_sqlite)?;
+                    .and_then(|mut statement| statement.execute(&[]))
+                    ?;
                 Ok(Done { value: forgotten, changed: None })
             })
             .await

@@ -2,11 +2,11 @@
 
 use std::collections::HashMap;
 
-use rusqlite::{Connection, OptionalExtension as _, Row, params};
+use crate::db::sql::{self, Connection, OptionalExtension as _, Row, params};
 use uuid::Uuid;
 
 use super::Db;
-use super::sqlite::{Done, from_sqlite};
+use crate::db::engine::Done;
 use crate::domain::ids::SiteId;
 use crate::domain::quota::{Amount, OwnQuotas};
 use crate::error::Result;
@@ -57,7 +57,7 @@ impl Db {
     ///
     /// Only when the database fails.
     pub async fn sites(&self) -> Result<Vec<Site>> {
-        self.sqlite
+        self.engine
             .read(|connection| {
                 connection
                     .prepare_cached(
@@ -65,8 +65,7 @@ impl Db {
                          max_bytes, max_files, contact_max_bytes, contact_max_files \
                          FROM sites ORDER BY created_at_ms, site_id",
                     )?
-                    .query_map([], site)?
-                    .collect()
+                    .query_map(&[], site)
             })
             .await
     }
@@ -77,7 +76,7 @@ impl Db {
     ///
     /// Only when the database fails.
     pub async fn api_keys(&self, with_revoked: bool) -> Result<Vec<ApiKey>> {
-        self.sqlite
+        self.engine
             .read(move |connection| {
                 connection
                     .prepare_cached(
@@ -85,8 +84,7 @@ impl Db {
                          revoked_at_ms FROM api_keys WHERE $1 = 1 OR revoked_at_ms IS NULL \
                          ORDER BY created_at_ms, key_id",
                     )?
-                    .query_map(params![i64::from(with_revoked)], api_key)?
-                    .collect()
+                    .query_map(params![i64::from(with_revoked)], api_key)
             })
             .await
     }
@@ -98,11 +96,11 @@ impl Db {
     ///
     /// Only when the database fails.
     pub async fn create_site(&self, site: Site, key: Option<NewApiKey>) -> Result<bool> {
-        self.sqlite
-            .write(move |connection| {
-                let made = insert_site(connection, &site).map_err(from_sqlite)?;
+        self.engine
+            .write_across(move |connection| {
+                let made = insert_site(connection, &site)?;
                 if let (true, Some(key)) = (made, &key) {
-                    insert_key(connection, key).map_err(from_sqlite)?;
+                    insert_key(connection, key)?;
                 }
                 Ok(Done { value: made, changed: None })
             })
@@ -115,8 +113,8 @@ impl Db {
     ///
     /// Only when the database fails.
     pub async fn change_site(&self, site: Site) -> Result<bool> {
-        self.sqlite
-            .write(move |connection| {
+        self.engine
+            .write_across(move |connection| {
                 let bound = |bound: Option<u64>| bound.map(|bound| bound as i64);
                 let changed = connection
                     .prepare_cached(
@@ -134,8 +132,7 @@ impl Db {
                             bound(site.quotas.contact_max_files),
                             site.id,
                         ])
-                    })
-                    .map_err(from_sqlite)?;
+                    })?;
                 Ok(Done { value: changed > 0, changed: None })
             })
             .await
@@ -147,19 +144,20 @@ impl Db {
     ///
     /// Only when the database fails.
     pub async fn site_usage(&self) -> Result<HashMap<SiteId, Amount>> {
-        self.sqlite
+        let used = self
+            .engine
             .read(|connection| {
                 connection
                     .prepare_cached(
                         "SELECT site_id, attachment_count, total_bytes FROM site_usage",
                     )?
-                    .query_map([], |row| {
-                        let files = row.get::<_, i64>(1)? as u64;
-                        Ok((row.get(0)?, Amount { files, bytes: row.get::<_, i64>(2)? as u64 }))
-                    })?
-                    .collect()
+                    .query_map(&[], |row| {
+                        let files = row.get::<i64>(1)? as u64;
+                        Ok((row.get(0)?, Amount { files, bytes: row.get::<i64>(2)? as u64 }))
+                    })
             })
-            .await
+            .await?;
+        Ok(used.into_iter().collect())
     }
 
     /// Makes a key.
@@ -168,9 +166,9 @@ impl Db {
     ///
     /// Only when the database fails.
     pub async fn create_key(&self, key: NewApiKey) -> Result<()> {
-        self.sqlite
-            .write(move |connection| {
-                insert_key(connection, &key).map_err(from_sqlite)?;
+        self.engine
+            .write_across(move |connection| {
+                insert_key(connection, &key)?;
                 Ok(Done { value: (), changed: None })
             })
             .await
@@ -183,25 +181,23 @@ impl Db {
     ///
     /// Only when the database fails.
     pub async fn revoke_key(&self, id: Uuid, now_ms: i64) -> Result<Option<i64>> {
-        self.sqlite
-            .write(move |connection| {
+        self.engine
+            .write_across(move |connection| {
                 let revoked = connection
                     .prepare_cached(
                         "UPDATE api_keys SET revoked_at_ms = COALESCE(revoked_at_ms, $1) \
                          WHERE key_id = $2 RETURNING revoked_at_ms",
                     )
                     .and_then(|mut statement| {
-                        let id = id.as_bytes().as_slice();
                         statement.query_row(params![now_ms, id], |row| row.get(0)).optional()
-                    })
-                    .map_err(from_sqlite)?;
+                    })?;
                 Ok(Done { value: revoked, changed: None })
             })
             .await
     }
 }
 
-fn insert_site(connection: &Connection, site: &Site) -> rusqlite::Result<bool> {
+fn insert_site(connection: &Connection, site: &Site) -> sql::Result<bool> {
     let made = connection
         .prepare_cached(
             "INSERT INTO sites (site_id, media_prefix, name, link_life_seconds, created_at_ms) \
@@ -217,7 +213,7 @@ fn insert_site(connection: &Connection, site: &Site) -> rusqlite::Result<bool> {
     Ok(made == 1)
 }
 
-fn insert_key(connection: &Connection, key: &NewApiKey) -> rusqlite::Result<()> {
+fn insert_key(connection: &Connection, key: &NewApiKey) -> sql::Result<()> {
     connection
         .prepare_cached(
             "INSERT INTO api_keys (site_id, key_id, name, secret_hash, scopes, created_at_ms) \
@@ -225,7 +221,7 @@ fn insert_key(connection: &Connection, key: &NewApiKey) -> rusqlite::Result<()> 
         )?
         .execute(params![
             key.site_id,
-            key.id.as_bytes().as_slice(),
+            key.id,
             key.name,
             key.secret_hash,
             key.scopes,
@@ -234,7 +230,7 @@ fn insert_key(connection: &Connection, key: &NewApiKey) -> rusqlite::Result<()> 
     Ok(())
 }
 
-fn site(row: &Row<'_>) -> rusqlite::Result<Site> {
+fn site(row: Row<'_>) -> sql::Result<Site> {
     Ok(Site {
         id: row.get(0)?,
         media_prefix: row.get(1)?,
@@ -250,11 +246,11 @@ fn site(row: &Row<'_>) -> rusqlite::Result<Site> {
     })
 }
 
-fn bound(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<u64>> {
-    Ok(row.get::<_, Option<i64>>(column)?.map(|bound| bound as u64))
+fn bound(row: Row<'_>, column: usize) -> sql::Result<Option<u64>> {
+    Ok(row.get::<Option<i64>>(column)?.map(|bound| bound as u64))
 }
 
-fn api_key(row: &Row<'_>) -> rusqlite::Result<ApiKey> {
+fn api_key(row: Row<'_>) -> sql::Result<ApiKey> {
     Ok(ApiKey {
         site_id: row.get(0)?,
         id: Uuid::from_bytes(row.get(1)?),

@@ -10,12 +10,13 @@ use std::time::Duration;
 use anyhow::Context as _;
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rusqlite::{ErrorCode, OpenFlags};
 use tokio::sync::oneshot;
 
 use super::SCHEMA_VERSION;
 use super::changes::Changes;
-use crate::domain::ids::{ContactId, SiteId};
+use super::engine::Done;
+use super::sql::{self, Connection};
 use crate::error::{Error, Result};
 
 /// Reads and writes that may wait; beyond it callers are told to come back.
@@ -57,7 +58,7 @@ struct Job<F, T> {
 
 impl<F, T> WriteJob for Job<F, T>
 where
-    F: FnOnce(&Connection) -> Result<Done<T>> + Send,
+    F: Fn(&Connection) -> Result<Done<T>> + Send,
     T: Send,
 {
     fn run(&mut self, connection: &Connection) -> bool {
@@ -82,14 +83,6 @@ where
     }
 }
 
-/// What a write did, for those who must know before it is acknowledged.
-pub(super) struct Done<T> {
-    /// The caller's answer.
-    pub(super) value: T,
-    /// The contact whose pages are no longer true.
-    pub(super) changed: Option<(SiteId, ContactId)>,
-}
-
 pub(super) struct Sqlite {
     reads: Sender<ReadJob>,
     // Closed first on drop, so that the thread ends after its last commit.
@@ -105,7 +98,7 @@ impl Sqlite {
         reading_threads: usize,
         changes: Arc<Changes>,
     ) -> anyhow::Result<Self> {
-        let writer = open_writer(file)?;
+        let writer = Connection::Sqlite(open_writer(file)?);
         let (writes, queued) = bounded(QUEUE_LENGTH);
         let failed = Arc::new(OnceLock::new());
         let noted = Arc::clone(&failed);
@@ -115,7 +108,7 @@ impl Sqlite {
         let (reads, queued) = bounded::<ReadJob>(QUEUE_LENGTH);
         for number in 0..reading_threads.max(1) {
             let (file, queued) = (PathBuf::from(file), queued.clone());
-            let connection = open_reader(&file)?;
+            let connection = Connection::Sqlite(open_reader(&file)?);
             std::thread::Builder::new().name(format!("db-reader-{number}")).spawn(move || {
                 for job in queued {
                     // A panic, which the hook has reported, costs its caller's answer only.
@@ -135,7 +128,7 @@ impl Sqlite {
     /// Runs a read on one of the reading threads, in one snapshot.
     pub(super) async fn read<T: Send + 'static>(
         &self,
-        job: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+        job: impl FnOnce(&Connection) -> sql::Result<T> + Send + 'static,
     ) -> Result<T> {
         let (send, answer) = oneshot::channel();
         let job: ReadJob = Box::new(move |connection| {
@@ -143,23 +136,19 @@ impl Sqlite {
             let _ = send.send(in_snapshot(connection, job));
         });
         self.reads.try_send(job).map_err(|full| queue_full(&full))?;
-        answer.await.context("the database's reader has gone")?.map_err(from_sqlite)
+        Ok(answer.await.context("the database's reader has gone")??)
     }
 
-    /// Runs a write in the next group. The answer comes after the commit is durable and, when
-    /// a contact changed, after its change is counted.
-    pub(super) async fn write<T: Send + 'static>(
-        &self,
-        job: impl FnOnce(&Connection) -> Result<Done<T>> + Send + 'static,
-    ) -> Result<T> {
-        self.write_noting(job, |_, _| ()).await
+    /// The counted changes of contacts.
+    pub(super) fn changes(&self) -> &Changes {
+        &self.changes
     }
 
-    /// [`Sqlite::write`] of what changes several contacts: `note` counts their changes, after the
-    /// commit and before it is acknowledged.
+    /// Runs a write in the next group. `note` counts what it changed, after the commit is durable and
+    /// before it is acknowledged.
     pub(super) async fn write_noting<T: Send + 'static>(
         &self,
-        job: impl FnOnce(&Connection) -> Result<Done<T>> + Send + 'static,
+        job: impl Fn(&Connection) -> Result<Done<T>> + Send + 'static,
         note: fn(&T, &Changes),
     ) -> Result<T> {
         if self.failed.get().is_some() {
@@ -180,11 +169,12 @@ impl Sqlite {
         let (send, answer) = oneshot::channel();
         let job: ReadJob = Box::new(move |connection| {
             let emptied = connection
-                .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0));
+                .prepare_cached("PRAGMA wal_checkpoint(TRUNCATE)")
+                .and_then(|mut emptying| emptying.query_row(&[], |row| row.get::<i64>(0)));
             let _ = send.send(emptied);
         });
         self.reads.try_send(job).map_err(|full| queue_full(&full))?;
-        let busy = answer.await.context("the database's reader has gone")?.map_err(from_sqlite)?;
+        let busy = answer.await.context("the database's reader has gone")??;
         Ok(busy == 0)
     }
 }
@@ -206,24 +196,13 @@ fn queue_full<T>(error: &TrySendError<T>) -> Error {
     }
 }
 
-/// Maps what SQLite says to what callers understand.
-pub(super) fn from_sqlite(error: rusqlite::Error) -> Error {
-    match error.sqlite_error_code() {
-        Some(ErrorCode::DiskFull) => Error::StorageFull,
-        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
-            Error::Busy { retry_after_seconds: 1 }
-        }
-        _ => Error::Internal(error.into()),
-    }
-}
-
 fn in_snapshot<T>(
     connection: &Connection,
-    job: impl FnOnce(&Connection) -> rusqlite::Result<T>,
-) -> rusqlite::Result<T> {
-    connection.prepare_cached("BEGIN DEFERRED")?.execute([])?;
+    job: impl FnOnce(&Connection) -> sql::Result<T>,
+) -> sql::Result<T> {
+    connection.prepare_cached("BEGIN DEFERRED")?.execute(&[])?;
     let outcome = job(connection);
-    connection.prepare_cached("COMMIT")?.execute([])?;
+    connection.prepare_cached("COMMIT")?.execute(&[])?;
     outcome
 }
 
@@ -251,8 +230,8 @@ fn write_groups(
 
 /// After an I/O error of a commit, what the disk holds of it is not known: nothing is written on
 /// top of it until the next start has read the log (R11).
-fn note_failure(error: &rusqlite::Error, failed: &OnceLock<String>) {
-    if error.sqlite_error_code() == Some(ErrorCode::SystemIoFailure) {
+fn note_failure(error: &sql::Error, failed: &OnceLock<String>) {
+    if error.sqlite_code() == Some(ErrorCode::SystemIoFailure) {
         tracing::error!(%error, "a commit failed: no more writes until the next start");
         let _ = failed.set(format!("writing to the database failed: {error}"));
     }
@@ -265,7 +244,7 @@ fn note_failure(error: &rusqlite::Error, failed: &OnceLock<String>) {
 fn write_group(
     connection: &Connection,
     jobs: impl Iterator<Item = Box<dyn WriteJob>>,
-) -> rusqlite::Result<()> {
+) -> sql::Result<()> {
     let mut failure = Ok(());
     let mut ran = Vec::new();
     for mut job in jobs {
@@ -294,22 +273,22 @@ fn write_group(
 }
 
 /// Runs one job in a savepoint; an error means that the whole transaction is lost.
-fn run_one(connection: &Connection, job: &mut dyn WriteJob) -> rusqlite::Result<()> {
-    if connection.is_autocommit() {
+fn run_one(connection: &Connection, job: &mut dyn WriteJob) -> sql::Result<()> {
+    if !connection.is_in_transaction() {
         connection.execute_batch("BEGIN IMMEDIATE")?;
     }
-    connection.prepare_cached("SAVEPOINT job")?.execute([])?;
+    connection.prepare_cached("SAVEPOINT job")?.execute(&[])?;
     let kept = catch_unwind(AssertUnwindSafe(|| job.run(connection)));
     if !kept.unwrap_or(false) {
         connection.execute_batch("ROLLBACK TO job")?;
     }
-    connection.prepare_cached("RELEASE job")?.execute([])?;
+    connection.prepare_cached("RELEASE job")?.execute(&[])?;
     Ok(())
 }
 
-fn fail_all(jobs: impl Iterator<Item = Box<dyn WriteJob>>, error: &rusqlite::Error) {
+fn fail_all(jobs: impl Iterator<Item = Box<dyn WriteJob>>, error: &sql::Error) {
     tracing::error!(%error, "a group of writes was rolled back");
-    let code = error.sqlite_error_code();
+    let code = error.sqlite_code();
     for job in jobs {
         job.answer(Err(match code {
             Some(ErrorCode::DiskFull) => Error::StorageFull,
@@ -321,11 +300,11 @@ fn fail_all(jobs: impl Iterator<Item = Box<dyn WriteJob>>, error: &rusqlite::Err
     }
 }
 
-fn open_writer(file: &Path) -> anyhow::Result<Connection> {
+fn open_writer(file: &Path) -> anyhow::Result<rusqlite::Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
         | OpenFlags::SQLITE_OPEN_CREATE
         | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(file, flags)
+    let connection = rusqlite::Connection::open_with_flags(file, flags)
         .with_context(|| format!("cannot open the database {}", file.display()))?;
     prepare(&connection)?;
     connection
@@ -339,16 +318,16 @@ fn open_writer(file: &Path) -> anyhow::Result<Connection> {
     Ok(connection)
 }
 
-fn open_reader(file: &Path) -> anyhow::Result<Connection> {
+fn open_reader(file: &Path) -> anyhow::Result<rusqlite::Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(file, flags)?;
+    let connection = rusqlite::Connection::open_with_flags(file, flags)?;
     prepare(&connection)?;
     connection.pragma_update(None, "query_only", true)?;
     connection.pragma_update(None, "mmap_size", READER_MMAP_BYTES)?;
     Ok(connection)
 }
 
-fn prepare(connection: &Connection) -> rusqlite::Result<()> {
+fn prepare(connection: &rusqlite::Connection) -> rusqlite::Result<()> {
     connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
     // Plans must not depend on bound values: otherwise SQLite prepares a statement with a bound
@@ -358,7 +337,7 @@ fn prepare(connection: &Connection) -> rusqlite::Result<()> {
 }
 
 /// Applies what is missing, each migration and its number in one transaction.
-fn migrate(connection: &Connection, file: &Path) -> anyhow::Result<()> {
+fn migrate(connection: &rusqlite::Connection, file: &Path) -> anyhow::Result<()> {
     let found: i64 = connection
         .query_row("PRAGMA user_version", [], |row| row.get(0))
         .with_context(|| format!("{} is not a database of Dossier", file.display()))?;

@@ -1,10 +1,10 @@
 //! Queries on subscriptions: who is told of events.
 
-use rusqlite::{Connection, OptionalExtension as _, Row, params};
+use crate::db::sql::{self, Connection, OptionalExtension as _, Row, params};
 use uuid::Uuid;
 
 use super::Db;
-use super::sqlite::{Done, from_sqlite};
+use crate::db::engine::Done;
 use crate::domain::ids::{SiteId, SubscriptionId};
 use crate::domain::webhook::{Circuit, EventTypes, Recipient};
 use crate::error::Result;
@@ -77,7 +77,7 @@ impl Db {
     ///
     /// Only when the database fails.
     pub async fn subscriptions(&self, site: SiteId, now_ms: i64) -> Result<Vec<Subscription>> {
-        self.sqlite
+        self.engine
             .read(move |connection| {
                 connection
                     .prepare_cached(concat!(
@@ -87,8 +87,7 @@ impl Db {
                          AND (expires_at_ms IS NULL OR expires_at_ms > $2) \
                          ORDER BY created_at_ms, subscription_id"
                     ))?
-                    .query_map(params![site, now_ms], subscription)?
-                    .collect()
+                    .query_map(params![site, now_ms], subscription)
             })
             .await
     }
@@ -103,7 +102,7 @@ impl Db {
         site: SiteId,
         id: SubscriptionId,
     ) -> Result<Option<Subscription>> {
-        self.sqlite.read(move |connection| find(connection, site, id)).await
+        self.engine.read(move |connection| find(connection, site, id)).await
     }
 
     /// Makes a subscription; false, and nothing is made, when the site has `most` already.
@@ -112,9 +111,9 @@ impl Db {
     ///
     /// Only when the database fails.
     pub async fn add_subscription(&self, subscription: Subscription, most: u64) -> Result<bool> {
-        self.sqlite
-            .write(move |connection| {
-                let made = insert(connection, &subscription, most as i64).map_err(from_sqlite)?;
+        self.engine
+            .write(subscription.site_id, move |connection| {
+                let made = insert(connection, &subscription, most as i64)?;
                 Ok(Done { value: made, changed: None })
             })
             .await
@@ -134,10 +133,10 @@ impl Db {
         now_ms: i64,
     ) -> Result<Option<Subscription>> {
         let outbox = self.outbox.clone();
-        self.sqlite
-            .write(move |connection| {
-                let changed = alter(connection, (site, id), change, now_ms).map_err(from_sqlite)?;
-                outbox.notify_one();
+        self.engine
+            .write(site, move |connection| {
+                let changed = alter(connection, (site, id), change.clone(), now_ms)?;
+                connection.wake(&outbox);
                 Ok(Done { value: changed, changed: None })
             })
             .await
@@ -154,15 +153,14 @@ impl Db {
         id: SubscriptionId,
         until_ms: i64,
     ) -> Result<bool> {
-        self.sqlite
-            .write(move |connection| {
+        self.engine
+            .write(site, move |connection| {
                 let renewed = connection
                     .prepare_cached(
                         "UPDATE subscriptions SET expires_at_ms = $1 WHERE site_id = $2 \
                          AND subscription_id = $3 AND removed_at_ms IS NULL",
                     )
-                    .and_then(|mut statement| statement.execute(params![until_ms, site, id]))
-                    .map_err(from_sqlite)?;
+                    .and_then(|mut statement| statement.execute(params![until_ms, site, id]))?;
                 Ok(Done { value: renewed > 0, changed: None })
             })
             .await
@@ -180,8 +178,8 @@ impl Db {
         id: SubscriptionId,
         now_ms: i64,
     ) -> Result<bool> {
-        self.sqlite
-            .write(move |connection| {
+        self.engine
+            .write(site, move |connection| {
                 let removed = connection
                     .prepare_cached(
                         "UPDATE subscriptions SET removed_at_ms = $1, is_enabled = 0, \
@@ -190,8 +188,7 @@ impl Db {
                     )
                     .and_then(|mut statement| {
                         statement.execute(params![now_ms, NEVER_MS, site, id])
-                    })
-                    .map_err(from_sqlite)?;
+                    })?;
                 Ok(Done { value: removed > 0, changed: None })
             })
             .await
@@ -202,7 +199,7 @@ pub(super) fn find(
     connection: &Connection,
     site: SiteId,
     id: SubscriptionId,
-) -> rusqlite::Result<Option<Subscription>> {
+) -> sql::Result<Option<Subscription>> {
     connection
         .prepare_cached(concat!(
             "SELECT ",
@@ -214,7 +211,7 @@ pub(super) fn find(
         .optional()
 }
 
-fn insert(connection: &Connection, new: &Subscription, most: i64) -> rusqlite::Result<bool> {
+fn insert(connection: &Connection, new: &Subscription, most: i64) -> sql::Result<bool> {
     let count: i64 = connection
         .prepare_cached(
             "SELECT count(*) FROM subscriptions WHERE site_id = $1 AND removed_at_ms IS NULL",
@@ -252,7 +249,7 @@ fn alter(
     (site, id): (SiteId, SubscriptionId),
     change: SubscriptionChange,
     now_ms: i64,
-) -> rusqlite::Result<Option<Subscription>> {
+) -> sql::Result<Option<Subscription>> {
     let Some(mut found) = find(connection, site, id)? else { return Ok(None) };
     let healed = change.url.is_some() || change.is_enabled == Some(true);
     found.url = change.url.unwrap_or(found.url);
@@ -284,7 +281,7 @@ fn alter(
     Ok(Some(found))
 }
 
-pub(super) fn subscription(row: &Row<'_>) -> rusqlite::Result<Subscription> {
+pub(super) fn subscription(row: Row<'_>) -> sql::Result<Subscription> {
     Ok(Subscription {
         site_id: row.get(0)?,
         id: row.get(1)?,

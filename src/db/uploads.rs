@@ -1,9 +1,9 @@
 //! Queries on resumable uploads in flight.
 
-use rusqlite::{Connection, OptionalExtension as _, params};
+use crate::db::sql::{self, Connection, OptionalExtension as _, params};
 
 use super::Db;
-use super::sqlite::{Done, from_sqlite};
+use crate::db::engine::Done;
 use crate::domain::attachment::Attachment;
 use crate::domain::ids::{AttachmentId, BlobId, ContactId, SiteId};
 use crate::error::Result;
@@ -59,9 +59,9 @@ impl Db {
     ///
     /// Only when the database fails.
     pub async fn begin_upload(&self, upload: UploadInFlight) -> Result<Begun> {
-        self.sqlite
-            .write(move |connection| {
-                let value = begin(connection, &upload).map_err(from_sqlite)?;
+        self.engine
+            .write(upload.site_id, move |connection| {
+                let value = begin(connection, &upload)?;
                 Ok(Done { value, changed: None })
             })
             .await
@@ -77,7 +77,7 @@ impl Db {
         site: SiteId,
         attachment: AttachmentId,
     ) -> Result<Option<UploadInFlight>> {
-        self.sqlite
+        self.engine
             .read(move |connection| {
                 connection
                     .prepare_cached(
@@ -97,8 +97,8 @@ impl Db {
     ///
     /// Only when the database fails.
     pub async fn checkpoint_upload(&self, upload: UploadInFlight) -> Result<bool> {
-        self.sqlite
-            .write(move |connection| {
+        self.engine
+            .write(upload.site_id, move |connection| {
                 let changed = connection
                     .prepare_cached(
                         "UPDATE uploads SET length_bytes = $1, offset_bytes = $2, \
@@ -116,8 +116,7 @@ impl Db {
                             upload.attachment_id,
                             upload.blob_id,
                         ])
-                    })
-                    .map_err(from_sqlite)?;
+                    })?;
                 Ok(Done { value: changed > 0, changed: None })
             })
             .await
@@ -135,8 +134,8 @@ impl Db {
         blob: BlobId,
         expiring_by_ms: i64,
     ) -> Result<bool> {
-        self.sqlite
-            .write(move |connection| {
+        self.engine
+            .write(site, move |connection| {
                 let ended = connection
                     .prepare_cached(
                         "DELETE FROM uploads WHERE site_id = $1 AND attachment_id = $2 \
@@ -144,8 +143,7 @@ impl Db {
                     )
                     .and_then(|mut statement| {
                         statement.execute(params![site, attachment, blob, expiring_by_ms])
-                    })
-                    .map_err(from_sqlite)?;
+                    })?;
                 Ok(Done { value: ended > 0, changed: None })
             })
             .await
@@ -157,7 +155,7 @@ impl Db {
     ///
     /// Only when the database fails.
     pub async fn expired_uploads(&self, now_ms: i64, limit: u32) -> Result<Vec<UploadInFlight>> {
-        self.sqlite
+        self.engine
             .read(move |connection| {
                 connection
                     .prepare_cached(
@@ -165,8 +163,7 @@ impl Db {
                          hash_state, created_at_ms, expires_at_ms, contact_id FROM uploads \
                          WHERE expires_at_ms <= $1 ORDER BY expires_at_ms LIMIT $2",
                     )?
-                    .query_map(params![now_ms, limit], upload)?
-                    .collect()
+                    .query_map(params![now_ms, limit], upload)
             })
             .await
     }
@@ -183,7 +180,7 @@ impl Db {
         attachment: AttachmentId,
         blob: BlobId,
     ) -> Result<Standing> {
-        self.sqlite
+        self.engine
             .read(move |connection| {
                 let attached = connection
                     .prepare_cached(
@@ -206,7 +203,7 @@ impl Db {
     }
 }
 
-fn begin(connection: &Connection, upload: &UploadInFlight) -> rusqlite::Result<Begun> {
+fn begin(connection: &Connection, upload: &UploadInFlight) -> sql::Result<Begun> {
     let (site, attachment) = (upload.site_id, upload.attachment_id);
     let spent = connection
         .prepare_cached("SELECT 1 FROM spent_uploads WHERE site_id = $1 AND attachment_id = $2")?
@@ -246,7 +243,7 @@ fn begin(connection: &Connection, upload: &UploadInFlight) -> rusqlite::Result<B
 pub(super) fn forget(
     connection: &Connection,
     attachment: &Attachment,
-) -> rusqlite::Result<Option<BlobId>> {
+) -> sql::Result<Option<BlobId>> {
     connection
         .prepare_cached(
             "DELETE FROM uploads WHERE site_id = $1 AND attachment_id = $2 RETURNING blob_id",
@@ -255,14 +252,14 @@ pub(super) fn forget(
         .optional()
 }
 
-fn upload(row: &rusqlite::Row<'_>) -> rusqlite::Result<UploadInFlight> {
+fn upload(row: sql::Row<'_>) -> sql::Result<UploadInFlight> {
     Ok(UploadInFlight {
         site_id: row.get(0)?,
         contact_id: row.get(8)?,
         attachment_id: row.get(1)?,
         blob_id: row.get(2)?,
-        length_bytes: row.get::<_, Option<i64>>(3)?.map(|bytes| bytes as u64),
-        offset_bytes: row.get::<_, i64>(4)? as u64,
+        length_bytes: row.get::<Option<i64>>(3)?.map(|bytes| bytes as u64),
+        offset_bytes: row.get::<i64>(4)? as u64,
         hash_state: row.get(5)?,
         created_at_ms: row.get(6)?,
         expires_at_ms: row.get(7)?,

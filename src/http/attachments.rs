@@ -84,7 +84,7 @@ async fn answer_list(
     let key = PageKey {
         site: site.id,
         contact,
-        change: app.db.change_of(site.id, contact),
+        change: app.db.change_of(site.id, contact).await?,
         paging,
         links_expire_s: app.links_expire_s(site),
         view: view(app, headers),

@@ -27,15 +27,20 @@ const LEASE_MARGIN_MS: i64 = 30_000;
 pub(super) fn start(app: &Arc<App>) {
     let shared = Arc::clone(app);
     app.tasks.spawn(async move {
-        // The folder's lock shows that whoever had leases is gone; should this fail, they end.
-        let now_ms = shared.clock.now_ms();
-        match shared.db.end_delivery_leases(now_ms).await {
-            Ok(0) => {}
-            Ok(count) => tracing::info!(count, "webhooks that were under way are tried again"),
-            Err(error) => tracing::error!(?error, "leases of webhooks were not ended"),
+        if !shared.db.is_shared() {
+            end_leases(&shared).await;
         }
         Deliverer::new(shared).run().await;
     });
+}
+
+/// The folder's lock shows that whoever had leases is gone; should this fail, they end by themselves.
+async fn end_leases(app: &App) {
+    match app.db.end_delivery_leases(app.clock.now_ms()).await {
+        Ok(0) => {}
+        Ok(count) => tracing::info!(count, "webhooks that were under way are tried again"),
+        Err(error) => tracing::error!(?error, "leases of webhooks were not ended"),
+    }
 }
 
 struct Deliverer {

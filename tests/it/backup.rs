@@ -22,7 +22,7 @@ use crate::support::{TestApp, printed, refused, run};
 async fn back_up(app: &App, target: &Path) -> anyhow::Result<backup::Created> {
     let folder = DataFolder::existing(&app.config.data)?;
     let blobs = Blobs::open(folder.root())?;
-    let db = Arc::new(Db::open(&folder.database()?, 1)?);
+    let db = Arc::new(Db::open(&dossier::db::Place::File(folder.database()?), 1)?);
     backup::create(folder, blobs, &db, app.clock.clone(), target.to_path_buf()).await
 }
 

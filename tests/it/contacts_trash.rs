@@ -27,7 +27,7 @@ impl TestApp {
     /// Whether rows and files fit, and nothing is counted wrong.
     async fn is_sound(&self) {
         self.nothing_staged().await;
-        let rows = dossier::db::Inspection::open(&self.data().join("dossier.db")).unwrap();
+        let rows = dossier::db::Inspection::open(&self.rows()).unwrap();
         let blobs = dossier::blobs::Blobs::open(self.data()).unwrap();
         let look = dossier::actions::fsck::Look { hash: true, offline: false };
         let report = dossier::actions::fsck::check(&rows, &blobs, look).unwrap();

@@ -14,7 +14,7 @@ use crate::app::Clock;
 use crate::archive::{ABOUT, About, FORMAT, Name, SUMS, Writer, hex};
 use crate::blobs::{BlobKey, Blobs, Part};
 use crate::data_folder::{DataFolder, SECRETS};
-use crate::db::{BlobRow, Db, Inspection, copy_rows};
+use crate::db::{BlobRow, Db, Inspection, Place, copy_rows};
 use crate::domain::timestamp::timestamp;
 
 /// How long removed bytes wait for a backup that says nothing more.
@@ -78,7 +78,7 @@ fn write(
     let mut writer = Writer::begin(target)?;
     let rows_file = writer.work().join("rows");
     copy_rows(&folder.database()?, &rows_file)?;
-    let rows = Inspection::open(&rows_file)?;
+    let rows = Inspection::open(&Place::File(rows_file.clone()))?;
     let secrets: Vec<(usize, Vec<u8>)> = (0..SECRETS.len())
         .filter_map(|place| folder.read_secret(place).transpose().map(|read| (place, read)))
         .map(|(place, read)| Ok((place, read?)))

@@ -9,7 +9,7 @@ use crate::actions::fsck::{Look, check};
 use crate::archive::{self, Name, Partial};
 use crate::blobs::{BlobKey, Blobs};
 use crate::data_folder::DataFolder;
-use crate::db::{Db, Inspection};
+use crate::db::{Db, Inspection, Place};
 
 /// Problems that are told by name.
 const MOST_TOLD: usize = 20;
@@ -43,7 +43,7 @@ pub fn restore(
     let (deleted, graves) = match erased_in {
         None => (Vec::new(), Vec::new()),
         Some(path) => {
-            let rows = Inspection::open(&DataFolder::existing(path)?.database()?)?;
+            let rows = Inspection::open(&Place::File(DataFolder::existing(path)?.database()?))?;
             (rows.tombstones()?, rows.graves()?)
         }
     };
@@ -70,8 +70,8 @@ pub fn restore(
     };
     let database = folder.existing_database()?;
     // Brings the rows of an older release to this one's form.
-    drop(Db::open(&database, 1)?);
-    let mut rows = Inspection::open_for_repair(&database)?;
+    drop(Db::open(&Place::File(database.clone()), 1)?);
+    let rows = Inspection::open_for_repair(&database)?;
     let gone = rows.settle_restored(&deleted, &graves, now_ms)?;
     for (site, blob) in &gone {
         blobs.remove(BlobKey { site: *site, blob: *blob })?;

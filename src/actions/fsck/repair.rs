@@ -42,7 +42,7 @@ pub fn plan(report: &Report) -> Repairs {
 ///
 /// When something cannot be mended; what was done stays done, and a new report says what is
 /// left. Also when there are more findings than a report keeps.
-pub fn repair(rows: &mut Inspection, blobs: &Blobs, report: &Report) -> anyhow::Result<Repairs> {
+pub fn repair(rows: &Inspection, blobs: &Blobs, report: &Report) -> anyhow::Result<Repairs> {
     if report.total() > MOST_FINDINGS as u64 {
         bail!(
             "{} findings are too many to be an accident of one crash: restore a backup",

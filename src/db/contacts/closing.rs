@@ -2,13 +2,13 @@
 //! unreachable and uncounted, and takes away the first attachments; a large contact's others follow
 //! in batches, each in a transaction of its own that can be repeated after a crash.
 
-use rusqlite::{Connection, OptionalExtension as _, params};
+use crate::db::sql::{self, Connection, OptionalExtension as _, params};
 use uuid::Uuid;
 
 use super::{Contact, ContactState, Removal, erasures, find, make_known};
 use crate::db::attachments::count_site;
+use crate::db::engine::Done;
 use crate::db::events::{self, News};
-use crate::db::sqlite::{Done, from_sqlite};
 use crate::db::{Db, contacts::trash};
 use crate::domain::ids::{AttachmentId, BlobId, ContactId, SiteId};
 use crate::domain::webhook::{Cause, EventType};
@@ -54,10 +54,10 @@ impl Db {
         closing: Closing,
     ) -> Result<(bool, Option<Uuid>)> {
         let outbox = self.outbox.clone();
-        self.sqlite
-            .write(move |connection| {
+        self.engine
+            .write(site, move |connection| {
                 let value = close(connection, (site, contact), &closing)?;
-                outbox.notify_one();
+                connection.wake(&outbox);
                 Ok(Done { value, changed: Some((site, contact)) })
             })
             .await
@@ -69,14 +69,14 @@ impl Db {
     ///
     /// Only when the database fails.
     pub async fn has_contact_work(&self) -> Result<bool> {
-        self.sqlite
+        self.engine
             .read(|connection| {
                 connection
                     .prepare_cached(
                         "SELECT 1 FROM contact_closings UNION ALL \
-                         SELECT 1 FROM erasures WHERE completed_at_ms IS NULL",
+                         SELECT 1 FROM erasures WHERE completed_at_ms IS NULL LIMIT 1",
                     )?
-                    .exists([])
+                    .exists(&[])
             })
             .await
     }
@@ -89,12 +89,16 @@ impl Db {
     /// Only when the database fails.
     pub async fn close_on(&self, now_ms: i64) -> Result<bool> {
         let outbox = self.outbox.clone();
-        self.sqlite
-            .write(move |connection| {
-                let found = under_way(connection).map_err(from_sqlite)?;
-                if let Some(found) = &found {
-                    batch(connection, found, now_ms).map_err(from_sqlite)?;
-                    outbox.notify_one();
+        self.engine
+            .write_across(move |connection| {
+                let found = any_under_way(connection)?;
+                if let Some((site, contact)) = found {
+                    connection.lock_site(site)?;
+                    // Another node may have ended it while this one waited.
+                    if let Some(one) = under_way(connection, site, contact)? {
+                        batch(connection, &one, now_ms)?;
+                        connection.wake(&outbox);
+                    }
                 }
                 Ok(Done { value: found.is_some(), changed: None })
             })
@@ -109,9 +113,9 @@ pub(in crate::db) fn close(
     closing: &Closing,
 ) -> Result<(bool, Option<Uuid>)> {
     let now_ms = closing.removal.now_ms;
-    let found = find(connection, site, contact).map_err(from_sqlite)?;
+    let found = find(connection, site, contact)?;
     if found.is_none() && closing.unknown_too {
-        make_known(connection, (site, contact), now_ms).map_err(from_sqlite)?;
+        make_known(connection, (site, contact), now_ms)?;
     }
     let state = match &found {
         None if closing.unknown_too => ContactState::Active,
@@ -121,18 +125,18 @@ pub(in crate::db) fn close(
     let receipt = match (closing.erase, state) {
         (_, ContactState::Merged) => return Err(Error::no_contact(contact)),
         (Some(_), ContactState::Erased) => {
-            let known = erasures::receipt_of(connection, site, contact).map_err(from_sqlite)?;
+            let known = erasures::receipt_of(connection, site, contact)?;
             return known.map(|known| (false, Some(known))).ok_or(Error::no_contact(contact));
         }
         (Some(receipt), _) => Some(receipt),
         (None, ContactState::Active) => None,
         (None, _) => return Err(Error::no_contact(contact)),
     };
-    end(connection, (site, contact), found.as_ref(), closing, receipt).map_err(from_sqlite)?;
+    end(connection, (site, contact), found.as_ref(), closing, receipt)?;
     let under_way =
         UnderWay { site, contact, removal: closing.removal, cause: closing.cause.clone(), receipt };
-    begin(connection, &under_way).map_err(from_sqlite)?;
-    let more = batch(connection, &under_way, now_ms).map_err(from_sqlite)?;
+    begin(connection, &under_way)?;
+    let more = batch(connection, &under_way, now_ms)?;
     Ok((more, receipt))
 }
 
@@ -143,7 +147,7 @@ fn end(
     found: Option<&Contact>,
     closing: &Closing,
     receipt: Option<Uuid>,
-) -> rusqlite::Result<()> {
+) -> sql::Result<()> {
     let state = match (receipt, closing.removal.purge_at_ms) {
         (Some(_), _) => ContactState::Erased,
         (None, Some(_)) => ContactState::Trashed,
@@ -175,7 +179,7 @@ pub(super) fn end_uploads(
     connection: &Connection,
     site: SiteId,
     contact: ContactId,
-) -> rusqlite::Result<usize> {
+) -> sql::Result<usize> {
     connection
         .prepare_cached(
             "UPDATE uploads SET expires_at_ms = 0 WHERE site_id = $1 AND contact_id = $2",
@@ -183,7 +187,7 @@ pub(super) fn end_uploads(
         .execute(params![site, contact])
 }
 
-fn begin(connection: &Connection, one: &UnderWay) -> rusqlite::Result<usize> {
+fn begin(connection: &Connection, one: &UnderWay) -> sql::Result<usize> {
     connection
         .prepare_cached(
             "INSERT INTO contact_closings (site_id, contact_id, begun_at_ms, grace_ms, \
@@ -206,13 +210,25 @@ fn begin(connection: &Connection, one: &UnderWay) -> rusqlite::Result<usize> {
         ])
 }
 
-fn under_way(connection: &Connection) -> rusqlite::Result<Option<UnderWay>> {
+fn any_under_way(connection: &Connection) -> sql::Result<Option<(SiteId, ContactId)>> {
+    connection
+        .prepare_cached("SELECT site_id, contact_id FROM contact_closings LIMIT 1")?
+        .query_row(&[], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()
+}
+
+fn under_way(
+    connection: &Connection,
+    site: SiteId,
+    contact: ContactId,
+) -> sql::Result<Option<UnderWay>> {
     connection
         .prepare_cached(
             "SELECT site_id, contact_id, begun_at_ms, grace_ms, purge_at_ms, originated_from, \
-             by_anonymize_request, receipt_id FROM contact_closings LIMIT 1",
+             by_anonymize_request, receipt_id FROM contact_closings \
+             WHERE site_id = $1 AND contact_id = $2",
         )?
-        .query_row([], |row| {
+        .query_row(params![site, contact], |row| {
             Ok(UnderWay {
                 site: row.get(0)?,
                 contact: row.get(1)?,
@@ -226,14 +242,14 @@ fn under_way(connection: &Connection) -> rusqlite::Result<Option<UnderWay>> {
                     by_anonymize_request: row.get(6)?,
                     restored_deleted_at_ms: None,
                 },
-                receipt: row.get::<_, Option<[u8; 16]>>(7)?.map(Uuid::from_bytes),
+                receipt: row.get::<Option<[u8; 16]>>(7)?.map(Uuid::from_bytes),
             })
         })
         .optional()
 }
 
 /// Takes away some of what is left; false when that was all.
-fn batch(connection: &Connection, one: &UnderWay, now_ms: i64) -> rusqlite::Result<bool> {
+fn batch(connection: &Connection, one: &UnderWay, now_ms: i64) -> sql::Result<bool> {
     let left: Vec<(AttachmentId, BlobId, i64)> = connection
         .prepare_cached(
             "SELECT attachment_id, blob_id, event_sequence FROM attachments \
@@ -241,8 +257,7 @@ fn batch(connection: &Connection, one: &UnderWay, now_ms: i64) -> rusqlite::Resu
         )?
         .query_map(params![one.site, one.contact, BATCH as i64], |row| {
             Ok((row.get(0)?, row.get(1)?, row.get(2)?))
-        })?
-        .collect::<rusqlite::Result<_>>()?;
+        })?;
     for (attachment, blob, sequence) in &left {
         take_away(connection, one, (*attachment, *blob))?;
         let news = News {
@@ -284,7 +299,7 @@ fn take_away(
     connection: &Connection,
     one: &UnderWay,
     (attachment, blob): (AttachmentId, BlobId),
-) -> rusqlite::Result<()> {
+) -> sql::Result<()> {
     if let Some(purge_at_ms) = one.removal.purge_at_ms {
         let key = (one.site, attachment);
         trash::throw(connection, key, (one.removal.now_ms, purge_at_ms), true)?;
@@ -303,7 +318,7 @@ fn note_erased(
     connection: &Connection,
     one: &UnderWay,
     file: (AttachmentId, BlobId),
-) -> rusqlite::Result<()> {
+) -> sql::Result<()> {
     match one.receipt {
         Some(receipt) => erasures::note_file(connection, (one.site, receipt), file),
         None => Ok(()),

@@ -1,10 +1,10 @@
 //! Erasures: what is to go beside the attachments, and the receipts of it.
 
-use rusqlite::{Connection, OptionalExtension as _, Row, params};
+use crate::db::sql::{self, Connection, OptionalExtension as _, Row, params};
 use uuid::Uuid;
 
 use crate::db::Db;
-use crate::db::sqlite::{Done, from_sqlite};
+use crate::db::engine::Done;
 use crate::domain::ids::{AttachmentId, BlobId, ContactId, SiteId};
 use crate::error::Result;
 
@@ -52,7 +52,7 @@ impl Db {
         receipt: Uuid,
         limit: u32,
     ) -> Result<Option<Erasure>> {
-        self.sqlite
+        self.engine
             .read(move |connection| {
                 let found = connection
                     .prepare_cached(
@@ -74,24 +74,26 @@ impl Db {
     ///
     /// Only when the database fails.
     pub async fn complete_erasures(&self, now_ms: i64) -> Result<usize> {
-        if self.sqlite.read(ready).await?.is_empty() {
+        if self.engine.read(ready).await?.is_empty() {
             return Ok(0);
         }
         // A reader needs the log: it is tried again.
-        if !self.sqlite.empty_log().await? {
+        if !self.engine.empty_log().await? {
             return Ok(0);
         }
-        self.sqlite
-            .write(move |connection| {
-                let ready = ready(connection).map_err(from_sqlite)?;
+        self.engine
+            .write_across(move |connection| {
+                let ready = ready(connection)?;
                 for (site, receipt) in &ready {
+                    connection.lock_site(*site)?;
                     connection
                         .prepare_cached(
                             "UPDATE erasures SET completed_at_ms = $1 \
                              WHERE site_id = $2 AND receipt_id = $3",
                         )
-                        .and_then(|mut statement| statement.execute(params![now_ms, site, receipt]))
-                        .map_err(from_sqlite)?;
+                        .and_then(|mut statement| {
+                            statement.execute(params![now_ms, site, receipt])
+                        })?;
                 }
                 Ok(Done { value: ready.len(), changed: None })
             })
@@ -100,7 +102,7 @@ impl Db {
 }
 
 /// Erasures that lack nothing but the emptying of the log.
-fn ready(connection: &Connection) -> rusqlite::Result<Vec<(SiteId, [u8; 16])>> {
+fn ready(connection: &Connection) -> sql::Result<Vec<(SiteId, [u8; 16])>> {
     connection
         .prepare_cached(
             "SELECT e.site_id, e.receipt_id FROM erasures e WHERE e.completed_at_ms IS NULL \
@@ -109,8 +111,7 @@ fn ready(connection: &Connection) -> rusqlite::Result<Vec<(SiteId, [u8; 16])>> {
              AND f.erased_at_ms IS NULL) AND NOT EXISTS (SELECT 1 FROM uploads u \
              WHERE u.site_id = e.site_id AND u.contact_id = e.contact_id) LIMIT 1000",
         )?
-        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
-        .collect()
+        .query_map(&[], |row| Ok((row.get(0)?, row.get(1)?)))
 }
 
 /// Inside the write that closes a contact: the receipt, and what shows data of the person beside
@@ -120,7 +121,7 @@ pub(super) fn begin(
     (site, contact): (SiteId, ContactId),
     receipt: Uuid,
     now_ms: i64,
-) -> rusqlite::Result<()> {
+) -> sql::Result<()> {
     connection
         .prepare_cached(
             "INSERT INTO erasures (site_id, receipt_id, contact_id, requested_at_ms) \
@@ -146,7 +147,7 @@ pub(super) fn forget_told(
     connection: &Connection,
     site: SiteId,
     contact: ContactId,
-) -> rusqlite::Result<()> {
+) -> sql::Result<()> {
     for statement in [
         "DELETE FROM delivery_attempts WHERE site_id = $1 AND event_id IN \
          (SELECT event_id FROM events WHERE site_id = $1 AND contact_id = $2)",
@@ -163,7 +164,7 @@ pub(super) fn receipt_of(
     connection: &Connection,
     site: SiteId,
     contact: ContactId,
-) -> rusqlite::Result<Option<Uuid>> {
+) -> sql::Result<Option<Uuid>> {
     // A merged contact that was erased with its target has the target's receipt.
     connection
         .prepare_cached(
@@ -178,7 +179,7 @@ pub(super) fn note_file(
     connection: &Connection,
     (site, receipt): (SiteId, Uuid),
     (attachment, blob): (AttachmentId, BlobId),
-) -> rusqlite::Result<()> {
+) -> sql::Result<()> {
     connection
         .prepare_cached(
             "INSERT INTO erased_files (site_id, receipt_id, attachment_id, blob_id) \
@@ -193,7 +194,7 @@ pub(super) fn rows_are_gone(
     (site, contact): (SiteId, ContactId),
     receipt: Uuid,
     now_ms: i64,
-) -> rusqlite::Result<()> {
+) -> sql::Result<()> {
     // Also what was written while batches went on.
     forget_told(connection, site, contact)?;
     connection
@@ -209,7 +210,7 @@ pub(in crate::db) fn bytes_are_gone(
     connection: &Connection,
     (site, blob): (SiteId, BlobId),
     now_ms: i64,
-) -> rusqlite::Result<usize> {
+) -> sql::Result<usize> {
     connection
         .prepare_cached(
             "UPDATE erased_files SET erased_at_ms = $1 \
@@ -222,17 +223,16 @@ fn merged_into(
     connection: &Connection,
     site: SiteId,
     contact: ContactId,
-) -> rusqlite::Result<Vec<ContactId>> {
+) -> sql::Result<Vec<ContactId>> {
     connection
         .prepare_cached(
             "SELECT contact_id FROM contacts WHERE site_id = $1 AND merged_into = $2 \
              ORDER BY contact_id",
         )?
-        .query_map(params![site, contact], |row| row.get(0))?
-        .collect()
+        .query_map(params![site, contact], |row| row.get(0))
 }
 
-fn erasure(row: &Row<'_>) -> rusqlite::Result<Erasure> {
+fn erasure(row: Row<'_>) -> sql::Result<Erasure> {
     Ok(Erasure {
         site_id: row.get(0)?,
         receipt_id: Uuid::from_bytes(row.get(1)?),
@@ -246,11 +246,7 @@ fn erasure(row: &Row<'_>) -> rusqlite::Result<Erasure> {
     })
 }
 
-fn with_files(
-    connection: &Connection,
-    mut found: Erasure,
-    limit: u32,
-) -> rusqlite::Result<Erasure> {
+fn with_files(connection: &Connection, mut found: Erasure, limit: u32) -> sql::Result<Erasure> {
     let key = (found.site_id, found.receipt_id.into_bytes());
     found.merged = merged_into(connection, found.site_id, found.contact_id)?;
     let count: i64 = connection
@@ -264,7 +260,6 @@ fn with_files(
         )?
         .query_map(params![key.0, key.1, limit], |row| {
             Ok(ErasedFile { attachment_id: row.get(0)?, erased_at_ms: row.get(1)? })
-        })?
-        .collect::<rusqlite::Result<_>>()?;
+        })?;
     Ok(found)
 }

@@ -1,6 +1,6 @@
 //! Contacts that are gone for good, as a restore of an older backup learns of them.
 
-use rusqlite::{Connection, params};
+use crate::db::sql::{self, Connection, params};
 
 use super::erasures::forget_told;
 use crate::db::Inspection;
@@ -26,13 +26,13 @@ impl Inspection {
     ///
     /// When the database fails.
     pub fn graves(&self) -> anyhow::Result<Vec<Grave>> {
-        let mut statement = self.connection.prepare(
+        let mut statement = self.connection.prepare_cached(
             "SELECT c.site_id, c.contact_id, c.state, c.state_at_ms, c.merged_into, \
              e.receipt_id, e.rows_erased_at_ms, e.completed_at_ms FROM contacts c \
              LEFT JOIN erasures e ON e.site_id = c.site_id AND e.contact_id = c.contact_id \
              WHERE c.state IN ('deleted', 'erased')",
         )?;
-        let rows = statement.query_map([], |row| {
+        let rows = statement.query_map(&[], |row| {
             Ok(Grave {
                 site: row.get(0)?,
                 contact: row.get(1)?,
@@ -44,7 +44,7 @@ impl Inspection {
                 completed_at_ms: row.get(7)?,
             })
         })?;
-        Ok(rows.collect::<Result<_, _>>()?)
+        Ok(rows)
     }
 }
 
@@ -53,7 +53,7 @@ impl Inspection {
 pub(in crate::db) fn bury_contact(
     connection: &Connection,
     grave: &Grave,
-) -> rusqlite::Result<Vec<(SiteId, BlobId)>> {
+) -> sql::Result<Vec<(SiteId, BlobId)>> {
     let key = params![grave.site, grave.contact];
     let mut gone = Vec::new();
     for statement in [
@@ -62,9 +62,8 @@ pub(in crate::db) fn bury_contact(
          RETURNING blob_id",
     ] {
         let mut statement = connection.prepare_cached(statement)?;
-        for blob in statement.query_map(key, |row| row.get(0))? {
-            gone.push((grave.site, blob?));
-        }
+        let blobs: Vec<BlobId> = statement.query_map(key, |row| row.get(0))?;
+        gone.extend(blobs.into_iter().map(|blob| (grave.site, blob)));
     }
     forget_told(connection, grave.site, grave.contact)?;
     connection

@@ -1,10 +1,10 @@
 //! Merging contacts: the attachments move, with their ids, in one transaction.
 
-use rusqlite::{Connection, params};
+use crate::db::sql::{self, Connection, params};
 
 use super::{active, closing};
 use crate::db::Db;
-use crate::db::sqlite::{Done, from_sqlite};
+use crate::db::engine::Done;
 use crate::domain::ids::{ContactId, SiteId};
 use crate::error::Result;
 
@@ -26,10 +26,11 @@ impl Db {
         unknown_too: UnknownToo,
         now_ms: i64,
     ) -> Result<usize> {
-        let moved = self.sqlite.write_noting(
+        let moved = self.engine.write_noting(
+            Some(site),
             move |connection| {
                 let moved = merge(connection, (site, target), &sources, unknown_too, now_ms)?;
-                let mut changed = sources;
+                let mut changed = sources.clone();
                 changed.push(target);
                 Ok(Done { value: (moved, site, changed), changed: None })
             },
@@ -66,7 +67,7 @@ pub(in crate::db) fn merge(
     }
     let mut moved = 0;
     for source in sources {
-        moved += move_all(connection, site, (*source, target), now_ms).map_err(from_sqlite)?;
+        moved += move_all(connection, site, (*source, target), now_ms)?;
     }
     Ok(moved)
 }
@@ -76,7 +77,7 @@ fn move_all(
     site: SiteId,
     (source, target): (ContactId, ContactId),
     now_ms: i64,
-) -> rusqlite::Result<usize> {
+) -> sql::Result<usize> {
     let moved = connection
         .prepare_cached(
             "UPDATE attachments SET contact_id = $1 WHERE site_id = $2 AND contact_id = $3",

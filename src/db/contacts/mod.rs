@@ -20,11 +20,11 @@ pub(super) use trash::{bury, remove_bytes, throw};
 
 pub use merge::UnknownToo;
 
-use rusqlite::{Connection, OptionalExtension as _, Row, params};
+use crate::db::sql::{self, Connection, OptionalExtension as _, Row, params};
 
 use super::Db;
-use super::sqlite::{Done, from_sqlite};
 use crate::config::Config;
+use crate::db::engine::Done;
 use crate::domain::ids::{ContactId, SiteId};
 use crate::error::{Error, Result};
 
@@ -139,7 +139,7 @@ impl Db {
     ///
     /// Only when the database fails.
     pub async fn contact(&self, site: SiteId, id: ContactId) -> Result<Option<Contact>> {
-        self.sqlite.read(move |connection| find(connection, site, id)).await
+        self.engine.read(move |connection| find(connection, site, id)).await
     }
 
     /// Contacts behind one by their ids that are there or can be restored, at most `limit`.
@@ -153,7 +153,7 @@ impl Db {
         after: Option<ContactId>,
         limit: u32,
     ) -> Result<Vec<Contact>> {
-        self.sqlite
+        self.engine
             .read(move |connection| {
                 // The empty blob is less than every id.
                 let after = after.map_or(Vec::new(), |after| after.as_bytes().to_vec());
@@ -164,8 +164,7 @@ impl Db {
                         " FROM contacts WHERE site_id = $1 AND contact_id > $2 \
                          AND state IN ('active', 'trashed') ORDER BY contact_id LIMIT $3"
                     ))?
-                    .query_map(params![site, after, limit], contact)?
-                    .collect()
+                    .query_map(params![site, after, limit], contact)
             })
             .await
     }
@@ -182,10 +181,9 @@ impl Db {
         label: Option<String>,
         now_ms: i64,
     ) -> Result<Announced> {
-        self.sqlite
-            .write(move |connection| {
-                let value = announce(connection, (site, id), label.as_deref(), now_ms)
-                    .map_err(from_sqlite)?;
+        self.engine
+            .write(site, move |connection| {
+                let value = announce(connection, (site, id), label.as_deref(), now_ms)?;
                 Ok(Done { value, changed: None })
             })
             .await
@@ -203,7 +201,7 @@ impl Db {
         id: ContactId,
         only_announced: bool,
     ) -> Result<bool> {
-        self.sqlite
+        self.engine
             .read(move |connection| {
                 let found = find(connection, site, id)?;
                 Ok(match found {
@@ -222,7 +220,7 @@ pub(super) fn find(
     connection: &Connection,
     site: SiteId,
     id: ContactId,
-) -> rusqlite::Result<Option<Contact>> {
+) -> sql::Result<Option<Contact>> {
     connection
         .prepare_cached(concat!(
             "SELECT ",
@@ -234,11 +232,7 @@ pub(super) fn find(
 }
 
 /// Inside the write of an upload: whether its contact has gone meanwhile.
-pub(super) fn is_gone(
-    connection: &Connection,
-    site: SiteId,
-    id: ContactId,
-) -> rusqlite::Result<bool> {
+pub(super) fn is_gone(connection: &Connection, site: SiteId, id: ContactId) -> sql::Result<bool> {
     connection
         .prepare_cached(
             "SELECT 1 FROM contacts \
@@ -248,7 +242,7 @@ pub(super) fn is_gone(
 }
 
 /// Whether a contact's attachments are still being taken away.
-fn is_closing(connection: &Connection, site: SiteId, id: ContactId) -> rusqlite::Result<bool> {
+fn is_closing(connection: &Connection, site: SiteId, id: ContactId) -> sql::Result<bool> {
     connection
         .prepare_cached("SELECT 1 FROM contact_closings WHERE site_id = $1 AND contact_id = $2")?
         .exists(params![site, id])
@@ -265,11 +259,11 @@ fn active(
     make: bool,
     now_ms: i64,
 ) -> Result<Contact> {
-    match find(connection, site, id).map_err(from_sqlite)? {
+    match find(connection, site, id)? {
         Some(found) if found.state == ContactState::Active => Ok(found),
         None if make => {
-            make_known(connection, (site, id), now_ms).map_err(from_sqlite)?;
-            let made = find(connection, site, id).map_err(from_sqlite)?;
+            make_known(connection, (site, id), now_ms)?;
+            let made = find(connection, site, id)?;
             made.ok_or_else(|| Error::no_contact(id))
         }
         Some(_) | None => Err(Error::no_contact(id)),
@@ -280,7 +274,7 @@ fn make_known(
     connection: &Connection,
     (site, id): (SiteId, ContactId),
     now_ms: i64,
-) -> rusqlite::Result<()> {
+) -> sql::Result<()> {
     connection
         .prepare_cached(
             "INSERT INTO contacts (site_id, contact_id, attachment_count, total_bytes, revision, \
@@ -296,7 +290,7 @@ fn announce(
     (site, id): (SiteId, ContactId),
     label: Option<&str>,
     now_ms: i64,
-) -> rusqlite::Result<Announced> {
+) -> sql::Result<Announced> {
     make_known(connection, (site, id), now_ms)?;
     if is_closing(connection, site, id)? {
         return Ok(Announced::Closing);
@@ -311,25 +305,23 @@ fn announce(
              AND state IN ('active', 'deleted')",
         )?
         .execute(params![label, now_ms, site, id])?;
-    let found = find(connection, site, id)?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
+    let found = find(connection, site, id)?.ok_or(sql::Error::NoRow)?;
     Ok(match found.state {
         ContactState::Active => Announced::Known(found),
         gone => Announced::Gone(gone),
     })
 }
 
-fn contact(row: &Row<'_>) -> rusqlite::Result<Contact> {
-    let state: String = row.get(1)?;
+fn contact(row: Row<'_>) -> sql::Result<Contact> {
+    let state: &str = row.get(1)?;
     Ok(Contact {
         id: row.get(0)?,
-        state: ContactState::parse(&state).ok_or_else(|| {
-            rusqlite::Error::InvalidColumnType(1, state, rusqlite::types::Type::Text)
-        })?,
+        state: ContactState::parse(state).ok_or(sql::Error::Unexpected(1))?,
         label: row.get(2)?,
         announced_at_ms: row.get(3)?,
         state_at_ms: row.get(4)?,
         purge_at_ms: row.get(5)?,
-        attachment_count: row.get::<_, i64>(6)? as u64,
-        total_bytes: row.get::<_, i64>(7)? as u64,
+        attachment_count: row.get::<i64>(6)? as u64,
+        total_bytes: row.get::<i64>(7)? as u64,
     })
 }

@@ -1,13 +1,13 @@
 //! The trash: deleted attachments that can come back for a while. They are in a table of their own, so
 //! that nothing which lists, opens or counts can meet them.
 
-use rusqlite::{Connection, OptionalExtension as _, params};
+use crate::db::sql::{self, Connection, OptionalExtension as _, params};
 
 use super::{Removal, active, find, is_closing};
 use crate::db::attachments::{self, count_site};
+use crate::db::engine::Done;
 use crate::db::events::{self, News};
 use crate::db::rows::{AttachmentRow, attachment_columns};
-use crate::db::sqlite::{Done, from_sqlite};
 use crate::db::{ContactState, Db};
 use crate::domain::ids::{AttachmentId, BlobId, ContactId, SiteId};
 use crate::domain::quota::{Amount, Quotas};
@@ -54,7 +54,7 @@ impl Db {
         after: Option<AttachmentId>,
         limit: u32,
     ) -> Result<Vec<Trashed>> {
-        self.sqlite
+        self.engine
             .read(move |connection| {
                 // The empty blob is less than every id.
                 let after = after.map_or(Vec::new(), |after| after.as_bytes().to_vec());
@@ -68,12 +68,11 @@ impl Db {
                         Ok(Trashed {
                             id: row.get(0)?,
                             file_name: row.get(1)?,
-                            size_bytes: row.get::<_, i64>(2)? as u64,
+                            size_bytes: row.get::<i64>(2)? as u64,
                             deleted_at_ms: row.get(3)?,
                             purge_at_ms: row.get(4)?,
                         })
-                    })?
-                    .collect()
+                    })
             })
             .await
     }
@@ -92,17 +91,17 @@ impl Db {
         now_ms: i64,
     ) -> Result<()> {
         let outbox = self.outbox.clone();
-        self.sqlite
-            .write(move |connection| {
+        self.engine
+            .write(site, move |connection| {
                 active(connection, (site, contact), false, now_ms)?;
                 let found = waiting(connection, (site, contact), id, now_ms);
-                let Some(size_bytes) = found.map_err(from_sqlite)? else {
+                let Some(size_bytes) = found? else {
                     return Err(Error::no_attachment(contact, id));
                 };
-                let held = attachments::usage(connection, site, contact).map_err(from_sqlite)?;
+                let held = attachments::usage(connection, site, contact)?;
                 quotas.allow(held.0, held.1, size_bytes)?;
-                bring_back(connection, (site, contact), id, now_ms).map_err(from_sqlite)?;
-                outbox.notify_one();
+                bring_back(connection, (site, contact), id, now_ms)?;
+                connection.wake(&outbox);
                 Ok(Done { value: (), changed: Some((site, contact)) })
             })
             .await
@@ -123,10 +122,10 @@ impl Db {
         now_ms: i64,
     ) -> Result<Restored> {
         let outbox = self.outbox.clone();
-        self.sqlite
-            .write(move |connection| {
+        self.engine
+            .write(site, move |connection| {
                 let value = restore(connection, (site, contact), quotas, now_ms)?;
-                outbox.notify_one();
+                connection.wake(&outbox);
                 Ok(Done { value, changed: Some((site, contact)) })
             })
             .await
@@ -143,16 +142,16 @@ impl Db {
             connection
                 .prepare_cached(
                     "SELECT 1 FROM trashed_attachments WHERE purge_at_ms <= $1 \
-                     UNION ALL SELECT 1 FROM contacts WHERE purge_at_ms <= $1",
+                     UNION ALL SELECT 1 FROM contacts WHERE purge_at_ms <= $1 LIMIT 1",
                 )?
                 .exists(params![now_ms])
         };
-        if !self.sqlite.read(move |connection| due(connection, now_ms)).await? {
+        if !self.engine.read(move |connection| due(connection, now_ms)).await? {
             return Ok(0);
         }
-        self.sqlite
-            .write(move |connection| {
-                let value = purge_due(connection, now_ms, limit).map_err(from_sqlite)?;
+        self.engine
+            .write_across(move |connection| {
+                let value = purge_due(connection, now_ms, limit)?;
                 Ok(Done { value, changed: None })
             })
             .await
@@ -165,7 +164,7 @@ pub(in crate::db) fn throw(
     (site, id): (SiteId, AttachmentId),
     (now_ms, purge_at_ms): (i64, i64),
     with_contact: bool,
-) -> rusqlite::Result<usize> {
+) -> sql::Result<usize> {
     connection
         .prepare_cached(concat!(
             "INSERT INTO trashed_attachments (",
@@ -183,7 +182,7 @@ pub(in crate::db) fn remove_bytes(
     connection: &Connection,
     (site, blob): (SiteId, BlobId),
     removal: &Removal,
-) -> rusqlite::Result<()> {
+) -> sql::Result<()> {
     connection
         .prepare_cached(
             "INSERT INTO blob_removals (site_id, blob_id, remove_after_ms) VALUES ($1, $2, $3) \
@@ -198,7 +197,7 @@ pub(in crate::db) fn bury(
     connection: &Connection,
     (site, id): (SiteId, AttachmentId),
     now_ms: i64,
-) -> rusqlite::Result<()> {
+) -> sql::Result<()> {
     connection
         .prepare_cached(
             "INSERT INTO tombstones (site_id, attachment_id, deleted_at_ms) VALUES ($1, $2, $3) \
@@ -214,14 +213,13 @@ pub(super) fn of_contact(
     connection: &Connection,
     (site, contact): (SiteId, ContactId),
     limit: i64,
-) -> rusqlite::Result<Vec<(AttachmentId, BlobId)>> {
+) -> sql::Result<Vec<(AttachmentId, BlobId)>> {
     connection
         .prepare_cached(
             "SELECT attachment_id, blob_id FROM trashed_attachments \
              WHERE site_id = $1 AND contact_id = $2 LIMIT $3",
         )?
-        .query_map(params![site, contact, limit], |row| Ok((row.get(0)?, row.get(1)?)))?
-        .collect()
+        .query_map(params![site, contact, limit], |row| Ok((row.get(0)?, row.get(1)?)))
 }
 
 /// Takes an attachment out of the trash for good.
@@ -229,34 +227,39 @@ pub(super) fn purge(
     connection: &Connection,
     (site, id, blob): (SiteId, AttachmentId, BlobId),
     removal: &Removal,
-) -> rusqlite::Result<()> {
-    connection
+) -> sql::Result<()> {
+    let was_there = connection
         .prepare_cached(
             "DELETE FROM trashed_attachments WHERE site_id = $1 AND attachment_id = $2",
         )?
         .execute(params![site, id])?;
+    if was_there == 0 {
+        // It was restored meanwhile.
+        return Ok(());
+    }
     remove_bytes(connection, (site, blob), removal)?;
     // Anew, so that a restore of a backup that has it in the trash takes it away as well.
     bury(connection, (site, id), removal.now_ms)
 }
 
-fn purge_due(connection: &Connection, now_ms: i64, limit: u32) -> rusqlite::Result<usize> {
+fn purge_due(connection: &Connection, now_ms: i64, limit: u32) -> sql::Result<usize> {
     let due: Vec<(SiteId, AttachmentId, BlobId)> = connection
         .prepare_cached(
             "SELECT site_id, attachment_id, blob_id FROM trashed_attachments \
              WHERE purge_at_ms <= $1 ORDER BY purge_at_ms LIMIT $2",
         )?
-        .query_map(params![now_ms, limit], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
-        .collect::<rusqlite::Result<_>>()?;
+        .query_map(params![now_ms, limit], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
     let removal = Removal { now_ms, grace_ms: 0, purge_at_ms: None };
     for one in &due {
+        connection.lock_site(one.0)?;
         purge(connection, *one, &removal)?;
     }
     let contacts = connection
         .prepare_cached(
             "UPDATE contacts SET state = 'deleted', state_at_ms = $1, purge_at_ms = NULL, \
              label = NULL, announced_at_ms = NULL WHERE (site_id, contact_id) IN \
-             (SELECT site_id, contact_id FROM contacts WHERE purge_at_ms <= $1 LIMIT $2)",
+             (SELECT site_id, contact_id FROM contacts WHERE purge_at_ms <= $1 LIMIT $2) \
+             AND purge_at_ms <= $1",
         )?
         .execute(params![now_ms, limit])?;
     Ok(due.len().max(contacts))
@@ -268,14 +271,14 @@ fn waiting(
     (site, contact): (SiteId, ContactId),
     id: AttachmentId,
     now_ms: i64,
-) -> rusqlite::Result<Option<u64>> {
+) -> sql::Result<Option<u64>> {
     connection
         .prepare_cached(
             "SELECT size_bytes FROM trashed_attachments \
              WHERE site_id = $1 AND attachment_id = $2 AND contact_id = $3 AND purge_at_ms > $4",
         )?
         .query_row(params![site, id, contact, now_ms], |row| {
-            row.get::<_, i64>(0).map(|bytes| bytes as u64)
+            row.get::<i64>(0).map(|bytes| bytes as u64)
         })
         .optional()
 }
@@ -286,15 +289,15 @@ fn restore(
     quotas: Quotas,
     now_ms: i64,
 ) -> Result<Restored> {
-    let found = find(connection, site, contact).map_err(from_sqlite)?;
+    let found = find(connection, site, contact)?;
     let Some(found) = found else { return Err(Error::no_contact(contact)) };
-    let (back, all) = gone_with_it(connection, (site, contact), now_ms).map_err(from_sqlite)?;
+    let (back, all) = gone_with_it(connection, (site, contact), now_ms)?;
     match found.state {
         ContactState::Trashed if found.purge_at_ms.is_some_and(|purge| purge > now_ms) => {
-            if is_closing(connection, site, contact).map_err(from_sqlite)? {
+            if is_closing(connection, site, contact)? {
                 return Err(Error::Busy { retry_after_seconds: 1 });
             }
-            let held = attachments::usage(connection, site, contact).map_err(from_sqlite)?;
+            let held = attachments::usage(connection, site, contact)?;
             let beside = |held: Amount| Amount {
                 files: held.files + all.files.saturating_sub(1),
                 bytes: held.bytes,
@@ -313,9 +316,9 @@ fn restore(
              WHERE site_id = $2 AND contact_id = $3",
         )
         .and_then(|mut statement| statement.execute(params![now_ms, site, contact]));
-    active.map_err(from_sqlite)?;
+    active?;
     for id in &back {
-        bring_back(connection, (site, contact), *id, now_ms).map_err(from_sqlite)?;
+        bring_back(connection, (site, contact), *id, now_ms)?;
     }
     Ok(Restored { count: back.len(), more: all.files > back.len() as u64 })
 }
@@ -325,21 +328,20 @@ fn gone_with_it(
     connection: &Connection,
     (site, contact): (SiteId, ContactId),
     now_ms: i64,
-) -> rusqlite::Result<(Vec<AttachmentId>, Amount)> {
+) -> sql::Result<(Vec<AttachmentId>, Amount)> {
     let back = connection
         .prepare_cached(
             "SELECT attachment_id FROM trashed_attachments WHERE site_id = $1 \
              AND contact_id = $2 AND with_contact = 1 AND purge_at_ms > $3 LIMIT $4",
         )?
-        .query_map(params![site, contact, now_ms, BATCH], |row| row.get(0))?
-        .collect::<rusqlite::Result<_>>()?;
+        .query_map(params![site, contact, now_ms, BATCH], |row| row.get(0))?;
     let all = connection
         .prepare_cached(
             "SELECT count(*), coalesce(sum(size_bytes), 0) FROM trashed_attachments \
              WHERE site_id = $1 AND contact_id = $2 AND with_contact = 1 AND purge_at_ms > $3",
         )?
         .query_row(params![site, contact, now_ms], |row| {
-            Ok(Amount { files: row.get::<_, i64>(0)? as u64, bytes: row.get::<_, i64>(1)? as u64 })
+            Ok(Amount { files: row.get::<i64>(0)? as u64, bytes: row.get::<i64>(1)? as u64 })
         })?;
     Ok((back, all))
 }
@@ -350,7 +352,7 @@ fn bring_back(
     (site, contact): (SiteId, ContactId),
     id: AttachmentId,
     now_ms: i64,
-) -> rusqlite::Result<()> {
+) -> sql::Result<()> {
     connection
         .prepare_cached(concat!(
             "INSERT INTO attachments (",
@@ -366,12 +368,12 @@ fn bring_back(
             "DELETE FROM trashed_attachments WHERE site_id = $1 AND attachment_id = $2 \
              RETURNING event_sequence, deleted_at_ms",
         )?
-        .query_row(params![site, id], |row| Ok((row.get::<_, i64>(0)?, row.get(1)?)))?;
+        .query_row(params![site, id], |row| Ok((row.get::<i64>(0)?, row.get(1)?)))?;
     connection
         .prepare_cached("DELETE FROM tombstones WHERE site_id = $1 AND attachment_id = $2")?
         .execute(params![site, id])?;
     let found = attachments::find(connection, site, id)?;
-    let back = found.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
+    let back = found.ok_or(sql::Error::NoRow)?;
     let bytes = back.size_bytes as i64;
     connection
         .prepare_cached(

@@ -1,6 +1,7 @@
 //! A real server in a folder of its own, on free ports, with a clock that stands still until a
 //! test moves it; and a client that reads well.
 
+pub(crate) mod database;
 pub(crate) mod files;
 mod process;
 pub(crate) mod raw;
@@ -15,6 +16,8 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use dossier::app::{App, Clock};
 use dossier::config::Config;
+use dossier::data_folder::DataFolder;
+use dossier::db::Place;
 use dossier::serve::{self, Server};
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
@@ -141,6 +144,11 @@ impl TestApp {
         &self.server.app.config.data
     }
 
+    /// Where the rows are.
+    pub(crate) fn rows(&self) -> Place {
+        Place::of(&self.server.app.config, &DataFolder::open(self.data()).unwrap()).unwrap()
+    }
+
     /// Moves the clock.
     pub(crate) fn advance_seconds(&self, seconds: i64) {
         self.now_ms.fetch_add(seconds * 1_000, Ordering::SeqCst);
@@ -228,6 +236,9 @@ async fn start_in(
         // Decoders of a debug build on a machine that runs all tests at once are slow.
         ("preview_seconds", "60"),
     ];
+    let given = settings.iter().find(|(name, _)| *name == "data").map(|(_, data)| Path::new(*data));
+    let url = database::of(given.unwrap_or(folder.path())).unwrap_or_default();
+    let own = [own.as_slice(), &[("database_url", url.as_str())]].concat();
     let settings: Vec<(String, String)> = own
         .iter()
         .chain(settings)

@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use super::database;
+
 /// How long the program may take for anything, on a machine under load.
 const DEADLINE: Duration = Duration::from_mins(1);
 
@@ -137,7 +139,12 @@ impl Drop for Dossier {
 /// The program with these variables and no others.
 pub(crate) fn command<A: AsRef<OsStr>>(arguments: &[A], variables: &[(&str, &str)]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_dossier"));
-    command.args(arguments).env_clear().envs(variables.iter().copied());
+    command.args(arguments).env_clear();
+    let data = arguments.iter().map(AsRef::as_ref).skip_while(|text| *text != "--data").nth(1);
+    if let Some(url) = data.and_then(|data| database::of(Path::new(data))) {
+        command.env("DOSSIER_DATABASE_URL", url);
+    }
+    command.envs(variables.iter().copied());
     command
 }
 

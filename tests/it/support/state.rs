@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OpenFlags};
 
-use super::TestApp;
+use super::{TestApp, database};
 
 /// How long work that follows an answer may take, on a machine under load.
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -16,7 +16,10 @@ impl TestApp {
     /// job is no one's data.
     pub(crate) async fn stored(&self) -> Vec<String> {
         self.nothing_staged().await;
-        let mut stored = rows(&self.data().join("dossier.db"));
+        let mut stored = match database::of(self.data()) {
+            Some(url) => database::rows(url),
+            None => rows(&self.data().join("dossier.db")),
+        };
         stored.extend(self.blob_files().iter().map(|path| path.display().to_string()));
         stored
     }

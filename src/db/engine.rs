@@ -1,0 +1,98 @@
+//! Where jobs run: on SQLite's threads or on PostgreSQL's. A job is a function over a connection that
+//! is the same for both.
+
+use super::changes::{Change, Changes};
+use super::postgres::Postgres;
+use super::sql::{self, Connection};
+use super::sqlite::Sqlite;
+use crate::domain::ids::{ContactId, SiteId};
+use crate::error::Result;
+
+/// What a write did, for those who must know before it is acknowledged.
+pub(super) struct Done<T> {
+    /// The caller's answer.
+    pub(super) value: T,
+    /// The contact whose pages are no longer true.
+    pub(super) changed: Option<(SiteId, ContactId)>,
+}
+
+/// The database that is in use.
+pub(super) enum Engine {
+    Sqlite(Sqlite),
+    Postgres(Postgres),
+}
+
+impl Engine {
+    /// Runs a read in one snapshot.
+    pub(super) async fn read<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&Connection) -> sql::Result<T> + Send + 'static,
+    ) -> Result<T> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.read(job).await,
+            Self::Postgres(postgres) => postgres.read(job).await,
+        }
+    }
+
+    /// Runs a write that changes rows of one site. The answer comes after the commit is durable and,
+    /// when a contact changed, after its change is counted. The job is run again when it lost against
+    /// another one, so all that it does must be in the database.
+    pub(super) async fn write<T: Send + 'static>(
+        &self,
+        site: SiteId,
+        job: impl Fn(&Connection) -> Result<Done<T>> + Send + 'static,
+    ) -> Result<T> {
+        self.write_noting(Some(site), job, |_, _| ()).await
+    }
+
+    /// [`Engine::write`] of a job that takes the sites whose rows it changes by itself
+    /// ([`Connection::lock_site`]), or changes rows that belong to none.
+    pub(super) async fn write_across<T: Send + 'static>(
+        &self,
+        job: impl Fn(&Connection) -> Result<Done<T>> + Send + 'static,
+    ) -> Result<T> {
+        self.write_noting(None, job, |_, _| ()).await
+    }
+
+    /// [`Engine::write`] of what changes several contacts: `note` counts their changes, after the
+    /// commit and before it is acknowledged.
+    pub(super) async fn write_noting<T: Send + 'static>(
+        &self,
+        site: Option<SiteId>,
+        job: impl Fn(&Connection) -> Result<Done<T>> + Send + 'static,
+        note: fn(&T, &Changes),
+    ) -> Result<T> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.write_noting(job, note).await,
+            // Other nodes change contacts too: whoever must know asks for the revision.
+            Self::Postgres(postgres) => postgres.write(site, job).await,
+        }
+    }
+
+    /// What a contact's pages and files are cached under.
+    pub(super) async fn change_of(&self, site: SiteId, contact: ContactId) -> Result<Change> {
+        match self {
+            Self::Sqlite(sqlite) => Ok(sqlite.changes().of(site, contact)),
+            Self::Postgres(postgres) => {
+                postgres.revision(site, contact).await.map(Change::revision)
+            }
+        }
+    }
+
+    /// Why nothing is written any more, if so.
+    pub(super) fn failure(&self) -> Option<&str> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.failure(),
+            Self::Postgres(_) => None,
+        }
+    }
+
+    /// Empties the log of what was overwritten, where this process keeps one; false while a reader
+    /// needs it.
+    pub(super) async fn empty_log(&self) -> Result<bool> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.empty_log().await,
+            Self::Postgres(_) => Ok(true),
+        }
+    }
+}

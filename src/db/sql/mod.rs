@@ -1,0 +1,284 @@
+//! Statements and rows, the same for SQLite and PostgreSQL: each statement is written once, and runs
+//! on whichever database the connection leads to. Blocks; only the engines' own threads use it.
+
+mod values;
+
+pub(super) use values::{Cell, FromCell, ToCell};
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use rusqlite::ErrorCode;
+use tokio::sync::Notify;
+use tokio_postgres::error::SqlState;
+
+use super::postgres::Link;
+use crate::domain::ids::SiteId;
+
+/// Shorthand for what statements return.
+pub(super) type Result<T> = std::result::Result<T, Error>;
+
+/// Why a statement failed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Error {
+    #[error(transparent)]
+    Sqlite(#[from] rusqlite::Error),
+    #[error("{}", told(.0))]
+    Postgres(#[from] tokio_postgres::Error),
+    /// The database cannot be reached, or answers too late.
+    #[error("the database is away: {0}")]
+    Away(String),
+    /// One row was expected.
+    #[error("the query returned no row")]
+    NoRow,
+    /// A column holds something that it never should.
+    #[error("column {0} holds something unexpected")]
+    Unexpected(usize),
+}
+
+impl Error {
+    /// SQLite's own code, of an error of its.
+    pub(super) fn sqlite_code(&self) -> Option<ErrorCode> {
+        if let Self::Sqlite(error) = self { error.sqlite_error_code() } else { None }
+    }
+}
+
+/// What PostgreSQL says, with the server's own words: its error alone only says "db error".
+fn told(error: &tokio_postgres::Error) -> String {
+    match error.as_db_error() {
+        Some(said) => format!("{} ({})", said.message(), said.code().code()),
+        None => match std::error::Error::source(error) {
+            Some(source) => format!("{error}: {source}"),
+            None => error.to_string(),
+        },
+    }
+}
+
+impl From<Error> for crate::error::Error {
+    fn from(error: Error) -> Self {
+        const BUSY: crate::error::Error = crate::error::Error::Busy { retry_after_seconds: 1 };
+        match &error {
+            Error::Sqlite(from) => match from.sqlite_error_code() {
+                Some(ErrorCode::DiskFull) => Self::StorageFull,
+                Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => BUSY,
+                _ => Self::Internal(error.into()),
+            },
+            Error::Away(_) => BUSY,
+            Error::Postgres(from) => match from.code() {
+                Some(&SqlState::DISK_FULL) => Self::StorageFull,
+                Some(state) if passes(state) => BUSY,
+                None if from.is_closed() => BUSY,
+                _ => Self::Internal(error.into()),
+            },
+            Error::NoRow | Error::Unexpected(_) => Self::Internal(error.into()),
+        }
+    }
+}
+
+/// Whether PostgreSQL would answer otherwise in a moment.
+fn passes(state: &SqlState) -> bool {
+    [
+        SqlState::T_R_SERIALIZATION_FAILURE,
+        SqlState::T_R_DEADLOCK_DETECTED,
+        SqlState::QUERY_CANCELED,
+        SqlState::LOCK_NOT_AVAILABLE,
+        SqlState::TOO_MANY_CONNECTIONS,
+        SqlState::ADMIN_SHUTDOWN,
+        SqlState::CRASH_SHUTDOWN,
+        SqlState::CANNOT_CONNECT_NOW,
+        SqlState::READ_ONLY_SQL_TRANSACTION,
+    ]
+    .contains(state)
+}
+
+/// `None` instead of [`Error::NoRow`].
+pub(super) trait OptionalExtension<T> {
+    fn optional(self) -> Result<Option<T>>;
+}
+
+impl<T> OptionalExtension<T> for Result<T> {
+    fn optional(self) -> Result<Option<T>> {
+        match self {
+            Ok(value) => Ok(Some(value)),
+            Err(Error::NoRow | Error::Sqlite(rusqlite::Error::QueryReturnedNoRows)) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// The parameters of a statement.
+macro_rules! params {
+    ($($value:expr),* $(,)?) => {
+        &[$($crate::db::sql::ToCell::to_cell(&$value)),*] as &[$crate::db::sql::Cell<'_>]
+    };
+}
+pub(super) use params;
+
+/// An open connection.
+pub(super) enum Connection {
+    Sqlite(rusqlite::Connection),
+    Postgres(RefCell<Link>),
+}
+
+/// A statement that is ready to run.
+pub(super) enum Statement<'c> {
+    Sqlite(rusqlite::CachedStatement<'c>),
+    Postgres(&'c RefCell<Link>, &'static str),
+}
+
+/// A row while it is looked at.
+#[derive(Clone, Copy)]
+pub(super) enum Row<'r> {
+    Sqlite(&'r rusqlite::Row<'r>),
+    Postgres(&'r tokio_postgres::Row),
+}
+
+impl Connection {
+    pub(super) fn prepare_cached(&self, sql: &'static str) -> Result<Statement<'_>> {
+        Ok(match self {
+            Self::Sqlite(connection) => Statement::Sqlite(connection.prepare_cached(sql)?),
+            Self::Postgres(link) => Statement::Postgres(link, sql),
+        })
+    }
+
+    /// Runs statements without parameters.
+    pub(super) fn execute_batch(&self, sql: &str) -> Result<()> {
+        match self {
+            Self::Sqlite(connection) => Ok(connection.execute_batch(sql)?),
+            Self::Postgres(link) => link.borrow_mut().batch(sql),
+        }
+    }
+
+    /// Runs work in one transaction: all of it, or nothing.
+    pub(super) fn atomically<T>(
+        &self,
+        work: impl FnOnce(&Self) -> anyhow::Result<T>,
+    ) -> anyhow::Result<T> {
+        self.execute_batch("BEGIN")?;
+        match work(self) {
+            Ok(value) => {
+                self.execute_batch("COMMIT")?;
+                Ok(value)
+            }
+            Err(error) => {
+                let _ = self.execute_batch("ROLLBACK");
+                Err(error)
+            }
+        }
+    }
+
+    pub(super) fn is_in_transaction(&self) -> bool {
+        match self {
+            Self::Sqlite(connection) => !connection.is_autocommit(),
+            Self::Postgres(link) => link.borrow().is_in_transaction(),
+        }
+    }
+
+    /// Inside a write: lets the deliverer look for what is due, as soon as others can see it. SQLite's
+    /// one writer runs whatever the deliverer asks after this write.
+    pub(super) fn wake(&self, outbox: &Arc<Notify>) {
+        match self {
+            Self::Sqlite(_) => outbox.notify_one(),
+            Self::Postgres(link) => link.borrow_mut().wake_when_committed(outbox),
+        }
+    }
+
+    /// Inside a write that did not name the site whose rows it changes: lets nobody else change
+    /// them until its end. Several sites are taken in their order, so that no two wait for each
+    /// other. SQLite has one writer at a time.
+    pub(super) fn lock_site(&self, site: SiteId) -> Result<()> {
+        match self {
+            Self::Sqlite(_) => Ok(()),
+            Self::Postgres(link) => link.borrow_mut().lock_site(site),
+        }
+    }
+
+    /// [`Connection::lock_site`] without waiting: false when another one changes the site's rows.
+    pub(super) fn try_lock_site(&self, site: SiteId) -> Result<bool> {
+        match self {
+            Self::Sqlite(_) => Ok(true),
+            Self::Postgres(link) => link.borrow_mut().try_lock_site(site),
+        }
+    }
+}
+
+impl Statement<'_> {
+    /// Runs it; returns how many rows it changed.
+    pub(super) fn execute(&mut self, cells: &[Cell<'_>]) -> Result<usize> {
+        match self {
+            Self::Sqlite(statement) => Ok(statement.execute(rusqlite::params_from_iter(cells))?),
+            Self::Postgres(link, sql) => link.borrow_mut().execute(sql, cells),
+        }
+    }
+
+    /// Shows every row until told that it is enough.
+    pub(super) fn each(
+        &mut self,
+        cells: &[Cell<'_>],
+        mut show: impl FnMut(Row<'_>) -> Result<bool>,
+    ) -> Result<()> {
+        match self {
+            Self::Sqlite(statement) => {
+                let mut rows = statement.query(rusqlite::params_from_iter(cells))?;
+                while let Some(row) = rows.next()? {
+                    if !show(Row::Sqlite(row))? {
+                        break;
+                    }
+                }
+                Ok(())
+            }
+            Self::Postgres(link, sql) => {
+                link.borrow_mut().each(sql, cells, |row| show(Row::Postgres(row))).map(drop)
+            }
+        }
+    }
+
+    /// Reads the first row.
+    pub(super) fn query_row<T>(
+        &mut self,
+        cells: &[Cell<'_>],
+        read: impl FnOnce(Row<'_>) -> Result<T>,
+    ) -> Result<T> {
+        let (mut read, mut found) = (Some(read), None);
+        self.each(cells, |row| {
+            found = read.take().map(|read| read(row)).transpose()?;
+            Ok(false)
+        })?;
+        found.ok_or(Error::NoRow)
+    }
+
+    /// Reads all rows.
+    pub(super) fn query_map<T>(
+        &mut self,
+        cells: &[Cell<'_>],
+        mut read: impl FnMut(Row<'_>) -> Result<T>,
+    ) -> Result<Vec<T>> {
+        let mut all = Vec::new();
+        self.each(cells, |row| {
+            all.push(read(row)?);
+            Ok(true)
+        })?;
+        Ok(all)
+    }
+
+    /// Whether there is a row.
+    pub(super) fn exists(&mut self, cells: &[Cell<'_>]) -> Result<bool> {
+        Ok(self.query_row(cells, |_| Ok(())).optional()?.is_some())
+    }
+}
+
+impl<'r> Row<'r> {
+    /// Reads a column.
+    pub(super) fn get<T: FromCell<'r>>(self, column: usize) -> Result<T> {
+        T::from_cell(self.cell(column)?).ok_or(Error::Unexpected(column))
+    }
+
+    pub(super) fn cell(self, column: usize) -> Result<Cell<'r>> {
+        match self {
+            Self::Sqlite(row) => {
+                Cell::from_sqlite(row.get_ref(column)?).ok_or(Error::Unexpected(column))
+            }
+            Self::Postgres(row) => Ok(row.try_get(column)?),
+        }
+    }
+}

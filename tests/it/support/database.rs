@@ -1,0 +1,77 @@
+//! Where the rows of a test are. `DOSSIER_TEST_POSTGRES` names a PostgreSQL server on which databases may
+//! be made: then every server of a test, in this process or in one of its own, keeps its rows in one
+//! that belongs to its data folder; otherwise in SQLite.
+
+use std::path::Path;
+
+use tokio_postgres::{Client, NoTls};
+use uuid::Uuid;
+
+/// Says below a data folder which database is its own.
+const NOTE: &str = "test-database";
+
+/// The server for tests, if they are to use one.
+fn server() -> Option<String> {
+    #[expect(clippy::disallowed_methods, reason = "it says how the tests are run, not the program")]
+    std::env::var("DOSSIER_TEST_POSTGRES").ok()
+}
+
+/// The database of a data folder, made at the first question; `None` is SQLite in the folder.
+pub(crate) fn of(data: &Path) -> Option<String> {
+    let server = server()?;
+    let note = data.join(NOTE);
+    if let Ok(known) = std::fs::read_to_string(&note) {
+        return Some(known);
+    }
+    let name = format!("t_{}", Uuid::new_v4().simple());
+    let url = server.replacen("/postgres", &format!("/{name}"), 1);
+    let make = format!("CREATE DATABASE {name}");
+    apart(async move |client: Client| client.batch_execute(&make).await.unwrap(), server);
+    std::fs::create_dir_all(data).unwrap();
+    std::fs::write(&note, &url).unwrap();
+    Some(url)
+}
+
+/// Every row of a database, as text.
+pub(crate) fn rows(url: String) -> Vec<String> {
+    apart(
+        async |client: Client| {
+            let tables = client
+                .query(
+                    "SELECT tablename::text FROM pg_tables WHERE schemaname = 'public' \
+                     AND tablename <> 'job_leases' ORDER BY 1",
+                    &[],
+                )
+                .await
+                .unwrap();
+            let mut all = Vec::new();
+            for table in tables {
+                let table: String = table.get(0);
+                let rows = client
+                    .query(&format!("SELECT t::text FROM {table} t ORDER BY 1"), &[])
+                    .await
+                    .unwrap();
+                all.extend(rows.iter().map(|row| format!("{table} {}", row.get::<_, String>(0))));
+            }
+            all
+        },
+        url,
+    )
+}
+
+/// Works on a connection, on a thread and a runtime of its own.
+fn apart<T: Send + 'static>(
+    work: impl AsyncFnOnce(Client) -> T + Send + 'static,
+    url: String,
+) -> T {
+    let thread = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let (client, connection) = tokio_postgres::connect(&url, NoTls).await.unwrap();
+            let work = work(client);
+            let (worked, _) = tokio::join!(work, connection);
+            worked
+        })
+    });
+    thread.join().unwrap()
+}

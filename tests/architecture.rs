@@ -4,8 +4,8 @@
 //! rung do not import each other:
 //!
 //! `main → cli → serve → http | jobs → actions → app | wire → registry | page_cache | media_cache |
-//! transform_cache | tls | archive | webhook_keys → db | blobs | data_folder | rate_limit |
-//! single_flight | turns | upload_places | render_workers | webhook_client → config | metrics →
+//! transform_cache | tls | archive | webhook_keys → db | blobs | rate_limit | single_flight |
+//! turns | upload_places | render_workers | webhook_client → data_folder → config | metrics →
 //! error → domain`
 //!
 //! `registry`, `page_cache` and `media_cache` stand above `db`, whose rows and change counts they keep in
@@ -28,7 +28,6 @@ const LADDER: &[&[&str]] = &[
     &[
         "db",
         "blobs",
-        "data_folder",
         "rate_limit",
         "single_flight",
         "turns",
@@ -36,6 +35,7 @@ const LADDER: &[&[&str]] = &[
         "render_workers",
         "webhook_client",
     ],
+    &["data_folder"],
     &["config", "metrics"],
     &["error"],
     &["domain"],

@@ -11,7 +11,7 @@ use tokio::runtime::Runtime;
 use tokio_postgres::config::SslMode;
 use tokio_postgres::{Client, Config, NoTls};
 use tokio_postgres_rustls::MakeRustlsConnect;
-use url::Url;
+use url::form_urlencoded;
 
 use crate::db::PostgresPlace;
 use crate::db::sql::{Error, Result};
@@ -43,13 +43,19 @@ impl Target {
     ///
     /// One that names the part that is wrong, without the password.
     fn parse(text: &str, password: Option<&str>) -> anyhow::Result<Self> {
-        let mut url = Url::parse(text).context("database_url is not a URL")?;
-        if !matches!(url.scheme(), "postgres" | "postgresql") {
+        if !text.starts_with("postgres://") && !text.starts_with("postgresql://") {
             bail!("database_url must begin with postgres:// (or be empty, for SQLite)");
         }
         let (mut roots, mut is_prepared, mut verify) = (None, true, None);
-        let mut kept = Vec::new();
-        for (name, value) in url.query_pairs() {
+        let (mut kept, parameters) = match text.split_once('?') {
+            Some((place, parameters)) => (place.to_owned(), parameters),
+            None => (text.to_owned(), ""),
+        };
+        let mut joint = '?';
+        for parameter in parameters.split('&').filter(|parameter| !parameter.is_empty()) {
+            let Some((name, value)) = form_urlencoded::parse(parameter.as_bytes()).next() else {
+                continue;
+            };
             match &*name {
                 "sslrootcert" => roots = Some(value.into_owned()),
                 "sslmode" => verify = Some(value.into_owned()),
@@ -62,16 +68,14 @@ impl Target {
                 | "connect_timeout"
                 | "target_session_attrs"
                 | "options" => {
-                    kept.push((name.into_owned(), value.into_owned()));
+                    kept.push(joint);
+                    kept.push_str(parameter);
+                    joint = '&';
                 }
                 name => bail!("database_url has a parameter {name:?} that is not known"),
             }
         }
-        url.set_query(None);
-        if !kept.is_empty() {
-            url.query_pairs_mut().extend_pairs(kept);
-        }
-        let mut config: Config = url.as_str().parse().map_err(|error| {
+        let mut config: Config = kept.parse().map_err(|error| {
             // Its source may show parts of the URL.
             anyhow::anyhow!("database_url cannot be read: {error}")
         })?;

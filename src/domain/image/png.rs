@@ -10,7 +10,7 @@ use super::picture::{Channels, Decoded, Picture};
 use super::{ICC_MAX_BYTES, RenderLimits, RenderRefused, raster};
 
 /// How much larger than the result the averaged picture must at least be; the resizer does the rest.
-/// 2.0 took 6% longer and was nearer to a full decode by 0.0005 of SSIM.
+/// 2.0 is nearer to a full decode by 0.0005 of SSIM (12 MP photo: 0.9763), and holds 2.3 MiB more.
 const COVER: f64 = 1.5;
 
 /// Longest side of a box in pixels: the sums of its columns fit into 16 bits.

@@ -24,7 +24,10 @@ pub(crate) fn of(data: &Path) -> Option<String> {
         return Some(known);
     }
     let name = format!("t_{}", Uuid::new_v4().simple());
-    let url = server.replacen("/postgres", &format!("/{name}"), 1);
+    let url = match server.rsplit_once('/') {
+        Some((place, _)) => format!("{place}/{name}"),
+        None => server.clone(),
+    };
     let make = format!("CREATE DATABASE {name}");
     apart(async move |client: Client| client.batch_execute(&make).await.unwrap(), server);
     std::fs::create_dir_all(data).unwrap();

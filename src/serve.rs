@@ -52,6 +52,10 @@ const HTTP2_PING_EVERY: Duration = Duration::from_secs(30);
 const SIGNED_TOKENS: usize = 256;
 /// How often the certificate is looked at.
 const CERTIFICATE_EVERY: Duration = Duration::from_hours(24);
+/// The longest that making the first site and key may take; then another node does it.
+const FIRST_START_MS: i64 = 10_000;
+/// How often a node that waits for another one's first site looks for it.
+const FIRST_START_LOOK: Duration = Duration::from_millis(100);
 
 /// What a first start made.
 #[derive(Debug)]
@@ -102,16 +106,17 @@ pub async fn start(config: Config, clock: Clock, program: &Path) -> anyhow::Resu
     };
     let monitored = config.listen_metrics.map(listen).transpose()?;
     let http = plain.local_addr()?;
-    let first_start = first_start(&db, &clock).await?;
     if !db.is_shared() {
         // The folder's lock shows that whoever had one is gone.
-        db.end_leases().await?;
+        db.end_leases(None).await?;
     }
+    let node_id = Uuid::new_v4();
+    let first_start = first_start(&db, &clock, node_id).await?;
     let public_url = public_url(&config, http);
     let media_url = config.media_url.as_ref().map_or_else(|| public_url.clone(), Url::to_string);
     let metrics = Metrics::default();
     let app = Arc::new(App {
-        node_id: Uuid::new_v4(),
+        node_id,
         links_version: keys.links_version(&media_url),
         media_host: media_host(&media_url, &public_url)?,
         public_url,
@@ -226,12 +231,27 @@ fn media_host(media_url: &str, public_url: &str) -> anyhow::Result<Option<MediaH
     Ok(MediaHost::apart_from(&media_url.parse()?, &public_url.parse()?))
 }
 
-async fn first_start(db: &Db, clock: &Clock) -> anyhow::Result<Option<FirstStart>> {
-    if !db.sites().await?.is_empty() {
-        return Ok(None);
+/// Makes the first site with its first key, when there is none: of nodes that start together, one does.
+async fn first_start(db: &Db, clock: &Clock, node: Uuid) -> anyhow::Result<Option<FirstStart>> {
+    loop {
+        if !db.sites().await?.is_empty() {
+            return Ok(None);
+        }
+        let now_ms = clock.now_ms();
+        if db.take_lease("first start", node, now_ms, now_ms + FIRST_START_MS).await?.is_some() {
+            break;
+        }
+        tokio::time::sleep(FIRST_START_LOOK).await;
     }
-    let (site, key) = create_site(db, clock.now_ms(), "first", None, Some("first")).await?;
-    Ok(key.map(|key| FirstStart { site, key }))
+    // Another one may have had the lease between the look and ours.
+    let made = if db.sites().await?.is_empty() {
+        let (site, key) = create_site(db, clock.now_ms(), "first", None, Some("first")).await?;
+        key.map(|key| FirstStart { site, key })
+    } else {
+        None
+    };
+    db.end_leases(Some(node)).await?;
+    Ok(made)
 }
 
 impl Server {
@@ -279,6 +299,10 @@ impl Server {
         self.app.previews.workers.close();
         self.app.tasks.stop().await;
         self.app.previews.workers.stop().await;
+        if let Err(error) = self.app.db.end_leases(Some(self.app.node_id)).await {
+            // They end by themselves.
+            tracing::warn!(?error, "this server's jobs were not given back");
+        }
     }
 }
 

@@ -17,6 +17,7 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{Config, DEFAULTS, LogFormat};
@@ -150,8 +151,11 @@ fn say(text: &str) -> anyhow::Result<()> {
 }
 
 fn log_to_stderr(config: &Config) -> anyhow::Result<()> {
+    // Its lines below warnings show the parameters of statements: names of files and of people.
+    let quiet = "tokio_postgres=warn".parse().context("a directive of our own")?;
     let filter = tracing_subscriber::EnvFilter::try_new(&config.log)
-        .map_err(|error| anyhow::anyhow!("log is not a level or a list of directives: {error}"))?;
+        .map_err(|error| anyhow::anyhow!("log is not a level or a list of directives: {error}"))?
+        .add_directive(quiet);
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

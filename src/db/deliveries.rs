@@ -308,7 +308,7 @@ fn list(
              d.state, d.due_at_ms FROM deliveries d JOIN events e \
              ON e.site_id = d.site_id AND e.event_id = d.event_id \
              WHERE d.site_id = $1 AND d.subscription_id = $2 AND d.event_id < $3 \
-             AND ($4 IS NULL OR d.state = $4) ORDER BY d.event_id DESC LIMIT $5",
+             AND (d.state = $4 OR $4 IS NULL) ORDER BY d.event_id DESC LIMIT $5",
         )?
         .query_map(
             params![site, subscription, before, state.map(DeliveryState::as_str), limit],

@@ -75,18 +75,21 @@ impl Db {
             .await
     }
 
-    /// Ends all leases: their holders are gone, as the lock of the data folder shows, or give them
-    /// back at a stop.
+    /// Ends the leases of a holder, which gives them back at its stop, or all: the lock of the data
+    /// folder shows that their holders are gone.
     ///
     /// # Errors
     ///
     /// Only when the database fails.
-    pub async fn end_leases(&self) -> Result<()> {
+    pub async fn end_leases(&self, holder: Option<Uuid>) -> Result<()> {
         self.engine
             .write_across(move |connection| {
                 connection
-                    .prepare_cached("UPDATE job_leases SET leased_until_ms = 0")
-                    .and_then(|mut statement| statement.execute(&[]))?;
+                    .prepare_cached(
+                        "UPDATE job_leases SET leased_until_ms = 0 \
+                         WHERE holder = $1 OR $1 IS NULL",
+                    )
+                    .and_then(|mut statement| statement.execute(params![holder]))?;
                 Ok(Done { value: (), changed: None })
             })
             .await

@@ -154,16 +154,32 @@ fn not_an_object(field: &'static str) -> Violation {
 ///
 /// # Errors
 ///
-/// A violation when it is there and not a text.
+/// A violation when it is there and not a text, or one with a NUL, which PostgreSQL cannot keep.
 pub(super) fn text_field<'b>(
     body: &'b Map<String, Value>,
     field: &'static str,
 ) -> std::result::Result<Option<&'b str>, Violation> {
     match body.get(field) {
         None | Some(Value::Null) => Ok(None),
-        Some(Value::String(text)) => Ok(Some(text)),
+        Some(Value::String(text)) => without_nul(field, text).map(Some),
         Some(_) => Err(Violation::new(field, Rule::Format("STRING"), "is not a string")),
     }
+}
+
+/// A text without the character NUL.
+///
+/// # Errors
+///
+/// A violation of the field when there is one.
+pub(super) fn without_nul<'t>(
+    field: &'static str,
+    text: &'t str,
+) -> std::result::Result<&'t str, Violation> {
+    if text.contains('\0') {
+        let rule = Rule::Other("NUL_CHARACTER", json!({}));
+        return Err(Violation::new(field, rule, "must not hold the character U+0000"));
+    }
+    Ok(text)
 }
 
 /// Reads a JSON object, bounded in size and time. No body at all is an empty object.

@@ -12,7 +12,9 @@ use uuid::Uuid;
 use super::answer;
 use super::attachments::{Ids, idle, ids};
 use super::auth::Caller;
-use super::request::{CONTACT_ID, Query, Violations, json_object, same_guid, text_field};
+use super::request::{
+    CONTACT_ID, Query, Violations, json_object, same_guid, text_field, without_nul,
+};
 use crate::actions::upload::check_contact;
 use crate::app::App;
 use crate::domain::file_name::{FileName, FileNameRefused, MAX_FILE_NAME_CHARS};
@@ -86,7 +88,7 @@ fn file_name(body: &Map<String, Value>) -> Field<FileName> {
 
 /// A file name within its limits, or the violation of the field that held it.
 pub(super) fn checked_name(field: &'static str, name: &str) -> Field<FileName> {
-    FileName::new(name.to_owned()).map_err(|refused| match refused {
+    FileName::new(without_nul(field, name)?.to_owned()).map_err(|refused| match refused {
         FileNameRefused::Empty => {
             Violation::new(field, Rule::MinLength(1), "must have at least 1 character")
         }

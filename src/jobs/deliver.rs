@@ -21,7 +21,7 @@ const AT_ONCE_TO_ONE: usize = 32;
 /// How often it is looked for what another process has written, and for retries.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How much longer than an attempt may take a lease holds.
-const LEASE_MARGIN_MS: i64 = 30_000;
+const LEASE_MARGIN_MS: i64 = 10_000;
 
 /// Starts the telling.
 pub(super) fn start(app: &Arc<App>) {

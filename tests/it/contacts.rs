@@ -193,8 +193,7 @@ async fn a_merge_moves_attachments_with_their_ids_and_their_order() {
     receiver.told_times(6).await;
     assert_eq!(app.settled(&webhook, "delivered", 1).await.len(), 6);
     assert!(receiver.told().iter().all(|told| told.event["slug"] == "created"));
-    let drift = dossier::db::Inspection::open(&app.rows()).unwrap().drift();
-    assert_eq!(drift.unwrap().len(), 0);
+    assert_eq!(app.inspect(|rows| rows.drift().unwrap().len()), 0);
     // And further on into another one.
     let last = Uuid::new_v4();
     assert_eq!(app.merge(last, &[target]).await.ok()["movedAttachments"], 6);

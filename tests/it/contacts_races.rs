@@ -42,8 +42,7 @@ async fn against(
         assert_eq!(app.list(contact).await.ok()["metadata"]["total"], 0, "{trace}");
     }
     app.nothing_staged().await;
-    let rows = dossier::db::Inspection::open(&app.rows()).unwrap();
-    assert_eq!(rows.drift().unwrap().len(), 0, "seed {seed}");
+    assert_eq!(app.inspect(|rows| rows.drift().unwrap().len()), 0, "seed {seed}");
 }
 
 #[tokio::test]

@@ -27,10 +27,10 @@ impl TestApp {
     /// Whether rows and files fit, and nothing is counted wrong.
     async fn is_sound(&self) {
         self.nothing_staged().await;
-        let rows = dossier::db::Inspection::open(&self.rows()).unwrap();
         let blobs = dossier::blobs::Blobs::open(self.data()).unwrap();
         let look = dossier::actions::fsck::Look { hash: true, offline: false };
-        let report = dossier::actions::fsck::check(&rows, &blobs, look).unwrap();
+        let report =
+            self.inspect(|rows| dossier::actions::fsck::check(rows, &blobs, look).unwrap());
         let found: Vec<_> = report.findings.iter().map(|one| &one.detail).collect();
         assert_eq!(found, Vec::<&String>::new());
     }

@@ -15,7 +15,7 @@ async fn while_another_process_sweeps_this_one_does_not_and_takes_over_when_it_d
     app.advance_seconds(61);
     let (db, now_ms) = (&app.app().db, app.app().clock.now_ms());
     // This process had swept at its start.
-    app.app().db.end_leases().await.unwrap();
+    app.app().db.end_leases(None).await.unwrap();
     let lease = db.take_lease("sweep", other, now_ms, now_ms + 60_000).await.unwrap().unwrap();
     assert_eq!(sweep(app.app()).await.unwrap(), Swept::default());
     assert_eq!(app.blob_files().len(), 1);
@@ -37,7 +37,7 @@ async fn a_holder_goes_on_with_its_lease_until_it_ends() {
     let renewed = db.take_lease("scrub-test", one, 5, 15).await.unwrap().unwrap();
     assert_eq!((renewed.fence, renewed.progress.as_str()), (first.fence, "half"));
     assert_eq!(db.take_lease("scrub-test", other, 12, 22).await.unwrap(), None);
-    db.end_leases().await.unwrap();
+    db.end_leases(None).await.unwrap();
     let taken = db.take_lease("scrub-test", other, 12, 22).await.unwrap().unwrap();
     assert_eq!((taken.fence, taken.progress.as_str()), (first.fence + 1, "half"));
 }

@@ -103,7 +103,7 @@ async fn a_round_goes_on_where_a_stopped_server_left_it() {
 async fn while_another_process_scrubs_this_one_does_not() {
     let app = with_files(3).await;
     let now_ms = app.app().clock.now_ms();
-    app.app().db.end_leases().await.unwrap();
+    app.app().db.end_leases(None).await.unwrap();
     let other = app.app().db.take_lease("scrub", Uuid::new_v4(), now_ms, now_ms + 1_000);
     assert!(other.await.unwrap().is_some());
     assert_eq!(step(app.app()).await.unwrap(), Step::Idle);

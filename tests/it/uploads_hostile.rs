@@ -126,7 +126,6 @@ async fn names_are_kept_as_given_and_served_safely() {
         "..\\..\\x.png".to_owned(),
         "/etc/x.png".to_owned(),
         "C:\\x.png".to_owned(),
-        "nul\0byte.png".to_owned(),
         "\"quoted\"; filename=\"evil.png".to_owned(),
         "line\r\nSet-Cookie: a=b\r\n.png".to_owned(),
         "📷 été.png".to_owned(),

@@ -155,16 +155,16 @@ impl Db {
     ) -> Result<Vec<Contact>> {
         self.engine
             .read(move |connection| {
-                // The empty blob is less than every id.
-                let after = after.map_or(Vec::new(), |after| after.as_bytes().to_vec());
+                let from = after.map_or([0; 16], |after| *after.as_bytes());
                 connection
                     .prepare_cached(concat!(
                         "SELECT ",
                         contact_columns!(),
-                        " FROM contacts WHERE site_id = $1 AND contact_id > $2 \
-                         AND state IN ('active', 'trashed') ORDER BY contact_id LIMIT $3"
+                        " FROM contacts WHERE site_id = $1 AND contact_id >= $2 \
+                         AND contact_id IS DISTINCT FROM $3 AND state IN ('active', 'trashed') \
+                         ORDER BY contact_id LIMIT $4"
                     ))?
-                    .query_map(params![site, after, limit], contact)
+                    .query_map(params![site, from, after, limit], contact)
             })
             .await
     }

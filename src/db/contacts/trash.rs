@@ -56,15 +56,15 @@ impl Db {
     ) -> Result<Vec<Trashed>> {
         self.engine
             .read(move |connection| {
-                // The empty blob is less than every id.
-                let after = after.map_or(Vec::new(), |after| after.as_bytes().to_vec());
+                let from = after.map_or([0; 16], |after| *after.as_bytes());
                 connection
                     .prepare_cached(
                         "SELECT attachment_id, file_name, size_bytes, deleted_at_ms, purge_at_ms \
                          FROM trashed_attachments WHERE site_id = $1 AND contact_id = $2 \
-                         AND attachment_id > $3 ORDER BY attachment_id LIMIT $4",
+                         AND attachment_id >= $3 AND attachment_id IS DISTINCT FROM $4 \
+                         ORDER BY attachment_id LIMIT $5",
                     )?
-                    .query_map(params![site, contact, after, limit], |row| {
+                    .query_map(params![site, contact, from, after, limit], |row| {
                         Ok(Trashed {
                             id: row.get(0)?,
                             file_name: row.get(1)?,
@@ -337,7 +337,7 @@ fn gone_with_it(
         .query_map(params![site, contact, now_ms, BATCH], |row| row.get(0))?;
     let all = connection
         .prepare_cached(
-            "SELECT count(*), coalesce(sum(size_bytes), 0) FROM trashed_attachments \
+            "SELECT count(*), CAST(coalesce(sum(size_bytes), 0) AS BIGINT) FROM trashed_attachments \
              WHERE site_id = $1 AND contact_id = $2 AND with_contact = 1 AND purge_at_ms > $3",
         )?
         .query_row(params![site, contact, now_ms], |row| {

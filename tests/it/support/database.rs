@@ -1,4 +1,4 @@
-//! Where the rows of a test are. `DOSSIER_TEST_POSTGRES` names a PostgreSQL server on which databases may
+//! Where the rows of a test are. `TEST_POSTGRES` names a PostgreSQL server on which databases may
 //! be made: then every server of a test, in this process or in one of its own, keeps its rows in one
 //! that belongs to its data folder; otherwise in SQLite.
 
@@ -13,7 +13,7 @@ const NOTE: &str = "test-database";
 /// The server for tests, if they are to use one.
 fn server() -> Option<String> {
     #[expect(clippy::disallowed_methods, reason = "it says how the tests are run, not the program")]
-    std::env::var("DOSSIER_TEST_POSTGRES").ok()
+    std::env::var("TEST_POSTGRES").ok()
 }
 
 /// The database of a data folder, made at the first question; `None` is SQLite in the folder.

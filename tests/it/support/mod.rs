@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use dossier::app::{App, Clock};
 use dossier::config::Config;
 use dossier::data_folder::DataFolder;
-use dossier::db::Place;
+use dossier::db::{Inspection, Place};
 use dossier::serve::{self, Server};
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
@@ -147,6 +147,15 @@ impl TestApp {
     /// Where the rows are.
     pub(crate) fn rows(&self) -> Place {
         Place::of(&self.server.app.config, &DataFolder::open(self.data()).unwrap()).unwrap()
+    }
+
+    /// Looks at the rows from beside the server, on a thread that may wait for them.
+    pub(crate) fn inspect<T: Send>(&self, look: impl FnOnce(&Inspection) -> T + Send) -> T {
+        let place = self.rows();
+        std::thread::scope(|scope| {
+            let looking = scope.spawn(|| look(&Inspection::open(&place).unwrap()));
+            looking.join().unwrap()
+        })
     }
 
     /// Moves the clock.

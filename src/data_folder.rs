@@ -5,6 +5,7 @@ use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{Read, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use base64::Engine as _;
@@ -20,6 +21,9 @@ pub const SECRETS: [&str; 4] = ["signing.keys", "tls/ca-key.pem", "tls/ca.pem", 
 const WEBHOOK_KEYS: &str = "webhook.keys";
 /// Bytes of a secret at most.
 const MAX_SECRET_BYTES: u64 = 1 << 20;
+/// How often the folder's lock is tried, and the time between.
+const LOCK_TRIES: u32 = 10;
+const LOCK_PAUSE: Duration = Duration::from_millis(50);
 
 /// An open data folder.
 pub struct DataFolder {
@@ -183,7 +187,8 @@ impl DataFolder {
         Ok(folder)
     }
 
-    /// Takes the folder for one server.
+    /// Takes the folder for one server. A process that is just ending gets a moment: its lock goes
+    /// when the last of what it started has let go of it.
     ///
     /// # Errors
     ///
@@ -197,7 +202,15 @@ impl DataFolder {
             .mode(0o600)
             .open(&path)
             .with_context(|| format!("cannot write to the data folder {}", self.root.display()))?;
-        match file.try_lock() {
+        let mut taken = file.try_lock();
+        for _ in 1..LOCK_TRIES {
+            if !matches!(taken, Err(TryLockError::WouldBlock)) {
+                break;
+            }
+            std::thread::sleep(LOCK_PAUSE);
+            taken = file.try_lock();
+        }
+        match taken {
             Ok(()) => Ok(ServeLock(file)),
             Err(TryLockError::WouldBlock) => bail!(
                 "another dossier server is using the data folder {}; stop it, or give this one \

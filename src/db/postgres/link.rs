@@ -289,15 +289,12 @@ async fn rows(
     cells: &[sql::Cell<'_>],
     show: &mut dyn FnMut(&Row) -> Result<bool>,
 ) -> Result<usize> {
-    let rows = match statement {
-        Some(statement) => {
-            let cells = cells.iter().copied();
-            answered(async { client.query_raw(&statement, cells).await }).await?
-        }
-        None => {
-            let cells = cells.iter().map(|cell| (*cell, kind(*cell)));
-            answered(async { client.query_typed_raw(sql, cells).await }).await?
-        }
+    let rows = if let Some(statement) = statement {
+        let cells = cells.iter().copied();
+        answered(async { client.query_raw(&statement, cells).await }).await?
+    } else {
+        let cells = cells.iter().map(|cell| (*cell, kind(*cell)));
+        answered(async { client.query_typed_raw(sql, cells).await }).await?
     };
     let mut rows = std::pin::pin!(rows);
     while let Some(row) = answered(rows.try_next()).await? {

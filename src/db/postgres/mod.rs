@@ -54,7 +54,7 @@ impl Postgres {
         // A thread of its own: the caller's may belong to a runtime, in which no other one runs.
         let preparing = Arc::clone(&target);
         let prepared = std::thread::spawn(move || {
-            let connection = Connection::Postgres(RefCell::new(Link::new(preparing)?));
+            let connection = Connection::Postgres(Box::new(RefCell::new(Link::new(preparing)?)));
             schema::migrate(&connection)
         });
         prepared.join().map_err(|_| anyhow::anyhow!("the database could not be prepared"))??;
@@ -75,7 +75,7 @@ impl Postgres {
     /// A connection of its own, for long looks from beside the server.
     pub(super) fn separate(place: &PostgresPlace) -> anyhow::Result<Connection> {
         let target = Arc::new(Target::of(place)?);
-        let connection = Connection::Postgres(RefCell::new(Link::new(target)?));
+        let connection = Connection::Postgres(Box::new(RefCell::new(Link::new(target)?)));
         schema::check(&connection)?;
         Ok(connection)
     }
@@ -136,7 +136,7 @@ fn start(
     let (target, queued) = (Arc::clone(target), queued.clone());
     let link = Link::new(target)?;
     Ok(std::thread::Builder::new().name(name).spawn(move || {
-        let connection = Connection::Postgres(RefCell::new(link));
+        let connection = Connection::Postgres(Box::new(RefCell::new(link)));
         for job in queued {
             // A panic, which the hook has reported, costs its caller's answer only.
             if catch_unwind(AssertUnwindSafe(|| job(&connection))).is_err()

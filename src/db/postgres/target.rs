@@ -201,7 +201,7 @@ mod tests {
             ("postgres://a:secret@h/d?pool_size=3", "pool_size"),
             ("postgres://a:secret@h/d?prepared=perhaps", "on or off"),
             ("postgres://a:secret@h:99999/d", "database_url"),
-            ("not a url secret", "not a URL"),
+            ("not a url secret", "must begin with"),
         ] {
             let text = refused(url);
             assert!(text.contains(problem), "{url}: {text}");

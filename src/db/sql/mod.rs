@@ -117,7 +117,7 @@ pub(super) use params;
 /// An open connection.
 pub(super) enum Connection {
     Sqlite(rusqlite::Connection),
-    Postgres(RefCell<Link>),
+    Postgres(Box<RefCell<Link>>),
 }
 
 /// A statement that is ready to run.

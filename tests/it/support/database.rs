@@ -2,13 +2,15 @@
 //! be made: then every server of a test, in this process or in one of its own, keeps its rows in one
 //! that belongs to its data folder; otherwise in SQLite.
 
-use std::path::Path;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{LazyLock, Mutex};
 
 use tokio_postgres::{Client, NoTls};
 use uuid::Uuid;
 
-/// Says below a data folder which database is its own.
-const NOTE: &str = "test-database";
+/// The database of each data folder.
+static KNOWN: LazyLock<Mutex<HashMap<PathBuf, String>>> = LazyLock::new(Mutex::default);
 
 /// The server for tests, if they are to use one.
 fn server() -> Option<String> {
@@ -19,9 +21,8 @@ fn server() -> Option<String> {
 /// The database of a data folder, made at the first question; `None` is SQLite in the folder.
 pub(crate) fn of(data: &Path) -> Option<String> {
     let server = server()?;
-    let note = data.join(NOTE);
-    if let Ok(known) = std::fs::read_to_string(&note) {
-        return Some(known);
+    if let Some(known) = KNOWN.lock().unwrap().get(data) {
+        return Some(known.clone());
     }
     let name = format!("t_{}", Uuid::new_v4().simple());
     let url = match server.rsplit_once('/') {
@@ -30,9 +31,7 @@ pub(crate) fn of(data: &Path) -> Option<String> {
     };
     let make = format!("CREATE DATABASE {name}");
     apart(async move |client: Client| client.batch_execute(&make).await.unwrap(), server);
-    std::fs::create_dir_all(data).unwrap();
-    std::fs::write(&note, &url).unwrap();
-    Some(url)
+    Some(KNOWN.lock().unwrap().entry(data.to_owned()).or_insert(url).clone())
 }
 
 /// Every row of a database, as text.

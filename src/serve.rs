@@ -25,6 +25,7 @@ use crate::config::Config;
 use crate::data_folder::{DataFolder, ServeLock};
 use crate::db::{Db, Place, Site};
 use crate::domain::media_host::MediaHost;
+use crate::domain::signing::SigningKeys;
 use crate::http;
 use crate::jobs;
 use crate::media_cache::MediaCache;
@@ -106,11 +107,9 @@ pub async fn start(config: Config, clock: Clock, program: &Path) -> anyhow::Resu
     };
     let monitored = config.listen_metrics.map(listen).transpose()?;
     let http = plain.local_addr()?;
-    if !db.is_shared() {
-        // The folder's lock shows that whoever had one is gone.
-        db.end_leases(None).await?;
-    }
     let node_id = Uuid::new_v4();
+    let webhooks = webhooks(&config, folder);
+    join_others(&db, &keys, &webhooks.keys, &clock).await?;
     let first_start = first_start(&db, &clock, node_id).await?;
     let public_url = public_url(&config, http);
     let media_url = config.media_url.as_ref().map_or_else(|| public_url.clone(), Url::to_string);
@@ -132,7 +131,7 @@ pub async fn start(config: Config, clock: Clock, program: &Path) -> anyhow::Resu
         previews: Previews::new(&config, program.to_owned(), &metrics),
         transforms: Transforms::new(&config, &blobs),
         media: MediaCache::new(config.media_cache_bytes),
-        webhooks: webhooks(&config, folder),
+        webhooks,
         metrics,
         tasks: Tasks::default(),
         config,
@@ -229,6 +228,36 @@ fn public_url(config: &Config, http: SocketAddr) -> String {
 
 fn media_host(media_url: &str, public_url: &str) -> anyhow::Result<Option<MediaHost>> {
     Ok(MediaHost::apart_from(&media_url.parse()?, &public_url.parse()?))
+}
+
+async fn join_others(
+    db: &Db,
+    keys: &SigningKeys,
+    webhook_keys: &KeyRing,
+    clock: &Clock,
+) -> anyhow::Result<()> {
+    if !db.is_shared() {
+        // The folder's lock shows that whoever had one is gone.
+        return Ok(db.end_leases(None).await?);
+    }
+    let webhook_keys = webhook_keys.ensure(clock.now_ms())?;
+    agree_on_keys(db, "signing.keys", keys.fingerprints()).await?;
+    agree_on_keys(db, "webhook.keys", webhook_keys.fingerprints()).await
+}
+
+/// Nodes that signed with keys of their own would refuse each other's links, and so would receivers of
+/// webhooks.
+async fn agree_on_keys(
+    db: &Db,
+    file: &'static str,
+    fingerprints: Vec<Vec<u8>>,
+) -> anyhow::Result<()> {
+    anyhow::ensure!(
+        db.agree_on_keys(file, fingerprints).await?,
+        "the keys in {file} are not those of the other nodes on this database: copy signing.keys \
+         and webhook.keys from the data folder of one of them into this node's"
+    );
+    Ok(())
 }
 
 /// Makes the first site with its first key, when there is none: of nodes that start together, one does.

@@ -88,6 +88,11 @@ impl WebhookKeys {
             .or_else(|| self.keys.iter().min_by_key(|key| key.signs_from_ms))
     }
 
+    /// What tells each key from others: a hash of its public part.
+    pub fn fingerprints(&self) -> Vec<Vec<u8>> {
+        self.keys.iter().map(|key| key.id.clone().into_bytes()).collect()
+    }
+
     /// Makes a token of claims.
     ///
     /// # Errors

@@ -10,10 +10,11 @@ CREATE TABLE dossier_schema (
 );
 INSERT INTO dossier_schema (version, oldest_program) VALUES (5, 5);
 
--- What must be the same on every node, by name: hashes, no secrets.
-CREATE TABLE fingerprints (
-    name  TEXT  NOT NULL PRIMARY KEY,
-    value BYTEA NOT NULL
+-- The keys of the nodes' files, so that a node with keys of its own is noticed: hashes, no secrets.
+CREATE TABLE key_fingerprints (
+    file        TEXT  NOT NULL,
+    fingerprint BYTEA NOT NULL,
+    PRIMARY KEY (file, fingerprint)
 );
 
 CREATE TABLE sites (

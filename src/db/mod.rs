@@ -14,6 +14,7 @@ mod engine;
 mod events;
 mod inbound;
 mod inspect;
+mod key_fingerprints;
 mod leases;
 mod pages;
 mod place;

@@ -76,6 +76,16 @@ impl SigningKeys {
         Self { keys }
     }
 
+    /// What tells each key from others and gives nothing of it away.
+    pub fn fingerprints(&self) -> Vec<Vec<u8>> {
+        let fingerprint = |key: &SigningKey| {
+            let mut mac = key.media.clone();
+            mac.update(b"fingerprint");
+            mac.finalize().into_bytes().to_vec()
+        };
+        self.keys.iter().map(fingerprint).collect()
+    }
+
     /// Changes when links made from now on look different: another key signs, or they begin
     /// with another URL.
     pub fn links_version(&self, media_url: &str) -> u32 {

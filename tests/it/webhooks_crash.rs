@@ -13,20 +13,20 @@ use crate::support::files::eventually;
 use crate::support::receiver::{OK, Receiver, Reply};
 
 /// A server of the real program, and a client of it.
-struct Real {
-    process: Dossier,
-    client: Client,
+pub(crate) struct Real {
+    pub(crate) process: Dossier,
+    pub(crate) client: Client,
 }
 
 #[derive(Clone)]
-struct Client {
+pub(crate) struct Client {
     base: String,
-    key: String,
+    pub(crate) key: String,
     client: reqwest::Client,
 }
 
 impl Real {
-    fn start(data: &Path, key: Option<String>) -> Self {
+    pub(crate) fn start(data: &Path, key: Option<String>) -> Self {
         let (process, ready) = Dossier::serve(data, &["--dev"]);
         let key = key.unwrap_or_else(|| ready["apiKey"].as_str().unwrap().to_owned());
         let base = ready["http"].as_str().unwrap().to_owned();
@@ -48,18 +48,43 @@ impl Client {
         request.send().await?.error_for_status()?.json().await
     }
 
-    async fn subscribe(&self, receiver: &Receiver) {
+    pub(crate) async fn subscribe(&self, receiver: &Receiver) {
         self.call("/dossier/v1/webhooks", &json!({ "url": receiver.url() })).await.unwrap();
     }
 
     /// Uploads a file; its media id when that was acknowledged.
     async fn upload(&self) -> reqwest::Result<String> {
-        let path = format!("/contacts/v4/attachments/{}/upload-url", Uuid::new_v4());
+        self.upload_to(Uuid::new_v4()).await
+    }
+
+    /// The same, to a contact.
+    pub(crate) async fn upload_to(&self, contact: Uuid) -> reqwest::Result<String> {
+        let path = format!("/contacts/v4/attachments/{contact}/upload-url");
         let url = self.call(&path, &json!({ "fileName": "a.csv", "mimeType": "text/csv" })).await?;
         let put = self.client.put(url["uploadUrl"].as_str().unwrap()).body("a,b\n");
         let file: Value = put.send().await?.error_for_status()?.json().await?;
         Ok(file["file"]["id"].as_str().unwrap().to_owned())
     }
+
+    /// How many attachments a contact has.
+    pub(crate) async fn count(&self, contact: Uuid) -> u64 {
+        let url = format!("{}/contacts/v4/attachments/{contact}", self.base);
+        let answer = self.client.get(url).header("authorization", &self.key).send().await.unwrap();
+        let list: Value = answer.json().await.unwrap();
+        list["metadata"]["total"].as_u64().unwrap()
+    }
+}
+
+/// The media ids that a receiver was told of, and how often it was told of each event.
+pub(crate) fn told(receiver: &Receiver) -> (HashSet<String>, HashMap<String, usize>) {
+    let (mut named, mut times) = (HashSet::new(), HashMap::new());
+    for one in receiver.told() {
+        *times.entry(one.id()).or_default() += 1;
+        let url = &one.event["createdEvent"]["entity"]["document"]["url"];
+        let media = url.as_str().unwrap().split("/ugd/").nth(1).unwrap();
+        named.insert(media.split('?').next().unwrap().to_owned());
+    }
+    (named, times)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -105,19 +130,11 @@ async fn whatever_was_acknowledged_before_a_kill_is_told() {
             acknowledged.extend(done.unwrap());
         }
     }
-    let mut times: HashMap<String, usize> = HashMap::new();
     eventually("everything acknowledged was told", async || {
-        let (told, mut named) = (receiver.told(), HashSet::new());
-        times.clear();
-        for one in told {
-            *times.entry(one.id()).or_default() += 1;
-            let url = &one.event["createdEvent"]["entity"]["document"]["url"];
-            let media = url.as_str().unwrap().split("/ugd/").nth(1).unwrap();
-            named.insert(media.split('?').next().unwrap().to_owned());
-        }
-        acknowledged.is_subset(&named)
+        acknowledged.is_subset(&told(&receiver).0)
     })
     .await;
+    let times = told(&receiver).1;
     let (events, received) = (times.len(), times.values().sum::<usize>());
     let twice = received - events;
     println!("{KILLS} kills: {events} sent, {received} received, {twice} duplicate, 0 lost");

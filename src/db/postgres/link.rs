@@ -116,11 +116,12 @@ impl Link {
         self.wakes = Some(Arc::clone(outbox));
     }
 
-    /// Commits, and wakes who is to be told.
-    pub(super) fn commit(&mut self) -> Result<()> {
+    /// Commits, and wakes who is to be told. False when the connection was lost and nothing was
+    /// committed: then it may be done again.
+    pub(super) fn commit(&mut self) -> Result<bool> {
         let committed = self.end();
         if let Some(outbox) = self.wakes.take()
-            && committed.is_ok()
+            && matches!(committed, Ok(true))
         {
             outbox.notify_one();
         }
@@ -128,30 +129,30 @@ impl Link {
     }
 
     /// Commits; when the answer is lost, asks the server what became of it.
-    fn end(&mut self) -> Result<()> {
+    fn end(&mut self) -> Result<bool> {
         if self.failed {
             self.roll_back();
             return Err(Error::Away("a statement of the transaction has failed".to_owned()));
         }
         match std::mem::replace(&mut self.transaction, Transaction::None) {
-            Transaction::None | Transaction::Announced(_) => Ok(()),
+            Transaction::None | Transaction::Announced(_) => Ok(true),
             Transaction::Open(id) => match (self.batch("COMMIT"), id) {
                 (Err(error), Some(id)) if is_lost(&error) => self.resolve(&id, error),
-                (committed, _) => committed,
+                (committed, _) => committed.map(|()| true),
             },
         }
     }
 
     /// Whether a transaction was committed, as the server knows by its id.
-    fn resolve(&mut self, id: &str, lost: Error) -> Result<()> {
+    fn resolve(&mut self, id: &str, lost: Error) -> Result<bool> {
         // The id comes from the server and is a number.
         let question = format!("SELECT pg_xact_status('{id}'::xid8)");
         for _ in 0..RESOLVE_TRIES {
             self.client = None;
             let status = self.connected().and_then(|()| self.ask(&question));
             match status.as_ref().map(Option::as_deref) {
-                Ok(Some("committed")) => return Ok(()),
-                Ok(Some("aborted")) => return Err(lost),
+                Ok(Some("committed")) => return Ok(true),
+                Ok(Some("aborted")) => return Ok(false),
                 _ => std::thread::sleep(RESOLVE_EVERY),
             }
         }

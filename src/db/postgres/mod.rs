@@ -165,8 +165,12 @@ fn write_safely<T>(
         match outcome {
             Ok(_) | Err(_) if lost && tries < WRITE_TRIES => link.borrow_mut().roll_back(),
             Ok(done) => {
-                link.borrow_mut().commit()?;
-                return Ok(done);
+                if link.borrow_mut().commit()? {
+                    return Ok(done);
+                }
+                if tries == WRITE_TRIES {
+                    return Err(Error::Busy { retry_after_seconds: 1 });
+                }
             }
             Err(error) => {
                 link.borrow_mut().roll_back();

@@ -34,6 +34,12 @@ pub(crate) fn of(data: &Path) -> Option<String> {
     Some(KNOWN.lock().unwrap().entry(data.to_owned()).or_insert(url).clone())
 }
 
+/// Gives a data folder the database of another one.
+pub(crate) fn share(from: &Path, to: &Path) {
+    let url = of(from).expect("nodes share a PostgreSQL: scripts/postgres");
+    KNOWN.lock().unwrap().insert(to.to_owned(), url);
+}
+
 /// Every row of a database, as text.
 pub(crate) fn rows(url: String) -> Vec<String> {
     apart(

@@ -4,6 +4,7 @@
 pub(crate) mod database;
 pub(crate) mod files;
 mod process;
+pub(crate) mod proxy;
 pub(crate) mod raw;
 pub(crate) mod receiver;
 mod sites;
@@ -97,6 +98,36 @@ impl TestApp {
             now_ms,
             folder,
         }
+    }
+
+    /// Starts another server on the same database, with the same keys, clock and settings' defaults.
+    pub(crate) async fn another_node(&self, settings: &[(&str, &str)]) -> Self {
+        let folder = self.another_folder();
+        self.copy_keys_to(folder.path());
+        let server = start_node(&folder, settings, &self.now_ms).await;
+        Self {
+            base: format!("http://{}", server.http),
+            site: self.site,
+            key: self.key.clone(),
+            client: client(),
+            server,
+            now_ms: Arc::clone(&self.now_ms),
+            folder,
+        }
+    }
+
+    /// Gives a data folder the keys of this server.
+    pub(crate) fn copy_keys_to(&self, folder: &Path) {
+        for keys in ["signing.keys", "webhook.keys"] {
+            std::fs::copy(self.data().join(keys), folder.join(keys)).unwrap();
+        }
+    }
+
+    /// An empty data folder whose server would use the same database.
+    pub(crate) fn another_folder(&self) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        database::share(self.data(), folder.path());
+        folder
     }
 
     /// Starts a server on a data folder that is there, with a new key of its one site.
@@ -255,6 +286,30 @@ async fn start_in(
         .collect();
     let config = Config::from_sources(None, &[], &settings).unwrap();
     serve::start(config, Clock::Manual(Arc::clone(now_ms)), program).await.unwrap()
+}
+
+/// Starts a server in a folder that has the keys of others.
+pub(crate) async fn start_node(
+    folder: &tempfile::TempDir,
+    settings: &[(&str, &str)],
+    now_ms: &Arc<AtomicI64>,
+) -> Server {
+    start_in(folder, settings, now_ms, PROGRAM.as_ref()).await
+}
+
+/// Why a server does not start in a folder.
+pub(crate) async fn start_refused(folder: &tempfile::TempDir) -> String {
+    let database = database::of(folder.path()).unwrap_or_default();
+    let settings = [
+        ("data", folder.path().to_str().unwrap()),
+        ("listen", "127.0.0.1:0"),
+        ("listen_tls", "off"),
+        ("database_url", &database),
+    ];
+    let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let config = Config::from_sources(None, &[], &settings).unwrap();
+    let started = serve::start(config, Clock::System, PROGRAM.as_ref()).await;
+    format!("{:#}", started.err().unwrap())
 }
 
 fn client() -> reqwest::Client {

@@ -1,0 +1,156 @@
+//! Several servers on one PostgreSQL (R7, R13, R27). Run by `scripts/postgres`; without it they are
+//! ignored.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
+
+use futures_util::future::join_all;
+use reqwest::Method;
+use serde_json::json;
+use uuid::Uuid;
+
+use crate::races::{pause, seed};
+use crate::rig::Dice;
+use crate::support::tus::csv;
+use crate::support::{PNG, START_MS, TestApp, database, start_node, start_refused};
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL: scripts/postgres cargo test --test it -- --ignored"]
+async fn what_one_node_answered_is_in_the_next_list_of_the_other() {
+    let a = TestApp::start().await;
+    let b = a.another_node(&[]).await;
+    let contact = Uuid::new_v4();
+    for round in 1..=40 {
+        // The page is in the caches of both.
+        let before = b.list(contact).await.ok()["metadata"]["total"].as_u64().unwrap();
+        assert_eq!(a.list(contact).await.ok()["metadata"]["total"], before);
+        let (writer, reader) = if round % 2 == 0 { (&a, &b) } else { (&b, &a) };
+        writer.upload(contact, "a.png", "image/png", PNG).await.ok();
+        let seen = reader.list(contact).await.ok();
+        assert_eq!(seen["metadata"]["total"], before + 1, "round {round}");
+        if round % 3 == 0 {
+            let id = seen["attachments"][0]["id"].as_str().unwrap();
+            writer.delete(&format!("/contacts/v4/attachments/{contact}/{id}")).await.ok();
+            let seen = reader.list(contact).await.ok();
+            assert_eq!(seen["metadata"]["total"], before, "round {round}");
+            let path = format!("/contacts/v4/attachments/{contact}/{id}");
+            assert_eq!(reader.get(&path).await.refused(), (404, "NOT_FOUND".to_owned()));
+        }
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL: scripts/postgres cargo test --test it -- --ignored"]
+async fn a_file_deleted_at_one_node_is_not_in_the_memory_of_the_other() {
+    let a = TestApp::start().await;
+    let b = a.another_node(&[]).await;
+    let contact = Uuid::new_v4();
+    b.upload(contact, "a.png", "image/png", PNG).await.ok();
+    let seen = b.list(contact).await.ok();
+    let link = seen["attachments"][0]["image"]["url"].as_str().unwrap().to_owned();
+    assert_eq!(b.open(&link).await.body, PNG);
+    assert_eq!(b.open(&link).await.body, PNG);
+    let id = seen["attachments"][0]["id"].as_str().unwrap();
+    a.delete(&format!("/contacts/v4/attachments/{contact}/{id}")).await.ok();
+    assert_eq!(b.open(&link).await.status, 404);
+}
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL: scripts/postgres cargo test --test it -- --ignored"]
+async fn an_upload_url_used_at_both_nodes_makes_one_attachment() {
+    let (a, mut dice) = (TestApp::start().await, Dice::new(seed()));
+    let b = a.another_node(&[]).await;
+    for round in 0..20 {
+        let contact = Uuid::new_v4();
+        let url = a.upload_url(contact, "a.csv", "text/csv").await;
+        let other = url.replacen(&a.base, &b.base, 1);
+        let file = csv(4_000);
+        let schedules = [dice.next(), dice.next(), dice.next(), dice.next()];
+        let answers = join_all(schedules.iter().enumerate().map(|(at, schedule)| {
+            let (node, url) = if at % 2 == 0 { (&a, &url) } else { (&b, &other) };
+            let file = &file;
+            async move {
+                pause(&mut Dice::new(*schedule)).await;
+                node.put(url, file).await
+            }
+        }))
+        .await;
+        let ids: Vec<_> = answers.iter().map(|answer| answer.ok()["file"]["id"].clone()).collect();
+        assert!(ids.iter().all(|id| *id == ids[0]), "round {round}: {ids:?}");
+        assert_eq!(b.list(contact).await.ok()["metadata"]["total"], 1, "round {round}");
+    }
+    assert_eq!(a.inspect(|rows| rows.drift().unwrap().len()), 0);
+}
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL: scripts/postgres cargo test --test it -- --ignored"]
+async fn a_quota_holds_across_nodes() {
+    let settings = [("site_max_files", "20")];
+    let a = TestApp::start_with(&settings).await;
+    let b = a.another_node(&settings).await;
+    let contact = Uuid::new_v4();
+    let answers = join_all((0..40).map(|at| {
+        let node = if at % 2 == 0 { &a } else { &b };
+        async move { node.upload(contact, "a.csv", "text/csv", b"a,b\n").await.status.as_u16() }
+    }))
+    .await;
+    let taken = answers.iter().filter(|status| **status == 200).count();
+    assert_eq!(taken, 20, "{answers:?}");
+    assert_eq!(b.list(contact).await.ok()["metadata"]["total"], 20);
+    assert_eq!(a.inspect(|rows| rows.drift().unwrap().len()), 0);
+}
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL: scripts/postgres cargo test --test it -- --ignored"]
+async fn contacts_that_change_at_two_nodes_at_once_lose_nothing() {
+    let a = TestApp::start().await;
+    let b = a.another_node(&[]).await;
+    let mut dice = Dice::new(seed());
+    for round in 0..20 {
+        let (source, target) = (Uuid::new_v4(), Uuid::new_v4());
+        a.upload(source, "a.csv", "text/csv", b"a,b\n").await.ok();
+        let url = b.upload_url(source, "b.csv", "text/csv").await;
+        let schedule = dice.next();
+        let merge = async {
+            let body = json!({ "sourceContactIds": [source] });
+            a.contact(Method::POST, &format!("/{target}/merge"), &body).await.ok();
+        };
+        let upload = async {
+            pause(&mut Dice::new(schedule)).await;
+            b.put(&url, b"c,d\n").await.status.as_u16()
+        };
+        let ((), uploaded) = tokio::join!(merge, upload);
+        assert!([200, 404].contains(&uploaded), "round {round}: {uploaded}");
+        let expected = 1 + u64::from(uploaded == 200);
+        assert_eq!(b.list(target).await.ok()["metadata"]["total"], expected, "round {round}");
+    }
+    assert_eq!(b.inspect(|rows| rows.drift().unwrap().len()), 0);
+}
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL: scripts/postgres cargo test --test it -- --ignored"]
+async fn a_node_with_keys_of_its_own_is_refused() {
+    let a = TestApp::start().await;
+    let folder = a.another_folder();
+    let why = start_refused(&folder).await;
+    assert!(why.contains("copy signing.keys and webhook.keys"), "{why}");
+    std::fs::copy(a.data().join("signing.keys"), folder.path().join("signing.keys")).unwrap();
+    let why = start_refused(&folder).await;
+    assert!(why.contains("the keys in webhook.keys are not those"), "{why}");
+}
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL: scripts/postgres cargo test --test it -- --ignored"]
+async fn of_nodes_that_start_together_on_an_empty_database_one_makes_the_first_site() {
+    let keys = TestApp::start().await;
+    let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    database::share(folders[0].path(), folders[1].path());
+    for folder in &folders {
+        keys.copy_keys_to(folder.path());
+    }
+    let clock = Arc::new(AtomicI64::new(START_MS));
+    let (one, two) =
+        tokio::join!(start_node(&folders[0], &[], &clock), start_node(&folders[1], &[], &clock));
+    assert_ne!(one.first_start.is_some(), two.first_start.is_some());
+    assert_eq!(one.app.db.sites().await.unwrap().len(), 1);
+}

@@ -1,0 +1,102 @@
+//! Killing one of two nodes under load: nothing acknowledged is lost, and the other goes on without an
+//! error (R13, R27). Run by `scripts/postgres`.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::task::JoinSet;
+use uuid::Uuid;
+
+use crate::support::database;
+use crate::support::files::eventually;
+use crate::support::receiver::{OK, Receiver};
+use crate::webhooks_crash::{Client, Real, told};
+
+/// Clients of each node.
+const CLIENTS: usize = 3;
+
+/// What clients of a node got done, until it was gone or they were told to end.
+struct Load {
+    tasks: JoinSet<(Vec<(Uuid, String)>, usize)>,
+}
+
+impl Load {
+    fn start(client: &Client, end: &Arc<AtomicBool>) -> Self {
+        let mut tasks = JoinSet::new();
+        for _ in 0..CLIENTS {
+            let (client, end) = (client.clone(), Arc::clone(end));
+            tasks.spawn(async move {
+                let mut done = Vec::new();
+                while !end.load(Ordering::Relaxed) {
+                    let contact = Uuid::new_v4();
+                    match client.upload_to(contact).await {
+                        Ok(id) => done.push((contact, id)),
+                        Err(_) => return (done, 1),
+                    }
+                }
+                (done, 0)
+            });
+        }
+        Self { tasks }
+    }
+
+    async fn ended(mut self) -> (Vec<(Uuid, String)>, usize) {
+        let (mut done, mut errors) = (Vec::new(), 0);
+        while let Some(one) = self.tasks.join_next().await {
+            let (some, failed) = one.unwrap();
+            done.extend(some);
+            errors += failed;
+        }
+        (done, errors)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL: scripts/postgres cargo test --test it -- --ignored"]
+#[expect(clippy::print_stdout, reason = "the counts of the run, shown with --nocapture")]
+async fn killing_a_node_loses_nothing_and_costs_the_other_no_error() {
+    let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let receiver = Receiver::start(OK).await;
+    let one = Real::start(folders[0].path(), None);
+    one.client.subscribe(&receiver).await;
+    database::share(folders[0].path(), folders[1].path());
+    for keys in ["signing.keys", "webhook.keys"] {
+        std::fs::copy(folders[0].path().join(keys), folders[1].path().join(keys)).unwrap();
+    }
+    let two = Real::start(folders[1].path(), Some(one.client.key.clone()));
+    let end = Arc::new(AtomicBool::new(false));
+    let loads = [Load::start(&one.client, &end), Load::start(&two.client, &end)];
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    one.process.signal("KILL");
+    assert_eq!(one.process.ended().code, None);
+    let killed = Instant::now();
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    end.store(true, Ordering::Relaxed);
+    let [first, second] = loads;
+    let ((at_one, errors_at_one), (at_two, errors_at_two)) =
+        tokio::join!(first.ended(), second.ended());
+    assert_eq!(errors_at_two, 0, "the other node's clients notice nothing");
+    assert!(errors_at_one <= CLIENTS && !at_one.is_empty() && !at_two.is_empty());
+    for (contact, _) in at_one.iter().chain(&at_two) {
+        assert_eq!(two.client.count(*contact).await, 1, "{contact} was acknowledged");
+    }
+    let acknowledged: HashSet<String> =
+        at_one.iter().chain(&at_two).map(|(_, id)| id.clone()).collect();
+    eventually("everything acknowledged was told", async || {
+        acknowledged.is_subset(&told(&receiver).0)
+    })
+    .await;
+    let times = told(&receiver).1;
+    println!(
+        "1 kill: {} + {} uploads acknowledged, {errors_at_one} + {errors_at_two} failed, {} events \
+         told, {} twice, 0 lost, all told {:.1} s after the kill",
+        at_one.len(),
+        at_two.len(),
+        times.len(),
+        times.values().sum::<usize>() - times.len(),
+        killed.elapsed().as_secs_f64(),
+    );
+    two.process.stop();
+}

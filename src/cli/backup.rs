@@ -90,6 +90,11 @@ pub(super) fn run(command: &Backup) -> ExitCode {
 
 fn create(command: &Create) -> anyhow::Result<()> {
     let config = command.settings.load(&[])?;
+    anyhow::ensure!(
+        config.database_url.is_none(),
+        "a backup holds rows of SQLite; these are in PostgreSQL. Back them up with its own tools \
+         (pg_dump, or a base backup with WAL), then copy blobs/ and the keys: see docs/postgres.md"
+    );
     let folder = DataFolder::existing(&config.data)?;
     let blobs = Blobs::open(folder.root())?;
     let db = Arc::new(Db::open(&Place::File(folder.database()?), 1)?);

@@ -17,7 +17,7 @@ use crate::app::Clock;
 use crate::blobs::Blobs;
 use crate::config::Config;
 use crate::data_folder::{DataFolder, SECRETS};
-use crate::db::{Inspection, Place};
+use crate::db::{Inspection, Place, check_server};
 use crate::domain::image::{HeicSupport, heic_support};
 
 /// Free space under which something must be done, besides room for one upload in each place.
@@ -115,6 +115,7 @@ fn look(config: &Config) -> Vec<Check> {
         let (found, newest) = database(config);
         checks.push(found);
         newest_ms = newest;
+        checks.extend(database_server(config));
         checks.push(store(folder.root()));
         checks.extend(server(&folder, config));
     } else {
@@ -218,6 +219,19 @@ fn database(config: &Config) -> (Check, Option<i64>) {
             (Check::fine(name, detail), newest_ms)
         }
     }
+}
+
+/// Whether a PostgreSQL server keeps what we promise.
+fn database_server(config: &Config) -> Vec<Check> {
+    let name = "PostgreSQL";
+    let Ok(Place::Postgres(place)) = Place::existing(config) else { return Vec::new() };
+    // When it cannot be asked, the check of the database has said why.
+    let found = check_server(&place, || Clock::System.now_ms()).unwrap_or_default();
+    let checks = found.into_iter().map(|found| {
+        let state = if found.is_problem { State::Problem } else { State::Fine };
+        Check { name, state, detail: found.detail, remedy: found.remedy.to_owned() }
+    });
+    checks.collect()
 }
 
 fn store(root: &Path) -> Check {

@@ -2,6 +2,7 @@
 
 mod backup;
 mod contacts;
+mod db;
 mod demo;
 mod demo_files;
 mod doctor;
@@ -49,6 +50,11 @@ enum Command {
     Fsck(fsck::Fsck),
     /// Look at what the server stands on: folder, database, disk, clock, ports, formats.
     Doctor(doctor::Doctor),
+    /// Bring the database's schema up to date; `serve` does it too.
+    Migrate(db::Migrate),
+    /// The database: copy to another kind.
+    #[command(subcommand)]
+    Db(db::DbCommand),
     /// Backups: create, verify, restore.
     #[command(subcommand)]
     Backup(backup::Backup),
@@ -121,6 +127,8 @@ pub fn run() -> ExitCode {
         Command::Key(command) => keys::run_key(&command),
         Command::Contact(command) => contacts::run_contact(&command),
         Command::Inbound(command) => contacts::run_inbound(&command),
+        Command::Migrate(command) => db::migrate(&command),
+        Command::Db(command) => db::run(&command),
         Command::Site(command) => sites::run_site(&command),
         Command::Webhook(command) => webhooks::run_webhook(&command),
         Command::Listen(command) => listen::run(&command),

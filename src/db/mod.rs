@@ -7,7 +7,9 @@
 mod attachments;
 mod backups;
 mod changes;
+mod checkup;
 mod contacts;
+mod copy;
 mod deliveries;
 mod delivering;
 mod engine;
@@ -16,6 +18,7 @@ mod inbound;
 mod inspect;
 mod key_fingerprints;
 mod leases;
+mod migrate;
 mod pages;
 mod place;
 mod postgres;
@@ -31,16 +34,19 @@ mod uploads;
 pub use attachments::Commit;
 pub use backups::{Tombstone, copy_rows};
 pub use changes::Change;
+pub use checkup::{Finding, check_server};
 pub use contacts::{
     Announced, Closing, Contact, ContactState, ErasedFile, Erasure, Grave, Removal, Restored,
     Trashed, UnknownToo,
 };
+pub use copy::{CopiedTable, copy};
 pub use deliveries::{Attempt, Delivery, DeliveryState};
 pub use delivering::{Claimed, Room, Settled, SubscriptionKey};
 pub use events::{Entity, RecordedEvent};
 pub use inbound::{Heard, InboundKey};
 pub use inspect::{BlobRow, Drift, Inspection, UploadRow};
 pub use leases::Lease;
+pub use migrate::migrate;
 pub use pages::{ListedPage, PageTotals, Rows};
 pub use place::{Place, PostgresPlace};
 pub use rows::AttachmentRow;

@@ -300,7 +300,7 @@ fn fail_all(jobs: impl Iterator<Item = Box<dyn WriteJob>>, error: &sql::Error) {
     }
 }
 
-fn open_writer(file: &Path) -> anyhow::Result<rusqlite::Connection> {
+pub(super) fn open_writer(file: &Path) -> anyhow::Result<rusqlite::Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
         | OpenFlags::SQLITE_OPEN_CREATE
         | OpenFlags::SQLITE_OPEN_NO_MUTEX;

@@ -36,6 +36,7 @@ mod media_matrix;
 mod nodes;
 mod nodes_faults;
 mod nodes_kill;
+mod nodes_tools;
 mod previews;
 mod previews_formats;
 mod previews_hostile;

@@ -11,8 +11,7 @@ use crate::support::{TestApp, database};
 
 /// A server whose database is behind a proxy.
 async fn behind_a_proxy() -> (TestApp, Proxy) {
-    let url = database::of(Path::new(&format!("proxied-{}", Uuid::new_v4())))
-        .expect("needs PostgreSQL: scripts/postgres");
+    let url = database::of(Path::new(&format!("proxied-{}", Uuid::new_v4()))).unwrap();
     let (user, place) = url.split_once('@').unwrap();
     let (address, name) = place.split_once('/').unwrap();
     let proxy = Proxy::start(address.to_owned()).await;

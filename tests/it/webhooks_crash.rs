@@ -27,7 +27,11 @@ pub(crate) struct Client {
 
 impl Real {
     pub(crate) fn start(data: &Path, key: Option<String>) -> Self {
-        let (process, ready) = Dossier::serve(data, &["--dev"]);
+        Self::start_with(data, key, &[])
+    }
+
+    pub(crate) fn start_with(data: &Path, key: Option<String>, more: &[&str]) -> Self {
+        let (process, ready) = Dossier::serve(data, &[&["--dev"], more].concat());
         let key = key.unwrap_or_else(|| ready["apiKey"].as_str().unwrap().to_owned());
         let base = ready["http"].as_str().unwrap().to_owned();
         Self { process, client: Client { base, key, client: reqwest::Client::new() } }
@@ -66,12 +70,11 @@ impl Client {
         Ok(file["file"]["id"].as_str().unwrap().to_owned())
     }
 
-    /// How many attachments a contact has.
-    pub(crate) async fn count(&self, contact: Uuid) -> u64 {
+    /// A contact's first page.
+    pub(crate) async fn list(&self, contact: Uuid) -> Value {
         let url = format!("{}/contacts/v4/attachments/{contact}", self.base);
         let answer = self.client.get(url).header("authorization", &self.key).send().await.unwrap();
-        let list: Value = answer.json().await.unwrap();
-        list["metadata"]["total"].as_u64().unwrap()
+        answer.json().await.unwrap()
     }
 }
 

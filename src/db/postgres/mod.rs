@@ -72,6 +72,14 @@ impl Postgres {
         Ok(Self { reads, writes: Some(writes), revisions, writers })
     }
 
+    /// A connection of its own, after the schema was brought up to date.
+    pub(super) fn separate_and_migrated(place: &PostgresPlace) -> anyhow::Result<Connection> {
+        let target = Arc::new(Target::of(place)?);
+        let connection = Connection::Postgres(Box::new(RefCell::new(Link::new(target)?)));
+        schema::migrate(&connection)?;
+        Ok(connection)
+    }
+
     /// A connection of its own, for long looks from beside the server.
     pub(super) fn separate(place: &PostgresPlace) -> anyhow::Result<Connection> {
         let target = Arc::new(Target::of(place)?);

@@ -36,8 +36,17 @@ pub(crate) fn of(data: &Path) -> Option<String> {
 
 /// Gives a data folder the database of another one.
 pub(crate) fn share(from: &Path, to: &Path) {
-    let url = of(from).expect("nodes share a PostgreSQL: scripts/postgres");
+    // Nodes share a PostgreSQL: scripts/postgres.
+    let url = of(from).unwrap();
     KNOWN.lock().unwrap().insert(to.to_owned(), url);
+}
+
+/// Runs statements on a database.
+pub(crate) fn execute(url: &str, statements: String) {
+    apart(
+        async move |client: Client| client.batch_execute(&statements).await.unwrap(),
+        url.to_owned(),
+    );
 }
 
 /// Every row of a database, as text.

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 /// How it fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,12 +22,13 @@ pub(crate) enum Fault {
     AnswerLost,
 }
 
-/// A running proxy; it ends with its runtime.
+/// A running proxy.
 pub(crate) struct Proxy {
     /// Where it listens.
     pub(crate) address: String,
     fault: Arc<AtomicU8>,
     cut: watch::Sender<()>,
+    _task: JoinSet<()>,
 }
 
 impl Proxy {
@@ -36,7 +38,9 @@ impl Proxy {
         let address = listener.local_addr().unwrap().to_string();
         let (fault, (cut, _)) = (Arc::new(AtomicU8::new(0)), watch::channel(()));
         let (shared, cuts) = (Arc::clone(&fault), cut.clone());
-        tokio::spawn(async move {
+        let mut task = JoinSet::new();
+        task.spawn(async move {
+            let mut open = JoinSet::new();
             loop {
                 let (client, _) = listener.accept().await.unwrap();
                 if shared.load(Ordering::SeqCst) == Fault::Away as u8 {
@@ -44,7 +48,7 @@ impl Proxy {
                 }
                 let server = TcpStream::connect(&target).await.unwrap();
                 let (fault, mut ended) = (Arc::clone(&shared), cuts.subscribe());
-                tokio::spawn(async move {
+                open.spawn(async move {
                     tokio::select! {
                         () = pass(client, server, &fault) => {}
                         _ = ended.changed() => {}
@@ -52,7 +56,7 @@ impl Proxy {
                 });
             }
         });
-        Self { address, fault, cut }
+        Self { address, fault, cut, _task: task }
     }
 
     /// From now on it fails so.

@@ -1,8 +1,7 @@
-//! `dossier contact …` and `dossier inbound …`. They work beside a running server, which notices within a
-//! second; it is the server, or the next one, that removes the bytes.
+//! `dossier contact …`. It works beside a running server, which notices within a second; it is the server,
+//! or the next one, that removes the bytes.
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
@@ -14,9 +13,8 @@ use super::{runtime, say};
 use crate::actions::contacts::{erasure, receipt, restore};
 use crate::app::Clock;
 use crate::config::{Config, ContactsPolicy};
-use crate::db::{Announced, Closing, Contact, Db, InboundKey, Removal, UnknownToo};
+use crate::db::{Announced, Closing, Contact, Db, Removal, UnknownToo};
 use crate::domain::ids::{AttachmentId, ContactId, SiteId, parse_guid};
-use crate::domain::inbound::public_key;
 use crate::domain::timestamp::timestamp;
 use crate::domain::webhook::Cause;
 use crate::error::Error;
@@ -90,28 +88,7 @@ pub(super) struct ShowReceipt {
     id: Uuid,
 }
 
-#[derive(Subcommand)]
-pub(super) enum InboundCommand {
-    /// Take the vendor's signed webhooks of contacts for a site.
-    Add(AddInbound),
-}
-
-#[derive(Args)]
-pub(super) struct AddInbound {
-    #[command(flatten)]
-    of: Of,
-    /// The app that the vendor tells.
-    #[arg(long, value_name = "ID", value_parser = guid)]
-    app: Uuid,
-    /// The app's installation, which the webhooks name: it stands for the site.
-    #[arg(long, value_name = "ID", value_parser = guid)]
-    instance: Uuid,
-    /// The app's public key, as the vendor shows it: PEM, or its base64.
-    #[arg(long, value_name = "FILE")]
-    public_key: PathBuf,
-}
-
-fn guid(text: &str) -> Result<Uuid, String> {
+pub(super) fn guid(text: &str) -> Result<Uuid, String> {
     parse_guid(text).ok_or_else(|| "expected a GUID".to_owned())
 }
 
@@ -128,12 +105,6 @@ pub(super) fn run_contact(command: &ContactCommand) -> anyhow::Result<()> {
             ContactCommand::Receipt(command) => show_receipt(&command.of, command.id).await,
         }
     })
-}
-
-/// Runs `dossier inbound …`.
-pub(super) fn run_inbound(command: &InboundCommand) -> anyhow::Result<()> {
-    let InboundCommand::Add(command) = command;
-    runtime()?.block_on(add_inbound(command))
 }
 
 async fn announce(command: &Announce) -> anyhow::Result<()> {
@@ -281,24 +252,4 @@ async fn bring_back(command: &Restore) -> anyhow::Result<()> {
         Err(Error::NotFound { .. }) => anyhow::bail!("contact {contact} is not in the trash"),
         Err(error) => Err(error.into()),
     }
-}
-
-async fn add_inbound(command: &AddInbound) -> anyhow::Result<()> {
-    let (db, site) = command.of.open().await?;
-    let file = &command.public_key;
-    let text = crate::config::read_text(file)?;
-    let public_key = public_key(&text)
-        .with_context(|| format!("{} holds no public key (BEGIN PUBLIC KEY)", file.display()))?;
-    let key = InboundKey {
-        instance_id: command.instance,
-        site_id: site,
-        app_id: command.app,
-        public_key,
-        created_at_ms: Clock::System.now_ms(),
-    };
-    db.add_inbound_key(key).await?;
-    say(&format!(
-        "Webhooks of installation {} are taken for site {site} at /dossier/v1/inbound/wix",
-        command.instance
-    ))
 }

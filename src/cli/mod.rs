@@ -7,6 +7,7 @@ mod demo;
 mod demo_files;
 mod doctor;
 mod fsck;
+mod inbound;
 mod keys;
 mod listen;
 mod serve;
@@ -64,9 +65,9 @@ enum Command {
     /// Contacts: announce, list, delete, merge, erase, restore, receipt.
     #[command(subcommand)]
     Contact(contacts::ContactCommand),
-    /// The vendor's webhooks of contacts that are kept elsewhere: add.
+    /// The vendor's webhooks of contacts that are kept elsewhere: add, list, remove.
     #[command(subcommand)]
-    Inbound(contacts::InboundCommand),
+    Inbound(inbound::InboundCommand),
     /// Sites, the tenants: create, set, list.
     #[command(subcommand)]
     Site(sites::SiteCommand),
@@ -126,7 +127,7 @@ pub fn run() -> ExitCode {
         Command::Backup(command) => return backup::run(&command),
         Command::Key(command) => keys::run_key(&command),
         Command::Contact(command) => contacts::run_contact(&command),
-        Command::Inbound(command) => contacts::run_inbound(&command),
+        Command::Inbound(command) => inbound::run_inbound(&command),
         Command::Migrate(command) => db::migrate(&command),
         Command::Db(command) => db::run(&command),
         Command::Site(command) => sites::run_site(&command),

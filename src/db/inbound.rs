@@ -1,6 +1,6 @@
 //! Queries on those who tell of contacts kept elsewhere, and what they told.
 
-use crate::db::sql::{self, Connection, OptionalExtension as _, params};
+use crate::db::sql::{self, Connection, OptionalExtension as _, Row, params};
 use uuid::Uuid;
 
 use super::Db;
@@ -23,6 +23,13 @@ pub struct InboundKey {
     pub public_key: Vec<u8>,
     /// When it was added, in Unix milliseconds.
     pub created_at_ms: i64,
+}
+
+/// The columns of a key, in the order that [`inbound_key`] expects.
+macro_rules! inbound_key_columns {
+    () => {
+        "instance_id, site_id, app_id, public_key, created_at_ms"
+    };
 }
 
 /// What became of news.
@@ -77,20 +84,50 @@ impl Db {
         self.engine
             .read(move |connection| {
                 connection
-                    .prepare_cached(
-                        "SELECT instance_id, site_id, app_id, public_key, created_at_ms \
-                         FROM inbound_keys WHERE instance_id = $1",
-                    )?
-                    .query_row(params![instance], |row| {
-                        Ok(InboundKey {
-                            instance_id: Uuid::from_bytes(row.get(0)?),
-                            site_id: row.get(1)?,
-                            app_id: Uuid::from_bytes(row.get(2)?),
-                            public_key: row.get(3)?,
-                            created_at_ms: row.get(4)?,
-                        })
-                    })
+                    .prepare_cached(concat!(
+                        "SELECT ",
+                        inbound_key_columns!(),
+                        " FROM inbound_keys WHERE instance_id = $1"
+                    ))?
+                    .query_row(params![instance], inbound_key)
                     .optional()
+            })
+            .await
+    }
+
+    /// All installations that may tell of a site's contacts, the oldest first.
+    ///
+    /// # Errors
+    ///
+    /// Only when the database fails.
+    pub async fn inbound_keys(&self, site: SiteId) -> Result<Vec<InboundKey>> {
+        self.engine
+            .read(move |connection| {
+                connection
+                    .prepare_cached(concat!(
+                        "SELECT ",
+                        inbound_key_columns!(),
+                        " FROM inbound_keys WHERE site_id = $1 ORDER BY created_at_ms, instance_id"
+                    ))?
+                    .query_map(params![site], inbound_key)
+            })
+            .await
+    }
+
+    /// Lets an installation tell nothing more; false when it could not before.
+    ///
+    /// # Errors
+    ///
+    /// Only when the database fails.
+    pub async fn remove_inbound_key(&self, site: SiteId, instance: Uuid) -> Result<bool> {
+        self.engine
+            .write(site, move |connection| {
+                let removed = connection
+                    .prepare_cached(
+                        "DELETE FROM inbound_keys WHERE site_id = $1 AND instance_id = $2",
+                    )
+                    .and_then(|mut statement| statement.execute(params![site, instance]))?;
+                Ok(Done { value: removed > 0, changed: None })
             })
             .await
     }
@@ -149,6 +186,16 @@ impl Db {
             })
             .await
     }
+}
+
+fn inbound_key(row: Row<'_>) -> sql::Result<InboundKey> {
+    Ok(InboundKey {
+        instance_id: Uuid::from_bytes(row.get(0)?),
+        site_id: row.get(1)?,
+        app_id: Uuid::from_bytes(row.get(2)?),
+        public_key: row.get(3)?,
+        created_at_ms: row.get(4)?,
+    })
 }
 
 /// False when it was heard before.

@@ -257,3 +257,46 @@ async fn a_file_that_is_no_public_key_is_refused() {
     let error = refused(&[&arguments[..], &["--public-key", file]].concat());
     assert!(error.contains("holds no public key"), "{error}");
 }
+
+#[tokio::test]
+async fn installations_are_listed_and_removed_each_by_its_own_site() {
+    let (app, contact) = (TestApp::start().await, Uuid::new_v4());
+    let vendor = Vendor::of(&app);
+    let other = app.other_site().await;
+    let (data, instance) = (app.data().to_str().unwrap(), vendor.instance.to_string());
+    let (ours, theirs) = (app.site.to_string(), other.site.to_string());
+    let list = |site: &str| -> Value {
+        let words = ["inbound", "list", "--json", "--data", data, "--site", site];
+        serde_json::from_str(&printed(&words)).unwrap()
+    };
+    let listed = list(&ours);
+    assert_eq!(listed["installations"][0]["instanceId"], instance);
+    assert_eq!(listed["installations"][0]["siteId"], ours);
+    assert_eq!(list(&theirs)["installations"], json!([]));
+    let text = printed(&["inbound", "list", "--data", data, "--site", &ours]);
+    assert!(text.starts_with("INSTANCE ") && text.contains(&instance), "{text}");
+    let remove = |site| ["inbound", "remove", &instance, "--data", data, "--site", site];
+    let error = refused(&remove(&theirs));
+    assert!(error.contains("there is no installation"), "{error}");
+    let token = || vendor.token(DELETED, &deleted(contact, &json!({})));
+    app.hear(token()).await.ok();
+    let said = printed(&remove(&ours));
+    assert!(said.ends_with("are taken no more"), "{said}");
+    assert_eq!(app.hear(token()).await.refused(), (403, "PERMISSION_DENIED".to_owned()));
+    assert_eq!(list(&ours)["installations"], json!([]));
+    refused(&remove(&ours));
+}
+
+#[tokio::test]
+async fn an_installation_tells_of_its_own_sites_contacts_only() {
+    let (app, contact) = (TestApp::start().await, Uuid::new_v4());
+    let vendor = Vendor::of(&app);
+    let other = app.other_site().await;
+    app.upload_as(&other, contact, "theirs.csv").await;
+    app.upload_pdf(contact, "ours.pdf").await;
+    app.hear(vendor.token(DELETED, &deleted(contact, &json!({})))).await.ok();
+    assert_eq!(app.count(contact).await, 0);
+    let path = format!("/contacts/v4/attachments/{contact}");
+    let list = Answer::of(app.request_as(&other, Method::GET, &path)).await.ok();
+    assert_eq!(list["metadata"]["total"], 1);
+}

@@ -307,6 +307,8 @@ fn lease(
         })
 }
 
+/// The event of a delivery; not one that shows a file of a contact that is being erased, whose rows go
+/// in batches.
 fn event_of(
     connection: &Connection,
     site: SiteId,
@@ -316,7 +318,9 @@ fn event_of(
         .prepare_cached(concat!(
             "SELECT ",
             event_columns!(),
-            " FROM events WHERE site_id = $1 AND event_id = $2"
+            " FROM events WHERE site_id = $1 AND event_id = $2 AND (file_name IS NULL \
+             OR NOT EXISTS (SELECT 1 FROM contacts c WHERE c.site_id = events.site_id \
+             AND c.contact_id = events.contact_id AND c.state = 'erased'))"
         ))?
         .query_row(params![site, event], recorded)
         .optional()

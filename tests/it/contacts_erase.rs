@@ -200,3 +200,45 @@ async fn a_restore_of_an_older_backup_does_not_bring_back_who_was_erased() {
     assert_eq!(app.generate(erased, &body).await.refused().0, 404);
     assert_eq!(app.erase(erased).await.ok()["receipt"]["receiptId"], receipt);
 }
+
+#[tokio::test]
+async fn what_was_told_of_a_large_contact_is_forgotten_in_batches_and_told_no_more() {
+    let (app, receiver) = (TestApp::telling().await, Receiver::start(OK).await);
+    let webhook = app.subscribe(&receiver).await;
+    let (contact, merged) = (Uuid::new_v4(), Uuid::new_v4());
+    for (contact, count) in [(contact, 200), (merged, 160)] {
+        app.upload_csvs(contact, (0..count).map(|number| format!("Canary{number}.csv"))).await;
+    }
+    let body = json!({ "sourceContactIds": [merged] });
+    app.contact(Method::POST, &format!("/{contact}/merge"), &body).await.ok();
+    app.settled(&webhook, "delivered", 1).await;
+    let told = receiver.told().len();
+    let shown = async || {
+        let rows = app.stored().await;
+        rows.iter().filter(|row| row.starts_with("events:") && row.contains("67, 97, 110")).count()
+    };
+    assert_eq!(shown().await, 360);
+    let erased = app.erase(contact).await.ok();
+    // Everything that was told is due again: nothing of it may be sent.
+    let database = rusqlite::Connection::open(app.data().join("dossier.db")).unwrap();
+    for statement in [
+        "UPDATE deliveries SET state = 'pending', due_at_ms = 0, leased_until_ms = 0",
+        "UPDATE subscriptions SET next_due_at_ms = 0",
+    ] {
+        database.execute(statement, []).unwrap();
+    }
+    app.app().db.wake_outbox();
+    app.completed(&erased["receipt"]["receiptId"]).await;
+    assert_eq!(shown().await, 0);
+    assert_eq!(erased["receipt"]["attachmentCount"], 360);
+    eventually("every deletion is told", async || {
+        let told = receiver.told().split_off(told);
+        let gone = told.iter().filter(|one| one.event["slug"] == "deleted");
+        let gone: std::collections::BTreeSet<String> =
+            gone.map(|one| one.event["entityId"].as_str().unwrap().to_owned()).collect();
+        gone.len() == 360
+    })
+    .await;
+    let told = receiver.told().split_off(told);
+    assert!(told.iter().all(|one| one.event["slug"] == "deleted"));
+}

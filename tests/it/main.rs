@@ -9,6 +9,7 @@ mod binary_folder;
 mod binary_settings;
 mod contacts;
 mod contacts_cli;
+mod contacts_crash;
 mod contacts_erase;
 mod contacts_races;
 mod contacts_trash;

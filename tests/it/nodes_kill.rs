@@ -31,7 +31,7 @@ impl Load {
                 let mut done = Vec::new();
                 while !end.load(Ordering::Relaxed) {
                     let contact = Uuid::new_v4();
-                    match client.upload_to(contact).await {
+                    match client.upload_for(contact).await {
                         Ok(id) => done.push((contact, id)),
                         Err(_) => return (done, 1),
                     }

@@ -31,7 +31,7 @@ async fn rows_move_to_postgresql_and_back_and_nothing_looks_different() {
     let data = folder.path();
     let server = Real::start_with(data, None, &SQLITE);
     for _ in 0..120 {
-        server.client.upload_to(contact).await.unwrap();
+        server.client.upload_for(contact).await.unwrap();
     }
     let (key, before) = (server.client.key.clone(), listed(&server.client, contact).await);
     let url = database::of(data).unwrap();
@@ -44,7 +44,7 @@ async fn rows_move_to_postgresql_and_back_and_nothing_looks_different() {
 
     let server = Real::start(data, Some(key.clone()));
     assert_eq!(listed(&server.client, contact).await, before);
-    server.client.upload_to(contact).await.unwrap();
+    server.client.upload_for(contact).await.unwrap();
     let after = listed(&server.client, contact).await;
     server.process.stop();
 

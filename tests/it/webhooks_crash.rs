@@ -18,18 +18,21 @@ pub(crate) struct Real {
     pub(crate) client: Client,
 }
 
+/// How a server is called.
 #[derive(Clone)]
 pub(crate) struct Client {
-    base: String,
+    pub(crate) base: String,
     pub(crate) key: String,
-    client: reqwest::Client,
+    pub(crate) client: reqwest::Client,
 }
 
 impl Real {
+    /// Starts one, and with it the first site, unless its key is known.
     pub(crate) fn start(data: &Path, key: Option<String>) -> Self {
         Self::start_with(data, key, &[])
     }
 
+    /// The same, with more arguments.
     pub(crate) fn start_with(data: &Path, key: Option<String>, more: &[&str]) -> Self {
         let (process, ready) = Dossier::serve(data, &[&["--dev"], more].concat());
         let key = key.unwrap_or_else(|| ready["apiKey"].as_str().unwrap().to_owned());
@@ -46,7 +49,8 @@ impl Real {
 }
 
 impl Client {
-    async fn call(&self, path: &str, body: &Value) -> reqwest::Result<Value> {
+    /// POSTs JSON.
+    pub(crate) async fn call(&self, path: &str, body: &Value) -> reqwest::Result<Value> {
         let request = self.client.post(format!("{}{path}", self.base));
         let request = request.header("authorization", &self.key).json(body);
         request.send().await?.error_for_status()?.json().await
@@ -56,13 +60,13 @@ impl Client {
         self.call("/dossier/v1/webhooks", &json!({ "url": receiver.url() })).await.unwrap();
     }
 
-    /// Uploads a file; its media id when that was acknowledged.
+    /// Uploads a file of some contact; its media id when that was acknowledged.
     async fn upload(&self) -> reqwest::Result<String> {
-        self.upload_to(Uuid::new_v4()).await
+        self.upload_for(Uuid::new_v4()).await
     }
 
-    /// The same, to a contact.
-    pub(crate) async fn upload_to(&self, contact: Uuid) -> reqwest::Result<String> {
+    /// Uploads a file of a contact; its media id when that was acknowledged.
+    pub(crate) async fn upload_for(&self, contact: Uuid) -> reqwest::Result<String> {
         let path = format!("/contacts/v4/attachments/{contact}/upload-url");
         let url = self.call(&path, &json!({ "fileName": "a.csv", "mimeType": "text/csv" })).await?;
         let put = self.client.put(url["uploadUrl"].as_str().unwrap()).body("a,b\n");

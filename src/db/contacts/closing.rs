@@ -286,11 +286,15 @@ fn batch(connection: &Connection, one: &UnderWay, now_ms: i64) -> sql::Result<bo
     if gone == BATCH {
         return Ok(true);
     }
+    // Last, so that also what was written while batches went on is forgotten.
+    if one.receipt.is_some() && erasures::forget_told_of_all(connection, (one.site, one.contact))? {
+        return Ok(true);
+    }
     connection
         .prepare_cached("DELETE FROM contact_closings WHERE site_id = $1 AND contact_id = $2")?
         .execute(params![one.site, one.contact])?;
     if let Some(receipt) = one.receipt {
-        erasures::rows_are_gone(connection, (one.site, one.contact), receipt, now_ms)?;
+        erasures::rows_are_gone(connection, one.site, receipt, now_ms)?;
     }
     Ok(false)
 }

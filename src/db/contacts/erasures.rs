@@ -5,8 +5,11 @@ use uuid::Uuid;
 
 use crate::db::Db;
 use crate::db::engine::Done;
-use crate::domain::ids::{AttachmentId, BlobId, ContactId, SiteId};
+use crate::domain::ids::{AttachmentId, BlobId, ContactId, EventId, SiteId};
 use crate::error::Result;
+
+/// Rows of what was told that one transaction forgets, and few more.
+pub(super) const TOLD_BATCH: usize = 1_000;
 
 /// The erasure of a contact.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -114,8 +117,8 @@ fn ready(connection: &Connection) -> sql::Result<Vec<(SiteId, [u8; 16])>> {
         .query_map(&[], |row| Ok((row.get(0)?, row.get(1)?)))
 }
 
-/// Inside the write that closes a contact: the receipt, and what shows data of the person beside
-/// the attachments, which are taken away in batches.
+/// Inside the write that closes a contact: the receipt, and whoever was merged into it. The attachments
+/// and what was told of them are taken away in batches.
 pub(super) fn begin(
     connection: &Connection,
     (site, contact): (SiteId, ContactId),
@@ -128,10 +131,6 @@ pub(super) fn begin(
              VALUES ($1, $2, $3, $4)",
         )?
         .execute(params![site, receipt.as_bytes(), contact, now_ms])?;
-    let merged = merged_into(connection, site, contact)?;
-    for contact in merged.iter().chain([&contact]) {
-        forget_told(connection, site, *contact)?;
-    }
     connection
         .prepare_cached(
             "UPDATE contacts SET state = 'erased', state_at_ms = $1, label = NULL \
@@ -141,23 +140,59 @@ pub(super) fn begin(
     Ok(())
 }
 
-/// Events that show an attachment of the contact, and what receivers answered to any of its events.
-/// Those that only tell of a deletion stay: whoever was told of the file must be told that it is gone.
+/// Forgets some of what was told of a contact and of whoever was merged into it; whether there may be
+/// more. Until all of it is forgotten, the deliverer passes it over.
+pub(super) fn forget_told_of_all(
+    connection: &Connection,
+    (site, contact): (SiteId, ContactId),
+) -> sql::Result<bool> {
+    let mut forgotten = 0;
+    for one in merged_into(connection, site, contact)?.iter().chain([&contact]) {
+        forgotten += forget_told(connection, site, *one, TOLD_BATCH.saturating_sub(forgotten))?;
+        if forgotten >= TOLD_BATCH {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Forgets events that show an attachment of the contact, and what receivers answered to any of its
+/// events. Those that only tell of a deletion stay: whoever was told of the file must be told that it
+/// is gone. Returns how many rows went; fewer than `limit` when those were all, and few more at most.
 pub(super) fn forget_told(
     connection: &Connection,
     site: SiteId,
     contact: ContactId,
-) -> sql::Result<()> {
-    for statement in [
-        "DELETE FROM delivery_attempts WHERE site_id = $1 AND event_id IN \
-         (SELECT event_id FROM events WHERE site_id = $1 AND contact_id = $2)",
-        "DELETE FROM deliveries WHERE site_id = $1 AND event_id IN (SELECT event_id FROM events \
-         WHERE site_id = $1 AND contact_id = $2 AND file_name IS NOT NULL)",
-        "DELETE FROM events WHERE site_id = $1 AND contact_id = $2 AND file_name IS NOT NULL",
-    ] {
-        connection.prepare_cached(statement)?.execute(params![site, contact])?;
+    limit: usize,
+) -> sql::Result<usize> {
+    let shown: Vec<EventId> = connection
+        .prepare_cached(
+            "SELECT event_id FROM events WHERE site_id = $1 AND contact_id = $2 \
+             AND file_name IS NOT NULL LIMIT $3",
+        )?
+        .query_map(params![site, contact, limit as i64], |row| row.get(0))?;
+    let mut rows = 0;
+    for event in shown {
+        if rows >= limit {
+            return Ok(rows);
+        }
+        for statement in [
+            "DELETE FROM delivery_attempts WHERE site_id = $1 AND event_id = $2",
+            "DELETE FROM deliveries WHERE site_id = $1 AND event_id = $2",
+            "DELETE FROM events WHERE site_id = $1 AND event_id = $2",
+        ] {
+            rows += connection.prepare_cached(statement)?.execute(params![site, event])?;
+        }
     }
-    Ok(())
+    rows += connection
+        .prepare_cached(
+            "DELETE FROM delivery_attempts WHERE (site_id, event_id, subscription_id, attempt) IN \
+             (SELECT a.site_id, a.event_id, a.subscription_id, a.attempt FROM events e \
+             JOIN delivery_attempts a ON a.site_id = e.site_id AND a.event_id = e.event_id \
+             WHERE e.site_id = $1 AND e.contact_id = $2 LIMIT $3)",
+        )?
+        .execute(params![site, contact, limit.saturating_sub(rows) as i64])?;
+    Ok(rows)
 }
 
 pub(super) fn receipt_of(
@@ -191,12 +226,10 @@ pub(super) fn note_file(
 
 pub(super) fn rows_are_gone(
     connection: &Connection,
-    (site, contact): (SiteId, ContactId),
+    site: SiteId,
     receipt: Uuid,
     now_ms: i64,
 ) -> sql::Result<()> {
-    // Also what was written while batches went on.
-    forget_told(connection, site, contact)?;
     connection
         .prepare_cached(
             "UPDATE erasures SET rows_erased_at_ms = $1 WHERE site_id = $2 AND receipt_id = $3",

@@ -2,7 +2,7 @@
 
 use crate::db::sql::{self, Connection, params};
 
-use super::erasures::forget_told;
+use super::erasures::{TOLD_BATCH, forget_told};
 use crate::db::Inspection;
 use crate::domain::ids::{BlobId, ContactId, SiteId};
 
@@ -65,7 +65,7 @@ pub(in crate::db) fn bury_contact(
         let blobs: Vec<BlobId> = statement.query_map(key, |row| row.get(0))?;
         gone.extend(blobs.into_iter().map(|blob| (grave.site, blob)));
     }
-    forget_told(connection, grave.site, grave.contact)?;
+    while forget_told(connection, grave.site, grave.contact, TOLD_BATCH)? > 0 {}
     connection
         .prepare_cached("DELETE FROM contact_closings WHERE site_id = $1 AND contact_id = $2")?
         .execute(key)?;

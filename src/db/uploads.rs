@@ -91,7 +91,8 @@ impl Db {
             .await
     }
 
-    /// Writes down how far an upload has come; false when it is no longer known, or over.
+    /// Writes down how far an upload has come, and whose it is; false when it is no longer known, or
+    /// over, or its contact has gone.
     ///
     /// # Errors
     ///
@@ -102,9 +103,10 @@ impl Db {
                 let changed = connection
                     .prepare_cached(
                         "UPDATE uploads SET length_bytes = $1, offset_bytes = $2, \
-                         hash_state = $3, expires_at_ms = $4 \
-                         WHERE site_id = $5 AND attachment_id = $6 AND blob_id = $7 \
-                         AND expires_at_ms > 0",
+                         hash_state = $3, expires_at_ms = $4, contact_id = $5 \
+                         WHERE site_id = $6 AND attachment_id = $7 AND blob_id = $8 \
+                         AND expires_at_ms > 0 AND NOT EXISTS (SELECT 1 FROM contacts c \
+                         WHERE c.site_id = $6 AND c.contact_id = $5 AND c.state <> 'active')",
                     )
                     .and_then(|mut statement| {
                         statement.execute(params![
@@ -112,6 +114,7 @@ impl Db {
                             upload.offset_bytes as i64,
                             upload.hash_state,
                             upload.expires_at_ms,
+                            upload.contact_id,
                             upload.site_id,
                             upload.attachment_id,
                             upload.blob_id,

@@ -13,6 +13,7 @@ mod contacts_crash;
 mod contacts_erase;
 mod contacts_races;
 mod contacts_trash;
+mod contacts_uploads;
 mod cors;
 mod delete;
 mod doctor;

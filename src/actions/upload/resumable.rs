@@ -15,6 +15,7 @@ use super::receive::{BATCHES, Message, Writer, initial_hash_state, pump};
 use super::{BUSY, SPENT, Upload, bad_upload, check_contact, commit, preview, too_large};
 use crate::app::App;
 use crate::blobs::{BlobKey, StagedKey};
+use crate::config::ContactsPolicy;
 use crate::db::{Begun, Standing, UploadInFlight};
 use crate::domain::attachment::Attachment;
 use crate::domain::ids::BlobId;
@@ -147,6 +148,9 @@ where
     if request.offset_bytes != found.offset_bytes {
         return Err(UploadRefused::Offset { offset_bytes: found.offset_bytes }.into());
     }
+    if found.contact_id.is_none() {
+        adopt(app, &grant, &mut found).await?;
+    }
     found.length_bytes = joined_length(&grant, &found, request.length_bytes)?;
     let most = found.length_bytes.unwrap_or(grant.max_bytes) - found.offset_bytes;
     if request.content_length.is_some_and(|length| length > most) {
@@ -185,6 +189,19 @@ where
     let kept = keeping.await.map_err(anyhow::Error::from)?;
     pumped?;
     kept
+}
+
+/// Learns whose an upload is that an older release began, whose row does not say so: it did not end with
+/// its contact, so it ends here.
+async fn adopt(app: &App, grant: &UploadGrant, found: &mut UploadInFlight) -> Result<()> {
+    let (site, contact) = (grant.site_id, grant.contact_id);
+    let only_announced = app.config.contacts_policy == ContactsPolicy::Registered;
+    if !app.db.may_receive(site, contact, only_announced).await? {
+        end(app, staged(grant, found.blob_id), i64::MAX).await?;
+        return Err(UploadRefused::Gone.into());
+    }
+    found.contact_id = Some(contact);
+    Ok(())
 }
 
 async fn keep(

@@ -104,7 +104,8 @@ impl Db {
     }
 }
 
-/// Erasures that lack nothing but the emptying of the log.
+/// Erasures that lack nothing but the emptying of the log. An upload that an older release began may be
+/// anyone's of its site: until it has ended or its contact is known, no erasure there is complete.
 fn ready(connection: &Connection) -> sql::Result<Vec<(SiteId, [u8; 16])>> {
     connection
         .prepare_cached(
@@ -112,7 +113,8 @@ fn ready(connection: &Connection) -> sql::Result<Vec<(SiteId, [u8; 16])>> {
              AND e.rows_erased_at_ms IS NOT NULL AND NOT EXISTS (SELECT 1 FROM erased_files f \
              WHERE f.site_id = e.site_id AND f.receipt_id = e.receipt_id \
              AND f.erased_at_ms IS NULL) AND NOT EXISTS (SELECT 1 FROM uploads u \
-             WHERE u.site_id = e.site_id AND u.contact_id = e.contact_id) LIMIT 1000",
+             WHERE u.site_id = e.site_id AND (u.contact_id = e.contact_id OR u.contact_id IS NULL)) \
+             LIMIT 1000",
         )?
         .query_map(&[], |row| Ok((row.get(0)?, row.get(1)?)))
 }

@@ -11,6 +11,7 @@ mod inbound;
 mod media;
 mod media_answer;
 mod request;
+mod routes;
 mod stable_links;
 mod trace;
 mod tus;
@@ -29,7 +30,7 @@ use axum::http::uri::Authority;
 use axum::http::{HeaderName, Method, StatusCode, Uri, header};
 use axum::middleware;
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::{get, head, post, put};
+use axum::routing::get;
 use serde_json::json;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{AllowOrigin, CorsLayer};
@@ -37,6 +38,9 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 use crate::app::App;
 use crate::error::Error;
 
+use routes::Routes;
+
+pub use routes::Route;
 pub use uploads::form;
 
 /// Where the SDK looks, on the vendor's own host and on any other (contract §2).
@@ -50,62 +54,85 @@ const MEDIA_PATHS: [&str; 2] = ["/media/", "/ugd/"];
 /// How long browsers may remember a preflight.
 const PREFLIGHT_AGE: Duration = Duration::from_hours(1);
 
+/// All routes of the service, without the layers around them.
+fn routes() -> Routes {
+    let mut routes = Routes::default();
+    for prefix in PREFIXES {
+        let contact = format!("{prefix}/{{contact}}");
+        let attachment = format!("{contact}/{{attachment}}");
+        routes = routes
+            .get(prefix, attachments::list_by_body)
+            .get(&format!("{prefix}/"), attachments::list_by_body)
+            .get(&contact, attachments::list)
+            .post(&format!("{contact}/upload-url"), upload_urls::generate)
+            .get(&attachment, attachments::get)
+            .delete(&attachment, attachments::delete);
+    }
+    own_routes(file_routes(routes))
+}
+
+/// What opens by a signature in the address.
+fn file_routes(routes: Routes) -> Routes {
+    const UPLOAD: &str = "/upload/tus/{token}/{upload}";
+    routes
+        .put("/upload/{token}", uploads::put)
+        .post("/upload/{token}", uploads::post)
+        .put("/upload/{token}/", uploads::put)
+        .post("/upload/{token}/", uploads::post)
+        .post("/upload/tus", tus::create)
+        .post("/upload/tus/", tus::create)
+        .put("/upload/tus/{token}", tus::finish)
+        .put("/upload/{token}/{again}", tus::finish_again)
+        .head(UPLOAD, tus::progress)
+        .patch(UPLOAD, tus::append)
+        .delete(UPLOAD, tus::terminate)
+        .post(UPLOAD, tus::overridden)
+        .get("/media/{media}", media::original)
+        .get("/media/{media}/preview", media::preview)
+        .get("/media/{media}/v1/{*transform}", media::transform)
+        .get("/ugd/{media}", media::original)
+        .get("/ugd/{media}/preview", media::preview)
+}
+
+/// What is not of the vendor's contract.
+fn own_routes(routes: Routes) -> Routes {
+    const CONTACT: &str = "/dossier/v1/contacts/{contact}";
+    const RESTORE: &str = "/dossier/v1/contacts/{contact}/attachments/{attachment}/restore";
+    const WEBHOOK: &str = "/dossier/v1/webhooks/{webhook}";
+    routes
+        .get(HEALTH, health)
+        .get("/dossier/v1/media/{site}/{attachment}", stable_links::follow)
+        .get("/dossier/v1/contacts", contacts::list)
+        .get(CONTACT, contacts::get)
+        .put(CONTACT, contacts::announce)
+        .delete(CONTACT, contacts::delete)
+        .post("/dossier/v1/contacts/{contact}/merge", contacts::merge)
+        .post("/dossier/v1/contacts/{contact}/erase", contacts::erase)
+        .post("/dossier/v1/contacts/{contact}/restore", contacts::restore)
+        .get("/dossier/v1/contacts/{contact}/trash", contacts::trash)
+        .post(RESTORE, contacts::restore_attachment)
+        .get("/dossier/v1/receipts/{receipt}", contacts::receipt)
+        .post("/dossier/v1/inbound/wix", inbound::wix)
+        .get("/dossier/v1/webhooks", webhooks::list)
+        .post("/dossier/v1/webhooks", webhooks::add)
+        .get("/dossier/v1/webhooks/public-key", webhooks::public_key)
+        .get(WEBHOOK, webhooks::get)
+        .patch(WEBHOOK, webhooks::change)
+        .delete(WEBHOOK, webhooks::remove)
+        .post("/dossier/v1/webhooks/{webhook}/test", webhooks::test)
+        .get("/dossier/v1/webhooks/{webhook}/deliveries", webhooks::deliveries)
+        .post("/dossier/v1/webhooks/{webhook}/replay", webhooks::replay)
+}
+
+/// Everything that [`router`] answers.
+pub fn known_routes() -> Vec<Route> {
+    routes().known()
+}
+
 /// All routes of the service.
 pub fn router(app: &Arc<App>) -> Router {
-    let mut routes = Router::new();
-    for prefix in PREFIXES {
-        routes = routes
-            .route(prefix, get(attachments::list_by_body))
-            .route(&format!("{prefix}/"), get(attachments::list_by_body))
-            .route(&format!("{prefix}/{{contact}}"), get(attachments::list))
-            .route(&format!("{prefix}/{{contact}}/upload-url"), post(upload_urls::generate))
-            .route(
-                &format!("{prefix}/{{contact}}/{{attachment}}"),
-                get(attachments::get).delete(attachments::delete),
-            );
-    }
-    routes
-        .route("/upload/{token}", put(uploads::put).post(uploads::post))
-        .route("/upload/{token}/", put(uploads::put).post(uploads::post))
-        .route("/upload/tus", post(tus::create))
-        .route("/upload/tus/", post(tus::create))
-        .route("/upload/tus/{token}", put(tus::finish))
-        .route("/upload/{token}/{again}", put(tus::finish_again))
-        .route(
-            "/upload/tus/{token}/{upload}",
-            head(tus::progress).patch(tus::append).delete(tus::terminate).post(tus::overridden),
-        )
-        .route("/media/{media}", get(media::original))
-        .route("/media/{media}/preview", get(media::preview))
-        .route("/media/{media}/v1/{*transform}", get(media::transform))
-        .route("/ugd/{media}", get(media::original))
-        .route("/ugd/{media}/preview", get(media::preview))
-        .route("/dossier/v1/media/{site}/{attachment}", get(stable_links::follow))
-        .route(HEALTH, get(health))
-        .route("/dossier/v1/contacts", get(contacts::list))
-        .route(
-            "/dossier/v1/contacts/{contact}",
-            get(contacts::get).put(contacts::announce).delete(contacts::delete),
-        )
-        .route("/dossier/v1/contacts/{contact}/merge", post(contacts::merge))
-        .route("/dossier/v1/contacts/{contact}/erase", post(contacts::erase))
-        .route("/dossier/v1/contacts/{contact}/restore", post(contacts::restore))
-        .route("/dossier/v1/contacts/{contact}/trash", get(contacts::trash))
-        .route(
-            "/dossier/v1/contacts/{contact}/attachments/{attachment}/restore",
-            post(contacts::restore_attachment),
-        )
-        .route("/dossier/v1/receipts/{receipt}", get(contacts::receipt))
-        .route("/dossier/v1/inbound/wix", post(inbound::wix))
-        .route("/dossier/v1/webhooks", get(webhooks::list).post(webhooks::add))
-        .route("/dossier/v1/webhooks/public-key", get(webhooks::public_key))
-        .route(
-            "/dossier/v1/webhooks/{webhook}",
-            get(webhooks::get).patch(webhooks::change).delete(webhooks::remove),
-        )
-        .route("/dossier/v1/webhooks/{webhook}/test", post(webhooks::test))
-        .route("/dossier/v1/webhooks/{webhook}/deliveries", get(webhooks::deliveries))
-        .route("/dossier/v1/webhooks/{webhook}/replay", post(webhooks::replay))
+    routes()
+        .router()
         .fallback(unknown_route)
         .method_not_allowed_fallback(unknown_method)
         // As one layer, the outermost first: each layer of its own costs a box for each request.

@@ -25,6 +25,7 @@ mod full_disk;
 mod handles;
 mod inbound;
 mod isolation;
+mod isolation_routes;
 mod kill;
 mod leases;
 mod lists;

@@ -93,11 +93,12 @@ impl Db {
         let outbox = self.outbox.clone();
         self.engine
             .write(site, move |connection| {
-                active(connection, (site, contact), false, now_ms)?;
+                // First, so that a contact of others looks like one that has no such attachment.
                 let found = waiting(connection, (site, contact), id, now_ms);
                 let Some(size_bytes) = found? else {
                     return Err(Error::no_attachment(contact, id));
                 };
+                active(connection, (site, contact), false, now_ms)?;
                 let held = attachments::usage(connection, site, contact)?;
                 quotas.allow(held.0, held.1, size_bytes)?;
                 bring_back(connection, (site, contact), id, now_ms)?;

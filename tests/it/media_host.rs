@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use crate::support::files::{PDF, jpeg, quarters, transformed};
 use crate::support::raw::RawAnswer;
+use crate::support::receiver::{OK, Receiver};
 use crate::support::{PNG, TestApp};
 
 const MEDIA: (&str, &str) = ("media_url", "https://files.example.net/");
@@ -74,6 +75,32 @@ async fn s12_the_media_host_answers_for_files_only() {
     }
     let put = app.anonymous(Method::PUT, "/upload/x").header("host", "files.example.net");
     assert_eq!(crate::support::Answer::of(put.json(&json!({}))).await.status, 404);
+}
+
+#[tokio::test]
+async fn events_show_links_of_the_media_host_and_they_open() {
+    let (app, receiver) = (TestApp::telling_with(&[MEDIA]).await, Receiver::start(OK).await);
+    app.subscribe(&receiver).await;
+    let picture = jpeg(&quarters(40, 20));
+    app.upload(Uuid::new_v4(), "photo.jpg", "image/jpeg", &picture).await.ok();
+    app.upload(Uuid::new_v4(), "a.pdf", "application/pdf", PDF).await.ok();
+    let (mut original, mut others) = (Vec::new(), 0);
+    for told in receiver.told_times(2).await {
+        let entity = &told.event["createdEvent"]["entity"];
+        for part in ["image", "document", "previewImage", "documentPreview"] {
+            let Some(url) = entity[part]["url"].as_str() else { continue };
+            let target = url.strip_prefix("https://files.example.net").unwrap();
+            assert!(target.starts_with('/'), "{url}");
+            let answer = ask(&app, "files.example.net", target).await;
+            assert_eq!(answer.status, 200, "{url}");
+            match part {
+                "image" | "document" => original.push(answer.body),
+                _ => others += 1,
+            }
+        }
+    }
+    original.sort();
+    assert_eq!((original, others), (vec![PDF.to_vec(), picture], 1));
 }
 
 #[tokio::test]

@@ -45,6 +45,8 @@ enum Command {
     Serve(serve::Serve),
     /// Show the whole way of a file: a server of its own, an upload, the list, the link.
     Demo(demo::Demo),
+    /// Print what is answered over HTTP, as OpenAPI 3.1.
+    Openapi,
     /// Print every setting, its default and its reason: the start of a settings file.
     Settings,
     /// Compare rows and bytes: what is missing, left over, altered or miscounted.
@@ -121,6 +123,7 @@ pub fn run() -> ExitCode {
     let outcome = match arguments.command {
         Command::Serve(command) => serve::run(&command),
         Command::Demo(command) => demo::run(&command),
+        Command::Openapi => say(&format!("{:#}", crate::http::openapi())),
         Command::Settings => say(DEFAULTS.trim_end()),
         Command::Fsck(command) => return fsck::run(&command),
         Command::Doctor(command) => return doctor::run(&command),

@@ -26,12 +26,12 @@ use crate::domain::timestamp::timestamp;
 use crate::error::{Error, Result, Rule, Violation};
 
 /// Longest label in characters.
-const MAX_LABEL_CHARS: usize = 200;
+pub(super) const MAX_LABEL_CHARS: usize = 200;
 /// Contacts that are merged into another one at once (contract §12).
-const MOST_SOURCES: usize = 5;
+pub(super) const MOST_SOURCES: usize = 5;
 /// Items of a page, and how many without a wish.
-const MAX_LIMIT: u32 = 1_000;
-const LIMIT: u32 = 100;
+pub(super) const MAX_LIMIT: u32 = 1_000;
+pub(super) const LIMIT: u32 = 100;
 
 /// GET `/dossier/v1/contacts`: `limit`, and `after`, the last id of the page before.
 pub(super) async fn list(

@@ -10,6 +10,7 @@ mod file_body;
 mod inbound;
 mod media;
 mod media_answer;
+mod openapi;
 mod request;
 mod routes;
 mod stable_links;
@@ -30,7 +31,6 @@ use axum::http::uri::Authority;
 use axum::http::{HeaderName, Method, StatusCode, Uri, header};
 use axum::middleware;
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::get;
 use serde_json::json;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{AllowOrigin, CorsLayer};
@@ -40,6 +40,7 @@ use crate::error::Error;
 
 use routes::Routes;
 
+pub use openapi::openapi;
 pub use routes::Route;
 pub use uploads::form;
 
@@ -101,6 +102,7 @@ fn own_routes(routes: Routes) -> Routes {
     const WEBHOOK: &str = "/dossier/v1/webhooks/{webhook}";
     routes
         .get(HEALTH, health)
+        .get("/dossier/v1/openapi.json", openapi::show)
         .get("/dossier/v1/media/{site}/{attachment}", stable_links::follow)
         .get("/dossier/v1/contacts", contacts::list)
         .get(CONTACT, contacts::get)
@@ -152,7 +154,16 @@ pub fn router(app: &Arc<App>) -> Router {
 
 /// What a monitor asks for, on a listener of its own, so that it is never public by accident.
 pub fn metrics_router(app: &Arc<App>) -> Router {
-    Router::new().route("/metrics", get(metrics)).with_state(Arc::clone(app))
+    monitor().router().with_state(Arc::clone(app))
+}
+
+fn monitor() -> Routes {
+    Routes::default().get("/metrics", metrics)
+}
+
+/// Everything that [`metrics_router`] answers.
+pub fn monitor_routes() -> Vec<Route> {
+    monitor().known()
 }
 
 async fn metrics(State(app): State<Arc<App>>) -> Response {

@@ -13,7 +13,7 @@ use crate::domain::webhook::{EventType, EventTypes, MAX_URL_CHARS, Reach, Target
 use crate::error::{Error, Result, Rule, Violation};
 
 /// Events that one request replays by their ids.
-const MOST_REPLAYED: usize = 1_000;
+pub(super) const MOST_REPLAYED: usize = 1_000;
 
 /// What a body says of a subscription; what is absent or null stays as it is.
 #[derive(Default)]

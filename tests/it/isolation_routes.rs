@@ -15,12 +15,13 @@ use crate::support::{Answer, Member, TestApp};
 /// Routes whose address is signed; their cases are below, in `isolation.rs` and in the tests of uploads.
 const SIGNED: [&str; 3] = ["/upload/", "/media/", "/ugd/"];
 /// Routes that name nothing, and those of no site.
-const NAMELESS: [&str; 9] = [
+const NAMELESS: [&str; 10] = [
     "/contacts/v4/attachments",
     "/contacts/v4/attachments/",
     "/_api/contacts/v4/attachments",
     "/_api/contacts/v4/attachments/",
     "/dossier/v1/health",
+    "/dossier/v1/openapi.json",
     "/dossier/v1/contacts",
     "/dossier/v1/webhooks",
     "/dossier/v1/webhooks/public-key",

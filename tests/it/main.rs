@@ -40,6 +40,7 @@ mod nodes;
 mod nodes_faults;
 mod nodes_kill;
 mod nodes_tools;
+mod openapi;
 mod previews;
 mod previews_formats;
 mod previews_hostile;

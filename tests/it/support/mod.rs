@@ -7,6 +7,7 @@ mod process;
 pub(crate) mod proxy;
 pub(crate) mod raw;
 pub(crate) mod receiver;
+pub(crate) mod schema;
 mod sites;
 mod state;
 pub(crate) mod tus;

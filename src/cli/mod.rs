@@ -45,7 +45,7 @@ enum Command {
     Serve(serve::Serve),
     /// Show the whole way of a file: a server of its own, an upload, the list, the link.
     Demo(demo::Demo),
-    /// Print what is answered over HTTP, as OpenAPI 3.1.
+    /// Print the description of everything over HTTP: docs/openapi.json.
     Openapi,
     /// Print every setting, its default and its reason: the start of a settings file.
     Settings,

@@ -201,8 +201,11 @@ impl Checked<'_> {
         let request = if body.is_null() { request } else { request.json(&body) };
         let answer = Answer::of(request).await;
         let json = answer.json();
-        let schema = self.schemas.answer(id, answer.status.as_u16());
+        let status = answer.status.as_u16();
+        let schema = self.schemas.answer(id, status);
         self.schemas.check(schema, &json, &format!("{id} {path}: {json}"));
+        let code = &json["details"]["applicationError"]["code"];
+        assert!(code.is_null() || self.schemas.may_refuse(id, status, code), "{id} {code}");
         json
     }
 }

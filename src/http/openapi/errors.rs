@@ -15,7 +15,7 @@ pub(super) fn response(status: u16, codes: &[&'static str]) -> Value {
         forms.push(json!({ "$ref": "#/components/schemas/ValidationError" }));
     }
     if !named.is_empty() {
-        forms.push(application_error(&named));
+        forms.push(json!({ "$ref": "#/components/schemas/ApplicationError" }));
     }
     let schema = match forms.len() {
         0 => json!({ "$ref": "#/components/schemas/SystemError" }),
@@ -26,14 +26,17 @@ pub(super) fn response(status: u16, codes: &[&'static str]) -> Value {
         "description": description(status),
         "content": { "application/json": { "schema": schema } },
     });
+    if !named.is_empty() {
+        response["x-codes"] = json!(named);
+    }
     if matches!(status, 429 | 503) {
         response["headers"]["Retry-After"] = json!({ "$ref": "#/components/headers/retryAfter" });
     }
     response
 }
 
-/// The form of a refusal with a code.
-pub(super) fn application_error(codes: &[&str]) -> Value {
+/// The form of a refusal with a code; `x-codes` of an answer names those that it may have.
+pub(super) fn application_error() -> Value {
     json!({
         "type": "object",
         "required": ["message", "details"],
@@ -46,7 +49,7 @@ pub(super) fn application_error(codes: &[&str]) -> Value {
                     "type": "object",
                     "required": ["code", "description", "data"],
                     "properties": {
-                        "code": { "type": "string", "enum": codes },
+                        "code": { "type": "string", "description": "Stable, for programs." },
                         "description": { "type": "string", "description": "The same as `message`." },
                         "data": { "type": "object", "description": "Facts for programs, by the code." },
                     },

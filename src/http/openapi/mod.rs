@@ -1,12 +1,14 @@
-//! The description of everything over HTTP, as OpenAPI 3.1. `dossier openapi` prints it, the server answers
-//! it, and `docs/openapi.json` holds it for reading. A test compares it with the router: no route is without
+//! The description of everything over HTTP, as `OpenAPI` 3.1. `dossier openapi` prints it, the server
+//! answers it, and `docs/openapi.json` holds it for reading. A test compares it with the router: no route is without
 //! a description.
 
+#[expect(clippy::needless_pass_by_value, reason = "values are written where they are handed over")]
 mod build;
 mod contract;
 mod errors;
 mod files;
 mod own;
+#[expect(clippy::needless_pass_by_value, reason = "values are written where they are handed over")]
 mod schemas;
 mod webhooks;
 

@@ -104,6 +104,7 @@ fn any_text() -> Value {
 /// All shapes with a name.
 pub(super) fn all() -> Value {
     json!({
+        "ApplicationError": errors::application_error(),
         "ValidationError": errors::validation_error(),
         "SystemError": errors::system_error(),
         "Attachment": attachment(),

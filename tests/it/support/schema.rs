@@ -56,12 +56,21 @@ impl<'a> Schemas<'a> {
 
     /// The schema of an operation's JSON with a status.
     pub(crate) fn answer(&self, id: &str, status: u16) -> &'a Value {
+        &self.response(id, status)["content"]["application/json"]["schema"]
+    }
+
+    /// Whether an operation may refuse with a code and a status.
+    pub(crate) fn may_refuse(&self, id: &str, status: u16, code: &Value) -> bool {
+        self.response(id, status)["x-codes"].as_array().is_some_and(|codes| codes.contains(code))
+    }
+
+    fn response(&self, id: &str, status: u16) -> &'a Value {
         let items = self.0["paths"].as_object().unwrap().values();
         let mut operations = items.flat_map(|item| item.as_object().unwrap().values());
         let operation = operations.find(|operation| operation["operationId"] == id);
         let response = &operation.unwrap()["responses"][status.to_string()];
         assert!(!response.is_null(), "{id} is not described with {status}");
-        &response["content"]["application/json"]["schema"]
+        response
     }
 
     /// Fails for a value that is not valid.

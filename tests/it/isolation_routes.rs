@@ -171,9 +171,10 @@ fn invisible_here(ours: &Things, theirs: &Things, route: &Route) -> Vec<(&'stati
         ("deleted", ours.deleted.clone()),
     ];
     // What is there cannot be restored; what is in the trash cannot be had otherwise.
-    cases.push(match route.path.ends_with("/restore") {
-        true => ("that is there", ours.file.clone()),
-        false => ("in the trash", ours.trashed.clone()),
+    cases.push(if route.path.ends_with("/restore") {
+        ("that is there", ours.file.clone())
+    } else {
+        ("in the trash", ours.trashed.clone())
     });
     cases
 }
@@ -293,9 +294,10 @@ async fn s16_lists_and_announcements_are_of_the_callers_own_site() {
         if route.method != "GET" || !NAMELESS.contains(&&*route.path) {
             continue;
         }
-        let path = match route.path.contains("attachments") {
-            true => format!("{}?contactId={}", route.path, theirs.contact),
-            false => route.path.clone(),
+        let path = if route.path.contains("attachments") {
+            format!("{}?contactId={}", route.path, theirs.contact)
+        } else {
+            route.path.clone()
         };
         let answer = Answer::of(app.request_as(&ours.member, Method::GET, &path)).await;
         let json = answer.ok();

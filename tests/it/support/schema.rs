@@ -35,7 +35,7 @@ pub(crate) fn known_keywords(schema: &Value, at: &str) {
         assert!(is_known, "{at} has a keyword {keyword}");
         match keyword.as_str() {
             "properties" => {
-                value.as_object().unwrap().values().for_each(|one| known_keywords(one, at))
+                value.as_object().unwrap().values().for_each(|one| known_keywords(one, at));
             }
             "items" => known_keywords(value, at),
             "anyOf" | "oneOf" | "allOf" => {

@@ -15,6 +15,7 @@ pub mod quota;
 pub mod scope;
 pub mod signing;
 pub mod sniff;
+pub mod store_place;
 pub mod timestamp;
 pub mod transform;
 pub mod tus;

@@ -195,6 +195,13 @@ async fn scenario(server: &Server, contact: Uuid) -> Seen {
             refused => seen.refused.push(refused),
         }
     }
+    // Its preview is made beside what follows, unless somebody waits for it; whether it can be kept is
+    // not asked here.
+    let listed = server.list(contact).await;
+    let preview = listed.iter().find_map(|one| one["previewImage"]["url"].as_str());
+    if let Some(preview) = preview {
+        Answer::of(server.client.get(preview)).await;
+    }
     match server.tus(contact, "tus.csv", &table).await.status.as_u16() {
         200 => seen.kept.push(("tus.csv", table.clone())),
         refused => seen.refused.push(refused),

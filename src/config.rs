@@ -11,6 +11,7 @@ use toml::{Table, Value};
 use url::Url;
 
 use crate::domain::quota::{Amount, Quotas};
+use crate::domain::store_place::{StoreKeys, StorePlace};
 use crate::domain::webhook::{Reach, Schedule};
 
 /// Every setting with its default and its reason.
@@ -23,6 +24,8 @@ const MOST_RETRIES: usize = 100;
 const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
 /// What begins the name of a variable that is a setting.
 const VARIABLE_PREFIX: &str = "DOSSIER_";
+/// What hold the keys of the bucket: id, key, session token.
+const STORE_KEYS: [&str; 3] = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"];
 
 /// What stands in `image`, `document` and `previewImage` (design §3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -58,6 +61,16 @@ pub enum ContactsPolicy {
     Registered,
 }
 
+/// Who sends the bytes of originals that lie in a bucket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MediaDelivery {
+    /// This server.
+    Proxy,
+    /// The bucket, at a URL that opens them for some minutes.
+    Redirect,
+}
+
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -89,6 +102,9 @@ pub struct Config {
     pub database_url: Option<Secret>,
     pub database_password_file: Option<PathBuf>,
     pub database_connections: usize,
+    pub blobs: StorePlace,
+    pub blobs_keys: Option<StoreKeys>,
+    pub media_delivery: MediaDelivery,
     pub public_url: Option<Url>,
     pub media_url: Option<Url>,
     pub tls_files: Option<(PathBuf, PathBuf)>,
@@ -140,6 +156,9 @@ struct Raw {
     database_url: String,
     database_password_file: PathBuf,
     database_connections: usize,
+    blobs: String,
+    blobs_credentials_file: PathBuf,
+    media_delivery: MediaDelivery,
     public_url: String,
     media_url: String,
     tls_cert: PathBuf,
@@ -216,7 +235,8 @@ impl Config {
         if let Some(file) = file.or(named.map(|(_, path)| Path::new(path))) {
             merge_file(&mut settings, file)?;
         }
-        for (variable, text) in variables.iter().filter(|(name, _)| name != FILE_VARIABLE) {
+        let is_setting = |name: &str| name != FILE_VARIABLE && !STORE_KEYS.contains(&name);
+        for (variable, text) in variables.iter().filter(|(name, _)| is_setting(name)) {
             let name = variable.strip_prefix(VARIABLE_PREFIX).unwrap_or(variable);
             let name = name.to_ascii_lowercase();
             merge_text(&mut settings, &name, text).with_context(|| format!("in {variable}"))?;
@@ -226,15 +246,26 @@ impl Config {
                 .with_context(|| format!("in --set {name} or its flag"))?;
         }
         let raw: Raw = settings.try_into().context("in the settings")?;
-        raw.check()
+        raw.check(store_keys(variables))
     }
+}
+
+/// The keys of the bucket, as the programs for S3 take them.
+fn store_keys(variables: &[(String, String)]) -> Option<StoreKeys> {
+    let [id, secret, token] = STORE_KEYS.map(|name| {
+        let value = variables.iter().find(|(variable, _)| variable == name);
+        value.map(|(_, value)| value.clone()).filter(|value| !value.is_empty())
+    });
+    Some(StoreKeys { access_key_id: id?, secret_access_key: secret?, session_token: token })
 }
 
 /// Our part of the environment. What others put there may be anything, even no UTF-8.
 fn variables() -> anyhow::Result<Vec<(String, String)>> {
     #[expect(clippy::disallowed_methods, reason = "settings are read here and only here")]
     let ours = std::env::vars_os().filter_map(|(name, value)| {
-        name.into_string().ok().filter(|name| name.starts_with(VARIABLE_PREFIX)).zip(Some(value))
+        let is_ours =
+            |name: &String| name.starts_with(VARIABLE_PREFIX) || STORE_KEYS.contains(&&**name);
+        name.into_string().ok().filter(is_ours).zip(Some(value))
     });
     ours.map(|(name, value)| match value.into_string() {
         Ok(value) => Ok((name, value)),
@@ -296,13 +327,11 @@ fn merge_text(settings: &mut Table, name: &str, text: &str) -> anyhow::Result<()
 }
 
 impl Raw {
-    fn check(self) -> anyhow::Result<Config> {
-        let tls_files = match (self.tls_cert.as_os_str(), self.tls_key.as_os_str()) {
-            (cert, key) if cert.is_empty() && key.is_empty() => None,
-            (cert, key) if cert.is_empty() || key.is_empty() => {
-                bail!("tls_cert and tls_key go together: one of them is missing")
-            }
-            (cert, key) => Some((cert.into(), key.into())),
+    fn check(self, keys: Option<StoreKeys>) -> anyhow::Result<Config> {
+        let tls_files = match (some_path(self.tls_cert), some_path(self.tls_key)) {
+            (None, None) => None,
+            (Some(cert), Some(key)) => Some((cert, key)),
+            _ => bail!("tls_cert and tls_key go together: one of them is missing"),
         };
         positive("media_link_life_seconds", self.media_link_life_seconds.into())?;
         positive("upload_url_life_seconds", self.upload_url_life_seconds.into())?;
@@ -314,6 +343,8 @@ impl Raw {
         positive("preview_seconds", self.preview_seconds)?;
         positive("webhook_timeout_ms", self.webhook_timeout_ms)?;
         self.cors_origins.iter().try_for_each(|origin| check_origin(origin))?;
+        let blobs = StorePlace::parse(&self.blobs).context("blobs")?;
+        let blobs_keys = keys_for(&blobs, some_path(self.blobs_credentials_file), keys)?;
         Ok(Config {
             listen: address("listen", &self.listen)?,
             listen_tls: address_or_off("listen_tls", &self.listen_tls)?,
@@ -322,6 +353,9 @@ impl Raw {
             database_url: Some(Secret(self.database_url)).filter(|url| !url.0.is_empty()),
             database_password_file: some_path(self.database_password_file),
             database_connections: self.database_connections,
+            blobs,
+            blobs_keys,
+            media_delivery: self.media_delivery,
             public_url: base_url("public_url", &self.public_url)?,
             media_url: base_url("media_url", &self.media_url)?,
             tls_files,
@@ -364,6 +398,24 @@ impl Raw {
             log: self.log,
             log_format: self.log_format,
         })
+    }
+}
+
+/// The keys of the bucket: the file's, if there is one, else the environment's.
+fn keys_for(
+    blobs: &StorePlace,
+    file: Option<PathBuf>,
+    keys: Option<StoreKeys>,
+) -> anyhow::Result<Option<StoreKeys>> {
+    match (blobs, file) {
+        (StorePlace::Local, _) => Ok(None),
+        (StorePlace::S3(_), None) => Ok(keys),
+        (StorePlace::S3(_), Some(file)) => {
+            let text = read_text(&file).context("in blobs_credentials_file")?;
+            let keys = StoreKeys::parse_file(&text)
+                .with_context(|| format!("blobs_credentials_file {}", file.display()))?;
+            Ok(Some(keys))
+        }
     }
 }
 

@@ -45,7 +45,7 @@ fn an_unknown_name_is_refused_wherever_it_stands() {
     ];
     for error in errors {
         let text = format!("{error:#}");
-        assert!(text.contains("no setting \"lissten\"; there are: body_idle"), "{text}");
+        assert!(text.contains("no setting \"lissten\"; there are: blobs, "), "{text}");
     }
 }
 

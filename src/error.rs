@@ -168,6 +168,11 @@ impl From<std::io::Error> for Error {
                 Self::StorageFull
             }
             std::io::ErrorKind::ReadOnlyFilesystem => Self::ReadOnly,
+            // The store of bytes is elsewhere and cannot be used now (R12).
+            std::io::ErrorKind::NetworkDown => {
+                tracing::warn!(%error, "the store of bytes is away");
+                Self::Busy { retry_after_seconds: 5 }
+            }
             // No more file handles, in this process or in the system: it passes (R10).
             _ if matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) => {
                 Self::Busy { retry_after_seconds: 1 }

@@ -96,7 +96,7 @@ pub async fn start(config: Config, clock: Clock, program: &Path) -> anyhow::Resu
     let folder = DataFolder::open(&config.data)?;
     let lock = folder.lock()?;
     let db = Db::open(&Place::of(&config, &folder)?, reading_threads())?;
-    let blobs = Arc::new(Blobs::open(folder.root())?);
+    let blobs = Arc::new(open_blobs(&config, &folder).await?);
     blobs.remove_unfinished_results()?;
     let keys = folder.signing_keys()?;
     // Bound before anything is made that can be shown only once.
@@ -161,6 +161,12 @@ pub async fn start(config: Config, clock: Clock, program: &Path) -> anyhow::Resu
     }
     jobs::start(&app);
     Ok(server)
+}
+
+/// Opens the store of bytes, which may be asked over the network.
+async fn open_blobs(config: &Config, folder: &DataFolder) -> anyhow::Result<Blobs> {
+    let (config, root) = (config.clone(), folder.root().to_owned());
+    tokio::task::spawn_blocking(move || Blobs::open(&root, &config)).await?
 }
 
 fn reading_threads() -> usize {

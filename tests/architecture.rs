@@ -43,7 +43,12 @@ const LADDER: &[&[&str]] = &[
 
 /// Who may name the file system, and why.
 const FILE_SYSTEM: &[(&str, &str)] = &[
-    ("src/blobs/mod.rs", "the bytes: the only maker of their paths"),
+    ("src/blobs/mod.rs", "the bytes: opens and hands on their files"),
+    ("src/blobs/disk.rs", "the store on disk"),
+    ("src/blobs/staged.rs", "an upload's file"),
+    ("src/blobs/s3/mod.rs", "fetches into a file without a name"),
+    ("src/blobs/s3/reading.rs", "fetches into a file without a name"),
+    ("src/blobs/s3/sending.rs", "reads parts from an upload's file"),
     ("src/blobs/results.rs", "its cached pictures"),
     ("src/transform_cache.rs", "hands open files on"),
     ("src/blobs/files.rs", "its calls on files and directories"),

@@ -8,10 +8,12 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use bytes::Bytes;
+use sha2::{Digest as _, Sha256};
 
 use super::{preview, transform};
 use crate::app::App;
-use crate::blobs::{BlobKey, Part};
+use crate::blobs::{BlobKey, Original, Remote};
+use crate::config::MediaDelivery;
 use crate::domain::attachment::Attachment;
 use crate::domain::ids::{AttachmentId, SiteId};
 use crate::domain::media_type::MediaType;
@@ -50,6 +52,10 @@ pub enum Content {
     Bytes(Bytes),
     /// In a file.
     File(File),
+    /// In a bucket, to be read and sent on.
+    Remote(Remote),
+    /// In a bucket, which sends them itself.
+    Elsewhere(Remote),
 }
 
 impl Wanted {
@@ -116,6 +122,7 @@ impl Opened {
         let size_bytes = match &content {
             Content::Bytes(bytes) => bytes.len() as u64,
             Content::File(file) => file.metadata()?.len(),
+            Content::Remote(remote) | Content::Elsewhere(remote) => remote.size_bytes(),
         };
         Ok(Self { attachment, content, size_bytes, media_type })
     }
@@ -129,6 +136,9 @@ fn made_type(content: &Content) -> io::Result<MediaType> {
         Content::Bytes(bytes) => magic.copy_from_slice(bytes.get(..4).unwrap_or(b"    ")),
         // A large one, and only just opened: its first page is in memory or soon needed anyway.
         Content::File(file) => file.read_exact_at(&mut magic, 0)?,
+        Content::Remote(_) | Content::Elsewhere(_) => {
+            return Err(io::Error::other("what is made lies on this machine"));
+        }
     }
     let name = match &magic {
         b"\x89PNG" => "image/png",
@@ -141,10 +151,33 @@ fn made_type(content: &Content) -> io::Result<MediaType> {
 async fn original(app: &Arc<App>, attachment: &Attachment) -> Result<Content> {
     let blobs = Arc::clone(&app.blobs);
     let key = BlobKey { site: attachment.site_id, blob: attachment.blob_id };
-    let opened = app.tasks.spawn_blocking(move || read(blobs.open_part(key, Part::Original)?));
+    let (size_bytes, sha256) = (attachment.size_bytes, attachment.sha256);
+    let elsewhere = app.config.media_delivery == MediaDelivery::Redirect;
+    let opened = app.tasks.spawn_blocking(move || match blobs.original(key, size_bytes)? {
+        Original::File(file) => read(file),
+        Original::Remote(remote) if elsewhere => Ok(Content::Elsewhere(remote)),
+        Original::Remote(remote) => fetch(remote, sha256),
+    });
     let opened = opened.await.map_err(anyhow::Error::from)?;
+    if let Err(error) = &opened
+        && error.kind() == io::ErrorKind::NetworkDown
+    {
+        return Ok(opened?);
+    }
     let id = attachment.id;
-    Ok(opened.with_context(|| format!("the bytes of attachment {id} are missing"))?)
+    Ok(opened.with_context(|| format!("the bytes of attachment {id} cannot be read"))?)
+}
+
+/// Reads a small original whole, and compares it; of a large one only sees that it is there.
+fn fetch(remote: Remote, sha256: [u8; 32]) -> io::Result<Content> {
+    if remote.size_bytes() > media_cache::MOST_BYTES {
+        return remote.look().map(Content::Remote);
+    }
+    let bytes = remote.bytes()?;
+    if <[u8; 32]>::from(Sha256::digest(&bytes)) != sha256 {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "the store sent other bytes"));
+    }
+    Ok(Content::Bytes(bytes))
 }
 
 async fn read_apart(app: &Arc<App>, file: File) -> Result<Content> {

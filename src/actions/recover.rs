@@ -1,5 +1,6 @@
 //! Settles uploads that a stopped or failed process left behind: bytes with a row stay, bytes
-//! without one go (R2, R3), those of resumable uploads in flight wait for their client. Only the few names in staging are looked at.
+//! without one go (R2, R3), those of resumable uploads in flight wait for their client. Only the few
+//! names in staging are looked at.
 
 use std::sync::Arc;
 
@@ -19,7 +20,11 @@ pub async fn recover(app: &App) -> Result<(usize, usize)> {
     let (mut kept, mut removed) = (0, 0);
     for staged in left.map_err(anyhow::Error::from)?? {
         match standing(app, staged).await? {
+            // Its parts are used up when it lies at its place in a bucket, so it is gone on with from
+            // there; on disk its staging name has the same bytes.
+            Standing::InFlight if app.blobs.is_shared() => continue,
             Standing::InFlight if !is_at_its_place(app, staged).await? => continue,
+            Standing::Unknown if !is_given_up(app, staged).await? => continue,
             Standing::InFlight | Standing::Attached | Standing::Unknown => {}
         }
         // A resumable upload may have been gone on with since: what it is now is asked again while
@@ -42,6 +47,13 @@ pub async fn recover(app: &App) -> Result<(usize, usize)> {
 
 async fn standing(app: &App, staged: StagedKey) -> Result<Standing> {
     app.db.standing(staged.key.site, staged.attachment, staged.key.blob).await
+}
+
+/// Whether no other server works on it.
+async fn is_given_up(app: &App, staged: StagedKey) -> Result<bool> {
+    let (blobs, now_ms) = (Arc::clone(&app.blobs), app.clock.now_ms());
+    let is = app.tasks.spawn_blocking(move || blobs.is_given_up(staged, now_ms)).await;
+    Ok(is.map_err(anyhow::Error::from)??)
 }
 
 /// Whether a commit was begun that the process did not live to see.

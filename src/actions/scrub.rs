@@ -162,6 +162,8 @@ async fn look(app: &App, row: &BlobRow, pace: &mut Pace) -> Result<Option<String
             forget_cached(&file, 0, None);
             file
         }
+        // The store is away, which says nothing of what it holds.
+        Err(error) if error.kind() == io::ErrorKind::NetworkDown => return Err(error.into()),
         Err(error) => return Ok(Some(format!("cannot be read: {error}"))),
     };
     let (mut sha256, mut read_bytes, mut renew_at) = (Sha256::new(), 0_u64, RENEW_BYTES);

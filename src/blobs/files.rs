@@ -3,13 +3,31 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 
-use rustix::fs::{AtFlags, Mode, OFlags};
+use anyhow::Context as _;
+use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use rustix::io::Errno;
 
 const PRIVATE_DIRECTORY: Mode = Mode::RWXU;
+pub(super) const PRIVATE_FILE: Mode = Mode::RUSR.union(Mode::WUSR);
 
-/// Makes nothing durable, so its outcome does not matter: [`Staged::seal`] syncs.
+/// Opens the folder that the store lies in.
+pub(super) fn open_root(root: &Path) -> anyhow::Result<OwnedFd> {
+    let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
+    rustix::fs::openat(CWD, root, flags, Mode::empty())
+        .with_context(|| format!("cannot open {}", root.display()))
+}
+
+/// Opens a directory of the store, which is made durably if need be.
+pub(super) fn open_below(root: &OwnedFd, name: &str) -> anyhow::Result<OwnedFd> {
+    make_directory(root, name)
+        .and_then(|is_new| if is_new { Ok(rustix::fs::fsync(root)?) } else { Ok(()) })
+        .and_then(|()| open_directory(root, name))
+        .with_context(|| format!("cannot use the folder {name} below the data folder"))
+}
+
+/// Makes nothing durable, so its outcome does not matter: [`super::Staged::seal`] syncs.
 #[cfg(target_os = "linux")]
 #[expect(unsafe_code, reason = "there is no safe wrapper of sync_file_range; it takes numbers")]
 pub(super) fn begin_write_back(file: &File, offset: u64, length: u64) {

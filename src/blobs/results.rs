@@ -8,9 +8,9 @@ use std::os::fd::OwnedFd;
 use rustix::fs::{AtFlags, Mode, OFlags};
 use uuid::Uuid;
 
-use super::files::{make_directory, open_directory, remove_file};
+use super::files::{PRIVATE_FILE, make_directory, open_directory, remove_file};
 use super::walk::{found, names};
-use super::{BlobKey, Blobs, PRIVATE_FILE, Part};
+use super::{BlobKey, Blobs, Part};
 use crate::domain::ids::{BlobId, SiteId};
 use crate::domain::transform::ResultId;
 
@@ -114,6 +114,18 @@ impl Blobs {
             }
         }
         Err(rustix::io::Errno::NOTEMPTY.into())
+    }
+
+    /// A file without a name, which goes when it is closed.
+    pub(super) fn anonymous_file(&self) -> io::Result<File> {
+        make_directory(&self.cache, UNFINISHED)?;
+        let unfinished = open_directory(&self.cache, UNFINISHED)?;
+        let temporary = Uuid::new_v4().simple().to_string();
+        let flags =
+            OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(&unfinished, &temporary, flags, PRIVATE_FILE)?;
+        remove_file(&unfinished, &temporary)?;
+        Ok(file.into())
     }
 
     /// Removes what a killed process was writing. Only the process that serves may call it.

@@ -4,6 +4,8 @@ use std::io::Read as _;
 
 use proptest::prelude::*;
 
+use crate::domain::ids::{AttachmentId, SiteId};
+
 use super::*;
 
 fn staged_key(number: u8) -> StagedKey {
@@ -15,13 +17,13 @@ fn staged_key(number: u8) -> StagedKey {
 
 fn store() -> (tempfile::TempDir, Blobs) {
     let root = tempfile::tempdir().unwrap();
-    let blobs = Blobs::open(root.path()).unwrap();
+    let blobs = Blobs::local(root.path()).unwrap();
     (root, blobs)
 }
 
 fn put(blobs: &Blobs, staged: StagedKey, bytes: &[u8]) {
-    let mut upload = blobs.stage(staged).unwrap();
-    upload.file().write_all(bytes).unwrap();
+    let mut upload = blobs.stage(staged, 0).unwrap();
+    upload.append(bytes).unwrap();
     upload.seal().unwrap();
     blobs.settle(staged).unwrap();
 }
@@ -59,8 +61,8 @@ fn sealed_bytes_read_back_and_nothing_stays_in_staging() {
 #[test]
 fn a_dropped_upload_leaves_nothing() {
     let (root, blobs) = store();
-    let mut upload = blobs.stage(staged_key(7)).unwrap();
-    upload.file().write_all(b"half").unwrap();
+    let mut upload = blobs.stage(staged_key(7), 0).unwrap();
+    upload.append(b"half").unwrap();
     drop(upload);
     assert_eq!(files_below(root.path()), Vec::<String>::new());
 }
@@ -68,9 +70,9 @@ fn a_dropped_upload_leaves_nothing() {
 #[test]
 fn an_upload_under_way_is_not_left_behind_but_one_of_a_dead_process_is() {
     let (root, blobs) = store();
-    let upload = blobs.stage(staged_key(7)).unwrap();
+    let upload = blobs.stage(staged_key(7), 0).unwrap();
     assert_eq!(blobs.left_behind().unwrap(), vec![]);
-    let restarted = Blobs::open(root.path()).unwrap();
+    let restarted = Blobs::local(root.path()).unwrap();
     assert_eq!(restarted.left_behind().unwrap(), vec![staged_key(7)]);
     drop(upload);
 }
@@ -78,8 +80,8 @@ fn an_upload_under_way_is_not_left_behind_but_one_of_a_dead_process_is() {
 #[test]
 fn a_sealed_upload_that_was_not_settled_is_found_with_its_bytes() {
     let (root, blobs) = store();
-    blobs.stage(staged_key(7)).unwrap().seal().unwrap();
-    let restarted = Blobs::open(root.path()).unwrap();
+    blobs.stage(staged_key(7), 0).unwrap().seal().unwrap();
+    let restarted = Blobs::local(root.path()).unwrap();
     assert_eq!(restarted.left_behind().unwrap(), vec![staged_key(7)]);
     assert!(restarted.open_part(staged_key(7).key, Part::Original).is_ok());
 }
@@ -122,7 +124,7 @@ fn s10_a_planted_link_is_not_followed() {
     let outside = tempfile::tempdir().unwrap();
     let site = staged_key(7).key.site_directory();
     std::os::unix::fs::symlink(outside.path(), root.path().join("blobs").join(site)).unwrap();
-    let upload = blobs.stage(staged_key(7)).unwrap();
+    let upload = blobs.stage(staged_key(7), 0).unwrap();
     assert!(upload.seal().is_err());
     assert_eq!(files_below(outside.path()), Vec::<String>::new());
     assert!(blobs.open_part(staged_key(7).key, Part::Original).is_err());

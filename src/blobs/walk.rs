@@ -5,11 +5,12 @@ use std::os::fd::OwnedFd;
 
 use rustix::fs::{AtFlags, Dir};
 
-use super::{BlobKey, Blobs, Part, StagedKey};
+use super::disk::Disk;
+use super::{BlobKey, Blobs, Part, StagedKey, Store};
 use crate::domain::ids::{BlobId, SiteId};
 
 /// Where files go that belong to no row, when the store is repaired.
-const LOST_AND_FOUND: &str = "lost+found";
+pub(super) const LOST_AND_FOUND: &str = "lost+found";
 
 /// A file of the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,8 +33,12 @@ impl Blobs {
     ///
     /// When the store cannot be read.
     pub fn sites(&self) -> io::Result<(Vec<SiteId>, Vec<String>)> {
+        let names = match &self.store {
+            Store::Disk(disk) => names(&disk.blobs)?,
+            Store::S3(s3) => s3.site_names()?,
+        };
         let (mut sites, mut foreign) = (Vec::new(), Vec::new());
-        for name in names(&self.blobs)? {
+        for name in names {
             match uuid::Uuid::try_parse(&name) {
                 Ok(site) if site.simple().to_string() == name => sites.push(SiteId(site)),
                 _ => foreign.push(name),
@@ -52,16 +57,16 @@ impl Blobs {
         let mut bytes = [0; 16];
         bytes[0] = first;
         let any = BlobKey { site, blob: BlobId::from_bytes(bytes) };
-        let Some(directory) = found(self.open_blob_directory(any))? else {
-            return Ok((stored, foreign));
+        let names = match &self.store {
+            Store::Disk(disk) => disk.blob_names(any)?,
+            Store::S3(s3) => s3.blob_names(any)?,
         };
-        for name in names(&directory)? {
-            let Some((key, part)) = parse(site, first, &name) else {
-                foreign.push(format!("{}/{}/{name}", any.site_directory(), any.directory()));
-                continue;
-            };
-            if let Some(size_bytes) = size(&directory, &name)? {
-                stored.push(Stored { key, part, size_bytes });
+        for (name, size_bytes) in names {
+            match parse(site, first, &name) {
+                Some((key, part)) => stored.push(Stored { key, part, size_bytes }),
+                None => {
+                    foreign.push(format!("{}/{}/{name}", any.site_directory(), any.directory()));
+                }
             }
         }
         Ok((stored, foreign))
@@ -73,6 +78,53 @@ impl Blobs {
     ///
     /// When the store cannot be read.
     pub fn all_staged(&self) -> io::Result<AllStaged> {
+        match &self.store {
+            Store::Disk(disk) => disk.all_staged(),
+            Store::S3(s3) => s3.all_staged(),
+        }
+    }
+
+    /// The size of an original, if it is there.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be read.
+    pub fn size_of(&self, key: BlobKey) -> io::Result<Option<u64>> {
+        match &self.store {
+            Store::Disk(disk) => disk.size_of(key),
+            Store::S3(s3) => s3.size_of(key),
+        }
+    }
+
+    /// Moves an original that belongs to no row out of the store, and removes its preview.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be moved.
+    pub fn set_aside(&self, key: BlobKey) -> io::Result<()> {
+        match &self.store {
+            Store::Disk(disk) => disk.set_aside(key)?,
+            Store::S3(s3) => s3.set_aside(key)?,
+        }
+        self.remove(key)
+    }
+}
+
+impl Disk {
+    fn blob_names(&self, any: BlobKey) -> io::Result<Vec<(String, u64)>> {
+        let Some(directory) = found(self.open_blob_directory(any))? else {
+            return Ok(Vec::new());
+        };
+        let mut found = Vec::new();
+        for name in names(&directory)? {
+            if let Some(size_bytes) = size(&directory, &name)? {
+                found.push((name, size_bytes));
+            }
+        }
+        Ok(found)
+    }
+
+    fn all_staged(&self) -> io::Result<AllStaged> {
         let (mut staged, mut foreign) = (Vec::new(), Vec::new());
         for name in names(&self.staging)? {
             match StagedKey::parse(&name) {
@@ -85,33 +137,21 @@ impl Blobs {
         Ok((staged, foreign))
     }
 
-    /// The size of an original, if it is there.
-    ///
-    /// # Errors
-    ///
-    /// When the store cannot be read.
-    pub fn size_of(&self, key: BlobKey) -> io::Result<Option<u64>> {
+    fn size_of(&self, key: BlobKey) -> io::Result<Option<u64>> {
         match found(self.open_blob_directory(key))? {
             Some(directory) => size(&directory, &key.file(Part::Original)),
             None => Ok(None),
         }
     }
 
-    /// Moves an original that belongs to no row out of the store, and removes its preview.
-    ///
-    /// # Errors
-    ///
-    /// When it cannot be moved.
-    pub fn set_aside(&self, key: BlobKey) -> io::Result<()> {
+    fn set_aside(&self, key: BlobKey) -> io::Result<()> {
         let aside = self.make(&self.root, LOST_AND_FOUND)?;
         let directory = self.open_blob_directory(key)?;
-        let name = format!("{}.{}", key.site_directory(), key.file(Part::Original));
-        match rustix::fs::renameat(&directory, key.file(Part::Original), &aside, name) {
+        match rustix::fs::renameat(&directory, key.file(Part::Original), &aside, key.aside()) {
             Ok(()) | Err(rustix::io::Errno::NOENT) => {}
             Err(error) => return Err(error.into()),
         }
-        rustix::fs::fsync(&aside)?;
-        self.remove(key)
+        Ok(rustix::fs::fsync(&aside)?)
     }
 }
 

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use anyhow::bail;
 use clap::{Args, Subcommand};
 use serde_json::json;
 
@@ -14,6 +15,7 @@ use crate::archive::Outcome;
 use crate::blobs::Blobs;
 use crate::data_folder::DataFolder;
 use crate::db::{Db, Place};
+use crate::domain::store_place::StorePlace;
 
 /// Problems that people are shown.
 const SHOWN: usize = 20;
@@ -96,7 +98,7 @@ fn create(command: &Create) -> anyhow::Result<()> {
          (pg_dump, or a base backup with WAL), then copy blobs/ and the keys: see docs/postgres.md"
     );
     let folder = DataFolder::existing(&config.data)?;
-    let blobs = Blobs::open(folder.root())?;
+    let blobs = Blobs::open(folder.root(), &config)?;
     let db = Arc::new(Db::open(&Place::File(folder.database()?), 1)?);
     let target = command.target.clone();
     let created = runtime()?
@@ -161,6 +163,12 @@ fn as_text(outcome: &Outcome) -> String {
 
 fn restore(command: &Restore) -> anyhow::Result<()> {
     let config = command.settings.load(&[])?;
+    if config.blobs != StorePlace::Local {
+        bail!(
+            "a backup is restored to local disk: leave out the setting blobs, and copy the folder \
+             blobs into the bucket afterwards (docs/s3.md)"
+        );
+    }
     let restored = backup::restore(
         &command.source,
         &config.data,

@@ -66,7 +66,7 @@ fn look(command: &Fsck) -> anyhow::Result<u64> {
         ),
         (place, false) => Inspection::open(&place)?,
     };
-    let blobs = Blobs::open(folder.root())?;
+    let blobs = Blobs::open(folder.root(), &config)?;
     let look = Look { hash: command.hash, offline };
     let report = check(&rows, &blobs, look)?;
     let planned = command.repair.then(|| plan(&report));

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use futures_util::stream;
 
 use crate::actions::download::Content;
+use crate::blobs::{Reading, Remote};
 
 /// Bytes read at once.
 const READ_BYTES: usize = 128 * 1024;
@@ -37,6 +38,9 @@ pub(super) fn body(content: Content, pieces: Vec<Piece>) -> Body {
     match content {
         Content::File(file) => from_file(file, pieces),
         Content::Bytes(bytes) => from_memory(&bytes, pieces),
+        Content::Remote(remote) => from_bucket(remote, pieces),
+        // Only ever answered without a body.
+        Content::Elsewhere(_) => Body::empty(),
     }
 }
 
@@ -53,6 +57,26 @@ fn from_memory(bytes: &Bytes, pieces: Vec<Piece>) -> Body {
             Body::from_stream(stream::iter(parts))
         }
     }
+}
+
+/// What the store sends less than promised breaks the connection, like a file that is too short.
+fn from_bucket(remote: Remote, pieces: Vec<Piece>) -> Body {
+    let reading: Option<Reading> = None;
+    let state = (remote, pieces.into_iter(), reading);
+    Body::from_stream(stream::try_unfold(state, async |(remote, mut pieces, mut reading)| {
+        loop {
+            if let Some(going) = &mut reading
+                && let Some(bytes) = going.next().await?
+            {
+                return Ok::<_, io::Error>(Some((bytes, (remote, pieces, reading))));
+            }
+            match pieces.next() {
+                None => return Ok(None),
+                Some(Piece::Bytes(bytes)) => return Ok(Some((bytes, (remote, pieces, None)))),
+                Some(Piece::File { offset, length }) => reading = Some(remote.read(offset, length)),
+            }
+        }
+    }))
 }
 
 /// A file that is shorter than promised

@@ -107,7 +107,7 @@ async fn serve(
         .filter(|opened| opened.attachment.media_id(&site.media_prefix) == media_id)
         .ok_or_else(not_found)?;
     let left_s = i64::from(expires_s) - now_ms / 1_000;
-    answer(opened, &wanted, left_s, asked)
+    answer(opened, &wanted, left_s, asked).await
 }
 
 /// The transform of a path, if the settings allow it: before any work is done (S38).

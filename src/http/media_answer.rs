@@ -11,7 +11,8 @@ use headers::{ETag, HeaderMapExt as _, LastModified};
 
 use super::conditional::{self, Send};
 use super::file_body::{self, Piece};
-use crate::actions::download::{Opened, Wanted};
+use crate::actions::download::{Content, Opened, Wanted};
+use crate::blobs::Remote;
 use crate::domain::byte_range::{ByteRange, RangeAnswer};
 use crate::domain::content_disposition::{Disposition, content_disposition};
 use crate::domain::hex;
@@ -52,7 +53,7 @@ impl Asked<'_> {
 /// # Errors
 ///
 /// When a precondition does not hold or a range lies outside.
-pub(super) fn answer(
+pub(super) async fn answer(
     opened: Opened,
     wanted: &Wanted,
     left_s: i64,
@@ -75,10 +76,36 @@ pub(super) fn answer(
         out.insert(header::VARY, HeaderValue::from_static("accept"));
     }
     set(out, header::CONTENT_DISPOSITION, &disposition(&opened, wanted));
-    match send {
-        Send::NotModified => *response.status_mut() = StatusCode::NOT_MODIFIED,
-        Send::Parts(parts) => send_parts(&mut response, opened, parts, method == Method::HEAD),
+    match (send, &opened.content) {
+        (Send::NotModified, _) => *response.status_mut() = StatusCode::NOT_MODIFIED,
+        // What the bucket is asked for next is a GET, so a HEAD is answered here.
+        (_, Content::Elsewhere(remote)) if method == Method::GET => {
+            return elsewhere(remote, &opened, wanted, &cache).await;
+        }
+        (Send::Parts(parts), _) => send_parts(&mut response, opened, parts, method == Method::HEAD),
     }
+    Ok(response)
+}
+
+/// Sends the client to the bucket, which answers ranges itself. The URL opens for minutes, so the
+/// answer is not kept; the file may be.
+async fn elsewhere(
+    remote: &Remote,
+    opened: &Opened,
+    wanted: &Wanted,
+    cache: &str,
+) -> Result<Response> {
+    let (media_type, disposition) = (opened.media_type.to_string(), disposition(opened, wanted));
+    let headers = [
+        ("content-type", &*media_type),
+        ("content-disposition", &disposition),
+        ("cache-control", cache),
+    ];
+    let url = remote.presigned(&headers).await?;
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::FOUND;
+    set(response.headers_mut(), header::LOCATION, &url);
+    set(response.headers_mut(), header::CACHE_CONTROL, "no-store");
     Ok(response)
 }
 

@@ -24,6 +24,10 @@ const SCRUB_EVERY: Duration = Duration::from_mins(1);
 /// How often uploads that failed in this process are settled.
 const RECOVER_EVERY: Duration = Duration::from_mins(1);
 
+/// How often the cache of this server is looked through for what belongs to blobs that another one
+/// has removed. Until then nothing opens it: the row is looked up first.
+const CACHE_EVERY: Duration = Duration::from_hours(6);
+
 /// Starts all jobs.
 pub fn start(app: &Arc<App>) {
     every(app, "recover", RECOVER_EVERY, async |app| {
@@ -49,17 +53,27 @@ pub fn start(app: &Arc<App>) {
         while scrub::step(&app).await? == Step::More && !app.tasks.is_stopping() {}
         Ok(())
     });
-    let cache = Arc::clone(&app.transforms.cache);
-    app.tasks.spawn_blocking(move || {
-        if let Err(error) = cache.rebuild() {
-            tracing::warn!(%error, "cached transforms could not be looked through");
-        }
-    });
+    if app.blobs.is_shared() {
+        every(app, "cached transforms", CACHE_EVERY, async |app| look_through_cache(&app).await);
+    } else {
+        // From then on whoever removes a blob removes what was made of it.
+        let shared = Arc::clone(app);
+        app.tasks.spawn(async move {
+            if let Err(error) = look_through_cache(&shared).await {
+                tracing::warn!(?error, "cached transforms could not be looked through");
+            }
+        });
+    }
     deliver::start(app);
     every(app, "registry", registry::REFRESH_EVERY, async |app| {
         app.db.notice_others().await?;
         app.registry.refresh(&app.db).await
     });
+}
+
+async fn look_through_cache(app: &App) -> Result<()> {
+    let cache = Arc::clone(&app.transforms.cache);
+    Ok(app.tasks.spawn_blocking(move || cache.rebuild()).await.map_err(anyhow::Error::from)??)
 }
 
 fn every<F, W>(app: &Arc<App>, name: &'static str, tick: Duration, work: W)

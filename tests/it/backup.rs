@@ -21,7 +21,7 @@ use crate::support::{TestApp, printed, refused, run};
 /// Makes a backup beside the server of a test, on its clock.
 async fn back_up(app: &App, target: &Path) -> anyhow::Result<backup::Created> {
     let folder = DataFolder::existing(&app.config.data)?;
-    let blobs = Blobs::open(folder.root())?;
+    let blobs = Blobs::open(folder.root(), &app.config)?;
     let db = Arc::new(Db::open(&dossier::db::Place::File(folder.database()?), 1)?);
     backup::create(folder, blobs, &db, app.clock.clone(), target.to_path_buf()).await
 }

@@ -27,7 +27,7 @@ impl TestApp {
     /// Whether rows and files fit, and nothing is counted wrong.
     async fn is_sound(&self) {
         self.nothing_staged().await;
-        let blobs = dossier::blobs::Blobs::open(self.data()).unwrap();
+        let blobs = dossier::blobs::Blobs::open(self.data(), &self.app().config).unwrap();
         let look = dossier::actions::fsck::Look { hash: true, offline: false };
         let report =
             self.inspect(|rows| dossier::actions::fsck::check(rows, &blobs, look).unwrap());

@@ -7,6 +7,7 @@ mod backup;
 mod binary;
 mod binary_folder;
 mod binary_settings;
+mod blobs_s3;
 mod contacts;
 mod contacts_cli;
 mod contacts_crash;

@@ -49,7 +49,7 @@ pub fn restore(
     };
     let partial = Partial::make(target)?;
     let folder = DataFolder::open(&partial.content())?;
-    let blobs = Blobs::open(folder.root())?;
+    let blobs = Blobs::local(folder.root())?;
     let outcome = archive::read(source, &mut |name, bytes| {
         match name {
             Name::Blob(key) => blobs.restore(key, bytes),

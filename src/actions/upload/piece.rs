@@ -50,7 +50,8 @@ impl Piece {
     /// Writes what comes.
     pub(super) fn run(mut self, mut queue: mpsc::Receiver<Message>) -> Result<Outcome> {
         let blobs = Arc::clone(&self.app.blobs);
-        let mut file = blobs.resume(self.writer.staged(), self.upload.offset_bytes)?;
+        let (staged, now_ms) = (self.writer.staged(), self.writer.now_ms());
+        let mut file = blobs.resume(staged, self.upload.offset_bytes, now_ms)?;
         let mut sha256 = restored(&self.upload.hash_state)?;
         let mut is_whole_piece = false;
         while let Some(message) = queue.blocking_recv() {

@@ -111,7 +111,7 @@ impl Writer {
 
     /// Writes what comes; `None` when the body was given up.
     pub(super) fn run(self, mut queue: mpsc::Receiver<Message>) -> Result<Option<Received>> {
-        let mut file = self.blobs.stage(self.staged)?;
+        let mut file = self.blobs.stage(self.staged, self.now_ms)?;
         let mut sha256 = Sha256::new();
         loop {
             match queue.blocking_recv() {
@@ -133,10 +133,15 @@ impl Writer {
         self.staged
     }
 
+    /// When the upload, or its piece, began, in Unix milliseconds.
+    pub(super) fn now_ms(&self) -> i64 {
+        self.now_ms
+    }
+
     /// Looks into a whole file and makes it durable at its place.
     pub(super) fn seal(&self, mut file: Staged<'_>, sha256: [u8; 32]) -> Result<Received> {
         let size_bytes = file.len_bytes();
-        let attachment = self.examine(file.file(), size_bytes, sha256)?;
+        let attachment = self.examine(file.whole()?, size_bytes, sha256)?;
         let expires_s = self.upload.grant.expires_s;
         Ok(Received { staged: file.seal()?, attachment, expires_s })
     }

@@ -70,7 +70,7 @@ pub async fn create(
     let now_ms = app.clock.now_ms();
     let staged = staged(grant, BlobId(uuid::Uuid::new_v4()));
     let blobs = Arc::clone(&app.blobs);
-    blocking(app, move || blobs.begin(staged)).await??;
+    blocking(app, move || blobs.begin(staged, now_ms)).await??;
     let expires_at_ms = now_ms + LIFE_MS;
     let begun = app.db.begin_upload(UploadInFlight {
         site_id: grant.site_id,

@@ -102,7 +102,7 @@ impl TestApp {
     pub(crate) fn stored_files(&self) -> Vec<PathBuf> {
         let mut found = Vec::new();
         for folder in ["staging", "blobs"] {
-            files_below(&self.data().join(folder), &mut found);
+            files_below(&self.store_folder().join(folder), &mut found);
         }
         found
     }
@@ -135,7 +135,8 @@ pub(crate) fn transformed(link: &str, transform: &str) -> String {
 }
 
 fn files_below(folder: &Path, found: &mut Vec<PathBuf>) {
-    for entry in std::fs::read_dir(folder).unwrap() {
+    // A bucket has no empty folders.
+    for entry in std::fs::read_dir(folder).into_iter().flatten() {
         let path = entry.unwrap().path();
         if path.is_dir() { files_below(&path, found) } else { found.push(path) }
     }

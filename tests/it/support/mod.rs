@@ -1,7 +1,9 @@
 //! A real server in a folder of its own, on free ports, with a clock that stands still until a
 //! test moves it; and a client that reads well.
 
+pub(crate) mod bucket;
 pub(crate) mod database;
+pub(crate) mod faulty;
 pub(crate) mod files;
 mod process;
 pub(crate) mod proxy;
@@ -25,6 +27,7 @@ use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+pub(crate) use bucket::Bucket;
 pub(crate) use process::{Dossier, Ended, command, printed, refused, run};
 pub(crate) use sites::Member;
 
@@ -67,6 +70,14 @@ impl TestApp {
     /// Starts a server with settings of its own.
     pub(crate) async fn start_with(settings: &[(&str, &str)]) -> Self {
         Self::start_in(tempfile::tempdir().unwrap(), settings, PROGRAM.as_ref()).await
+    }
+
+    /// Starts a server whose bytes are in a bucket.
+    pub(crate) async fn start_in_bucket(settings: &[(&str, &str)]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let bucket = bucket::make(folder.path());
+        let settings = [&bucket.settings(), settings].concat();
+        Self::start_in(folder, &settings, PROGRAM.as_ref()).await
     }
 
     /// Starts a server whose render workers are another program.
@@ -278,8 +289,11 @@ async fn start_in(
         ("preview_seconds", "60"),
     ];
     let given = settings.iter().find(|(name, _)| *name == "data").map(|(_, data)| Path::new(*data));
-    let url = database::of(given.unwrap_or(folder.path())).unwrap_or_default();
-    let own = [own.as_slice(), &[("database_url", url.as_str())]].concat();
+    let given = given.unwrap_or(folder.path());
+    let (url, bucket) = (database::of(given).unwrap_or_default(), bucket::of(given));
+    let bucket = bucket.as_ref().map(Bucket::settings).unwrap_or_default();
+    let bucket = bucket.into_iter().filter(|(name, _)| !name.is_empty()).collect::<Vec<_>>();
+    let own = [own.as_slice(), &[("database_url", url.as_str())], &bucket].concat();
     let settings: Vec<(String, String)> = own
         .iter()
         .chain(settings)

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::database;
+use super::{bucket, database};
 
 /// How long the program may take for anything, on a machine under load.
 const DEADLINE: Duration = Duration::from_mins(1);
@@ -143,6 +143,10 @@ pub(crate) fn command<A: AsRef<OsStr>>(arguments: &[A], variables: &[(&str, &str
     let data = arguments.iter().map(AsRef::as_ref).skip_while(|text| *text != "--data").nth(1);
     if let Some(url) = data.and_then(|data| database::of(Path::new(data))) {
         command.env("DOSSIER_DATABASE_URL", url);
+    }
+    if let Some(bucket) = data.and_then(|data| bucket::of(Path::new(data))) {
+        let [(_, url), (_, keys)] = bucket.settings();
+        command.env("DOSSIER_BLOBS", url).env("DOSSIER_BLOBS_CREDENTIALS_FILE", keys);
     }
     command.envs(variables.iter().copied());
     command

@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use dossier::domain::store_place::StorePlace;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OpenFlags};
 
-use super::{TestApp, database};
+use super::{TestApp, bucket, database};
 
 /// How long work that follows an answer may take, on a machine under load.
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -27,11 +28,11 @@ impl TestApp {
     /// Waits until the names of finished uploads have left the staging folder, which happens
     /// just after their answer.
     pub(crate) async fn nothing_staged(&self) {
-        let (begin, mut staged) = (Instant::now(), files(&self.data().join("staging")));
+        let (begin, mut staged) = (Instant::now(), files(&self.store_folder().join("staging")));
         while !staged.is_empty() {
             assert!(begin.elapsed() < DEADLINE, "left in staging: {staged:?}");
             tokio::time::sleep(Duration::from_millis(5)).await;
-            staged = files(&self.data().join("staging"));
+            staged = files(&self.store_folder().join("staging"));
         }
     }
 
@@ -39,7 +40,7 @@ impl TestApp {
     pub(crate) async fn staged_bytes(&self, bytes: u64) {
         let begin = Instant::now();
         loop {
-            let staged = files(&self.data().join("staging"));
+            let staged = files(&self.store_folder().join("staging"));
             let sizes: Vec<u64> =
                 staged.iter().map(|path| path.metadata().map_or(0, |data| data.len())).collect();
             if sizes == [bytes] {
@@ -52,14 +53,28 @@ impl TestApp {
 
     /// The files that hold uploaded bytes and previews.
     pub(crate) fn blob_files(&self) -> Vec<PathBuf> {
-        files(&self.data().join("blobs"))
+        files(&self.store_folder().join("blobs"))
+    }
+
+    /// The states of resumable uploads in a bucket.
+    pub(crate) fn states(&self) -> Vec<PathBuf> {
+        files(&self.store_folder().join("states"))
+    }
+
+    /// Where the bytes lie as files, in the folders staging and blobs.
+    pub(crate) fn store_folder(&self) -> PathBuf {
+        match self.app().config.blobs {
+            StorePlace::Local => self.data().to_path_buf(),
+            StorePlace::S3(_) => bucket::make(self.data()).folder,
+        }
     }
 }
 
 fn files(folder: &Path) -> Vec<PathBuf> {
     let (mut folders, mut files) = (vec![folder.to_path_buf()], Vec::new());
     while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(folder).unwrap() {
+        // A bucket has no empty folders.
+        for entry in std::fs::read_dir(folder).into_iter().flatten() {
             let path = entry.unwrap().path();
             if path.is_dir() { folders.push(path) } else { files.push(path) }
         }

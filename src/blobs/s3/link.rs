@@ -1,0 +1,237 @@
+//! The way to the bucket: how it is opened, how calls are made and waited for, and what their errors
+//! say. Never a key in any text.
+
+use std::future::Future;
+use std::io;
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
+
+use anyhow::bail;
+use object_store::aws::{AmazonS3Builder, Checksum};
+use object_store::{BackoffConfig, ClientOptions, ObjectStore as _, RetryConfig};
+use tokio::runtime::Builder;
+use tokio::sync::Semaphore;
+use tokio::task::AbortHandle;
+
+use super::{BUFFERS_MIB, DEADLINE, S3};
+use crate::domain::store_place::{Bucket, StoreKeys};
+
+/// Size of a part while the largest upload has few enough of them: above the 5 MiB that all stores
+/// demand at least.
+const PART_BYTES: u64 = 8 << 20;
+/// Parts are never larger than this, since they are held in memory: so an upload has at most 640 GiB.
+const MOST_PART_BYTES: u64 = 64 << 20;
+/// Parts of an upload at most, by the rules of S3.
+const MOST_PARTS: u64 = 10_000;
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long the store may say nothing.
+const SILENCE: Duration = Duration::from_secs(30);
+/// Tries of a call after the first, where trying again changes nothing.
+const RETRIES: usize = 3;
+const FIRST_BACKOFF: Duration = Duration::from_millis(50);
+const MOST_BACKOFF: Duration = Duration::from_secs(2);
+/// Threads for calls: they wait for the network and sign.
+const THREADS: usize = 2;
+
+/// A call that is under way.
+pub(super) struct Pending<T> {
+    answer: mpsc::Receiver<io::Result<T>>,
+    abort: AbortHandle,
+}
+
+impl<T> Pending<T> {
+    /// Blocks until it has ended.
+    pub(super) fn wait(self) -> io::Result<T> {
+        self.answer.recv().unwrap_or_else(|_| Err(io::Error::other("a call to the store broke")))
+    }
+
+    /// Gives it up.
+    pub(super) fn abort(self) {
+        self.abort.abort();
+    }
+}
+
+impl S3 {
+    /// Gets ready to use a bucket, without a call to it.
+    ///
+    /// # Errors
+    ///
+    /// When there are no keys.
+    pub(crate) fn open(
+        bucket: &Bucket,
+        keys: Option<&StoreKeys>,
+        largest_bytes: u64,
+    ) -> anyhow::Result<Self> {
+        let Some(keys) = keys else {
+            bail!(
+                "there are no keys for the bucket {:?}: set AWS_ACCESS_KEY_ID and \
+                 AWS_SECRET_ACCESS_KEY, or name a file in blobs_credentials_file",
+                bucket.name
+            );
+        };
+        let options = ClientOptions::new()
+            .with_timeout_disabled()
+            .with_connect_timeout(CONNECT_TIMEOUT)
+            .with_read_timeout(SILENCE)
+            .with_allow_http(bucket.endpoint.as_ref().is_some_and(|url| url.scheme() == "http"));
+        let retry = RetryConfig {
+            backoff: BackoffConfig {
+                init_backoff: FIRST_BACKOFF,
+                max_backoff: MOST_BACKOFF,
+                base: 2.0,
+            },
+            max_retries: RETRIES,
+            retry_timeout: DEADLINE,
+        };
+        let mut builder = AmazonS3Builder::new()
+            .with_bucket_name(&bucket.name)
+            .with_region(&bucket.region)
+            .with_virtual_hosted_style_request(bucket.is_host_style)
+            .with_access_key_id(&keys.access_key_id)
+            .with_secret_access_key(&keys.secret_access_key)
+            // Not every store knows deletes in bulk.
+            .with_disable_bulk_delete(true)
+            .with_client_options(options)
+            .with_retry(retry);
+        if let Some(endpoint) = &bucket.endpoint {
+            builder = builder.with_endpoint(endpoint_of(bucket, endpoint));
+        }
+        if let Some(token) = &keys.session_token {
+            builder = builder.with_token(token);
+        }
+        if bucket.sends_checksums {
+            builder = builder.with_checksum_algorithm(Checksum::SHA256);
+        }
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(THREADS)
+            .thread_name("bucket")
+            .enable_all()
+            .build()?;
+        let part_bytes = largest_bytes.div_ceil(MOST_PARTS).next_multiple_of(1 << 20);
+        Ok(Self {
+            client: Arc::new(builder.build()?),
+            prefix: bucket.prefix.clone(),
+            part_bytes: part_bytes.clamp(PART_BYTES, MOST_PART_BYTES),
+            buffers: Arc::new(Semaphore::new(BUFFERS_MIB as usize)),
+            handle: runtime.handle().clone(),
+            runtime: Some(runtime),
+        })
+    }
+
+    /// Asks the bucket whether it can be used.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot, with what is wrong and what to do.
+    pub(crate) fn check(&self) -> anyhow::Result<()> {
+        let (client, path) = (Arc::clone(&self.client), self.path("staging"));
+        let asked =
+            self.wait(DEADLINE, async move { client.list_with_delimiter(Some(&path)).await });
+        match asked {
+            Ok(_) => Ok(()),
+            Err(error) => bail!("the bucket of the setting blobs cannot be used: {error}"),
+        }
+    }
+
+    /// Begins a call.
+    pub(super) fn begin<T: Send + 'static>(
+        &self,
+        within: Duration,
+        call: impl Future<Output = object_store::Result<T>> + Send + 'static,
+    ) -> Pending<T> {
+        let (send, answer) = mpsc::sync_channel(1);
+        let task = self.handle.spawn(async move {
+            let outcome = match tokio::time::timeout(within, call).await {
+                Ok(outcome) => outcome.map_err(|error| explained(&error)),
+                Err(_) => Err(away("the store did not answer in time")),
+            };
+            // Whoever does not wait does not want to know.
+            let _ = send.send(outcome);
+        });
+        Pending { answer, abort: task.abort_handle() }
+    }
+
+    /// Makes a call and blocks until it has ended.
+    pub(super) fn wait<T: Send + 'static>(
+        &self,
+        within: Duration,
+        call: impl Future<Output = object_store::Result<T>> + Send + 'static,
+    ) -> io::Result<T> {
+        self.begin(within, call).wait()
+    }
+}
+
+/// In host style the bucket is a part of the endpoint's host.
+fn endpoint_of(bucket: &Bucket, endpoint: &url::Url) -> String {
+    let mut endpoint = endpoint.clone();
+    if bucket.is_host_style
+        && let Some(host) = endpoint.host_str()
+    {
+        let host = format!("{}.{host}", bucket.name);
+        // Both are checked names.
+        let _ = endpoint.set_host(Some(&host));
+    }
+    endpoint.as_str().trim_end_matches('/').to_owned()
+}
+
+/// An answer of another length than it should have.
+pub(super) fn check_length(is: u64, should_be: u64) -> object_store::Result<()> {
+    if is == should_be {
+        return Ok(());
+    }
+    let source = format!("{is} bytes came instead of {should_be}").into();
+    Err(object_store::Error::Generic { store: "S3", source })
+}
+
+/// The store cannot be used now; it is no fault of what was asked.
+pub(super) fn away(problem: impl Into<String>) -> io::Error {
+    io::Error::new(io::ErrorKind::NetworkDown, problem.into())
+}
+
+/// What an error of the store means.
+pub(super) fn explained(error: &object_store::Error) -> io::Error {
+    use object_store::Error;
+
+    // In this order: what a text names wins over what its status says.
+    let text = chain(error);
+    let known = [
+        ("NoSuchUpload", None),
+        ("NoSuchBucket", Some("there is no such bucket: make it, or correct its name")),
+        ("InvalidAccessKeyId", Some("the store does not know the access key id")),
+        ("SignatureDoesNotMatch", Some("the secret access key is wrong")),
+        ("AuthorizationHeaderMalformed", Some("the region is wrong")),
+        ("PermanentRedirect", Some("the bucket is in another region or at another endpoint")),
+        ("RequestTimeTooSkewed", Some("the clock of this machine is wrong")),
+        ("ExpiredToken", Some("the session token has expired")),
+    ];
+    match known.iter().find(|(code, _)| text.contains(code)) {
+        Some((_, None)) => return io::ErrorKind::NotFound.into(),
+        Some((code, Some(words))) => return away(format!("{words} ({code})")),
+        None => {}
+    }
+    match error {
+        Error::NotFound { .. } => io::Error::new(io::ErrorKind::NotFound, text),
+        Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => {
+            away(format!("the store refuses these keys or rights: {text}"))
+        }
+        Error::Precondition { .. } => {
+            io::Error::new(io::ErrorKind::InvalidData, "the object is not the one it was")
+        }
+        _ => away(text),
+    }
+}
+
+/// An error with what caused it, without an answer's whole body.
+fn chain(error: &object_store::Error) -> String {
+    const MOST_CHARACTERS: usize = 400;
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    text.chars().take(MOST_CHARACTERS).collect()
+}

@@ -91,13 +91,17 @@ impl Db {
             .await
     }
 
-    /// Writes down how far an upload has come, and whose it is; false when it is no longer known, or
-    /// over, or its contact has gone.
+    /// Writes down how far an upload has come from where it stood, and whose it is; false when it is no
+    /// longer known, or over, or its contact has gone, or another node has gone on with it.
     ///
     /// # Errors
     ///
     /// Only when the database fails.
-    pub async fn checkpoint_upload(&self, upload: UploadInFlight) -> Result<bool> {
+    pub async fn checkpoint_upload(
+        &self,
+        upload: UploadInFlight,
+        from_offset_bytes: u64,
+    ) -> Result<bool> {
         self.engine
             .write(upload.site_id, move |connection| {
                 let changed = connection
@@ -105,7 +109,8 @@ impl Db {
                         "UPDATE uploads SET length_bytes = $1, offset_bytes = $2, \
                          hash_state = $3, expires_at_ms = $4, contact_id = $5 \
                          WHERE site_id = $6 AND attachment_id = $7 AND blob_id = $8 \
-                         AND expires_at_ms > 0 AND NOT EXISTS (SELECT 1 FROM contacts c \
+                         AND offset_bytes = $9 AND expires_at_ms > 0 \
+                         AND NOT EXISTS (SELECT 1 FROM contacts c \
                          WHERE c.site_id = $6 AND c.contact_id = $5 AND c.state <> 'active')",
                     )
                     .and_then(|mut statement| {
@@ -118,6 +123,7 @@ impl Db {
                             upload.site_id,
                             upload.attachment_id,
                             upload.blob_id,
+                            from_offset_bytes as i64,
                         ])
                     })?;
                 Ok(Done { value: changed > 0, changed: None })

@@ -10,7 +10,7 @@ use dossier::http::{Route, known_routes};
 
 use crate::support::files::{eventually, jpeg, quarters, transformed};
 use crate::support::receiver::{OK, Receiver};
-use crate::support::{Answer, Member, TestApp};
+use crate::support::{Answer, Member, TestApp, database};
 
 /// Routes whose address is signed; their cases are below, in `isolation.rs` and in the tests of uploads.
 const SIGNED: [&str; 3] = ["/upload/", "/media/", "/ugd/"];
@@ -201,15 +201,9 @@ async fn two_sites() -> Sites {
     let theirs = Things::of(&app, other, &receiver, shared).await;
     // The trash is emptied of what shall be gone for good.
     for things in [&ours, &theirs] {
-        let database = rusqlite::Connection::open(app.data().join("dossier.db")).unwrap();
-        let id = Uuid::parse_str(&things.deleted).unwrap();
-        let changed = database
-            .execute(
-                "UPDATE trashed_attachments SET purge_at_ms = 0 WHERE attachment_id = ?1",
-                [id.as_bytes().as_slice()],
-            )
-            .unwrap();
-        assert_eq!(changed, 1);
+        let id = database::id_literal(app.data(), things.deleted.parse().unwrap());
+        let gone = "UPDATE trashed_attachments SET purge_at_ms = 0 WHERE attachment_id";
+        database::change(app.data(), &format!("{gone} = {id}"));
     }
     // Until everything was told and erased, what is stored still changes.
     for things in [&ours, &theirs] {

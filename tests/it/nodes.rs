@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 
+use dossier::actions::sweep::sweep;
 use futures_util::future::join_all;
 use reqwest::Method;
 use serde_json::json;
@@ -12,7 +13,7 @@ use uuid::Uuid;
 use crate::races::{pause, seed};
 use crate::rig::Dice;
 use crate::support::tus::csv;
-use crate::support::{PNG, START_MS, TestApp, database, start_node, start_refused};
+use crate::support::{PNG, START_MS, TestApp, bucket, database, start_node, start_refused};
 
 #[tokio::test]
 #[ignore = "needs PostgreSQL: scripts/postgres cargo test --test it -- --ignored"]
@@ -53,6 +54,72 @@ async fn a_file_deleted_at_one_node_is_not_in_the_memory_of_the_other() {
     let id = seen["attachments"][0]["id"].as_str().unwrap();
     a.delete(&format!("/contacts/v4/attachments/{contact}/{id}")).await.ok();
     assert_eq!(b.open(&link).await.status, 404);
+}
+
+/// Two nodes whose bytes are in one bucket.
+async fn two_with_a_bucket() -> (TestApp, TestApp) {
+    let a = TestApp::start_in_bucket(&[]).await;
+    let folder = a.another_folder();
+    let bucket = bucket::make(folder.path());
+    let b = a.another_node(&bucket.settings()).await;
+    (a, b)
+}
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL: scripts/postgres cargo test --test it -- --ignored"]
+async fn what_one_node_took_the_other_sends_and_removes() {
+    let (a, b) = two_with_a_bucket().await;
+    let (contact, file) = (Uuid::new_v4(), csv(9_000_000));
+    a.upload(contact, "a.csv", "text/csv", &file).await.ok();
+    let seen = b.list(contact).await.ok();
+    let link = seen["attachments"][0]["document"]["url"].as_str().unwrap().to_owned();
+    assert!(b.open(&link.replacen(&a.base, &b.base, 1)).await.body == file);
+    let id = seen["attachments"][0]["id"].as_str().unwrap();
+    b.delete(&format!("/contacts/v4/attachments/{contact}/{id}")).await.ok();
+    assert_eq!(a.open(&link).await.status, 404);
+    a.advance_seconds(61);
+    let swept = sweep(a.app()).await.unwrap().blobs + sweep(b.app()).await.unwrap().blobs;
+    assert_eq!(swept, 1);
+    assert!(a.blob_files().is_empty());
+}
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL: scripts/postgres cargo test --test it -- --ignored"]
+async fn a_resumable_upload_goes_on_at_the_other_node() {
+    let (a, b) = two_with_a_bucket().await;
+    let (contact, file) = (Uuid::new_v4(), csv(20_000_000));
+    let (upload_url, location) = a.tus_begin(contact, file.len()).await;
+    let at_b = location.replacen(&a.base, &b.base, 1);
+    assert_eq!(a.tus_patch(&location, 0, &file[..9_000_001]).await.status, 204);
+    assert_eq!(b.tus_head(&at_b).await.header("upload-offset"), "9000001");
+    assert_eq!(b.tus_patch(&at_b, 9_000_001, &file[9_000_001..15_000_000]).await.status, 204);
+    // The first node was only slow: it does not go on from where it stood.
+    let late = a.tus_patch(&location, 9_000_001, &file[9_000_001..12_000_000]).await;
+    assert_eq!(late.status, 409, "{late:?}");
+    assert_eq!(a.tus_patch(&location, 15_000_000, &file[15_000_000..]).await.status, 204);
+    b.tus_finish(&upload_url).await.ok();
+    let seen = b.list(contact).await.ok();
+    let link = seen["attachments"][0]["document"]["url"].as_str().unwrap();
+    assert!(a.open(link).await.body == file);
+}
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL: scripts/postgres cargo test --test it -- --ignored"]
+async fn of_two_nodes_that_go_on_with_one_upload_at_once_one_does() {
+    let (a, b) = two_with_a_bucket().await;
+    for round in 0..6 {
+        let (contact, file) = (Uuid::new_v4(), csv(6_000_000));
+        let (_, location) = a.tus_begin(contact, file.len()).await;
+        let at_b = location.replacen(&a.base, &b.base, 1);
+        let (first, second) =
+            tokio::join!(a.tus_patch(&location, 0, &file), b.tus_patch(&at_b, 0, &file));
+        let statuses = [first.status.as_u16(), second.status.as_u16()];
+        assert!(statuses.contains(&204), "round {round}: {statuses:?}");
+        let seen = b.list(contact).await.ok();
+        assert_eq!(seen["metadata"]["total"], 1, "round {round}: {statuses:?}");
+        let link = seen["attachments"][0]["document"]["url"].as_str().unwrap();
+        assert!(a.open(link).await.body == file, "round {round}");
+    }
 }
 
 #[tokio::test]

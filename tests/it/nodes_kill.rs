@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
-use crate::support::database;
 use crate::support::files::eventually;
 use crate::support::receiver::{OK, Receiver};
+use crate::support::{bucket, database};
 use crate::webhooks_crash::{Client, Real, told};
 
 /// Clients of each node.
@@ -59,13 +59,16 @@ impl Load {
 async fn killing_a_node_loses_nothing_and_costs_the_other_no_error() {
     let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
     let receiver = Receiver::start(OK).await;
-    let one = Real::start(folders[0].path(), None);
+    let bucket = bucket::make(folders[0].path());
+    let blobs = bucket.settings().map(|(name, value)| format!("{name}={value}"));
+    let blobs = ["--set", &blobs[0], "--set", &blobs[1]];
+    let one = Real::start_with(folders[0].path(), None, &blobs);
     one.client.subscribe(&receiver).await;
     database::share(folders[0].path(), folders[1].path());
     for keys in ["signing.keys", "webhook.keys"] {
         std::fs::copy(folders[0].path().join(keys), folders[1].path().join(keys)).unwrap();
     }
-    let two = Real::start(folders[1].path(), Some(one.client.key.clone()));
+    let two = Real::start_with(folders[1].path(), Some(one.client.key.clone()), &blobs);
     let end = Arc::new(AtomicBool::new(false));
     let loads = [Load::start(&one.client, &end), Load::start(&two.client, &end)];
     tokio::time::sleep(Duration::from_millis(700)).await;
@@ -82,6 +85,9 @@ async fn killing_a_node_loses_nothing_and_costs_the_other_no_error() {
     for (contact, _) in at_one.iter().chain(&at_two) {
         let list = two.client.list(*contact).await;
         assert_eq!(list["metadata"]["total"], 1, "{contact} was acknowledged");
+        let link = list["attachments"][0]["document"]["url"].as_str().unwrap();
+        let opened = two.client.client.get(link).send().await.unwrap();
+        assert_eq!(opened.bytes().await.unwrap(), "a,b\n", "{contact} was acknowledged");
     }
     let acknowledged: HashSet<String> =
         at_one.iter().chain(&at_two).map(|(_, id)| id.clone()).collect();

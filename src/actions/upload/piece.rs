@@ -103,10 +103,24 @@ impl Piece {
     /// Makes what has arrived durable, then writes it down.
     fn checkpoint(&mut self, file: &mut Staged<'_>, sha256: &Sha256) -> Result<()> {
         file.sync()?;
+        let from_offset_bytes = self.upload.offset_bytes;
         self.upload.offset_bytes = file.len_bytes();
         self.upload.hash_state = hash_state(sha256);
         self.upload.expires_at_ms = self.app.clock.now_ms() + LIFE_MS;
-        let known = self.runtime.block_on(self.app.db.checkpoint_upload(self.upload.clone()))?;
-        if known { Ok(()) } else { Err(Error::Upload(UploadRefused::Gone)) }
+        let (db, upload) = (&self.app.db, self.upload.clone());
+        let (site, attachment, blob) = (upload.site_id, upload.attachment_id, upload.blob_id);
+        if self.runtime.block_on(db.checkpoint_upload(upload, from_offset_bytes))? {
+            return Ok(());
+        }
+        // Of two nodes that go on with one upload, one does.
+        let standing = self.runtime.block_on(db.upload_in_flight(site, attachment))?;
+        Err(Error::Upload(match standing {
+            Some(standing)
+                if standing.blob_id == blob && standing.offset_bytes != from_offset_bytes =>
+            {
+                UploadRefused::Offset { offset_bytes: standing.offset_bytes }
+            }
+            _ => UploadRefused::Gone,
+        }))
     }
 }

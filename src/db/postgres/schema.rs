@@ -95,3 +95,37 @@ pub(super) fn migrate(connection: &Connection) -> anyhow::Result<()> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    /// Each table of the schema with its definition.
+    fn tables() -> Vec<(&'static str, &'static str)> {
+        let sql = include_str!("../../../migrations/postgres/0005_initial.sql");
+        let made = sql.split("CREATE TABLE ").skip(1).map(|rest| rest.split_once(" (").unwrap());
+        made.map(|(name, rest)| (name, rest.split("\n);").next().unwrap())).collect()
+    }
+
+    /// Citus wants the column that shards in every primary key and unique index.
+    #[test]
+    fn every_table_of_a_site_can_be_sharded_by_it_and_the_docs_name_it() {
+        let docs = include_str!("../../../docs/postgres.md");
+        let mut sharded = 0;
+        for (name, columns) in tables() {
+            let distributed =
+                docs.contains(&format!("create_distributed_table('{name}', 'site_id'"));
+            let whole = docs.contains(&format!("create_reference_table('{name}')"));
+            let belongs_to_a_site = columns.contains("site_id ") && !whole;
+            assert_eq!(distributed, belongs_to_a_site, "{name}");
+            if belongs_to_a_site {
+                assert!(columns.contains("PRIMARY KEY (site_id"), "{name}: {columns}");
+                sharded += 1;
+            }
+        }
+        assert!(sharded > 15, "{sharded}");
+        let sql = include_str!("../../../migrations/postgres/0005_initial.sql");
+        for index in sql.split("CREATE UNIQUE INDEX ").skip(1) {
+            let keys = index.split(';').next().unwrap();
+            assert!(keys.contains("(site_id, "), "{keys}");
+        }
+    }
+}

@@ -49,6 +49,24 @@ pub(crate) fn execute(url: &str, statements: String) {
     );
 }
 
+/// Changes rows beside a server, in whichever database its data folder has.
+pub(crate) fn change(data: &Path, statement: &str) {
+    match of(data) {
+        Some(url) => execute(&url, statement.to_owned()),
+        None => rusqlite::Connection::open(data.join("dossier.db"))
+            .and_then(|database| database.execute_batch(statement))
+            .unwrap(),
+    }
+}
+
+/// An id as it stands in a statement of [`change`].
+pub(crate) fn id_literal(data: &Path, id: Uuid) -> String {
+    match of(data) {
+        Some(_) => format!("'{id}'"),
+        None => format!("x'{}'", id.simple()),
+    }
+}
+
 /// Every row of a database, as text.
 pub(crate) fn rows(url: String) -> Vec<String> {
     apart(

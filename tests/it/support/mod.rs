@@ -112,7 +112,8 @@ impl TestApp {
         }
     }
 
-    /// Starts another server on the same database, with the same keys, clock and settings' defaults.
+    /// Starts another server on the same database and bucket, with the same keys, clock and settings'
+    /// defaults.
     pub(crate) async fn another_node(&self, settings: &[(&str, &str)]) -> Self {
         let folder = self.another_folder();
         self.copy_keys_to(folder.path());
@@ -139,6 +140,7 @@ impl TestApp {
     pub(crate) fn another_folder(&self) -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
         database::share(self.data(), folder.path());
+        bucket::share(self.data(), folder.path());
         folder
     }
 

@@ -19,7 +19,7 @@ use super::preview;
 use crate::app::App;
 use crate::blobs::{BlobKey, StagedKey};
 use crate::config::ContactsPolicy;
-use crate::db::Commit;
+use crate::db::{Commit, Standing};
 use crate::domain::attachment::Attachment;
 use crate::domain::file_name::FileName;
 use crate::domain::ids::{BlobId, ContactId, SiteId};
@@ -207,10 +207,16 @@ async fn check_quota(app: &App, site: SiteId, contact: ContactId, size_bytes: u6
     Ok(quotas.allow(of_site, of_contact, size_bytes.max(1))?)
 }
 
+/// Removes bytes that became no attachment here. Another node, which went on with the same resumable
+/// upload, may have made it of them: then they stay.
 async fn remove(app: &App, staged: StagedKey) -> Result<()> {
+    let (site, blob) = (staged.key.site, staged.key.blob);
+    let is_attached = app.db.standing(site, staged.attachment, blob).await? == Standing::Attached;
     let blobs = Arc::clone(&app.blobs);
     let removed = app.tasks.spawn_blocking(move || {
-        blobs.remove(staged.key)?;
+        if !is_attached {
+            blobs.remove(staged.key)?;
+        }
         blobs.settle(staged)
     });
     Ok(removed.await.map_err(anyhow::Error::from)??)

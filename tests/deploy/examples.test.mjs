@@ -10,12 +10,14 @@ import { test } from 'node:test';
 
 import { parse, parseAllDocuments } from 'yaml';
 
-import { BINARY, DEFAULTS, ENVIRONMENT, ROOT, SETTINGS, all, at, port, run, startServer, text } from './support.mjs';
+import {
+  BINARY, DEFAULTS, ENVIRONMENT, ROOT, SETTINGS, all, at, port, run, startServer, text,
+} from './support.mjs';
 
 const containerfile = text('Containerfile');
 /** The variables that the image sets. */
 const image = Object.fromEntries(
-  [.../^ENV ((?:.*\\\n)*.*)$/m.exec(containerfile)[1].matchAll(/([A-Z_]+)=(\S+)/g)].map(([, name, value]) => [name, value]),
+  /^ENV ((?:.*\\\n)*.*)$/m.exec(containerfile)[1].match(/[A-Z_]+=\S+/g).map((line) => line.split('=')),
 );
 const compose = parse(text('compose.yaml'), { merge: true });
 const kubernetes = parseAllDocuments(text('deploy/kubernetes.yaml')).map((document) => {
@@ -131,7 +133,8 @@ test('what compose.yaml names is there', () => {
   for (const [name, service] of Object.entries(compose.services)) {
     assert.ok(service.image, name);
     const profiles = JSON.stringify(service.profiles);
-    for (const other of [service.depends_on ?? []].flatMap((all) => (Array.isArray(all) ? all : Object.keys(all)))) {
+    const awaited = service.depends_on ?? [];
+    for (const other of Array.isArray(awaited) ? awaited : Object.keys(awaited)) {
       assert.equal(JSON.stringify(compose.services[other]?.profiles), profiles, `${name} waits for ${other}`);
     }
     for (const [source] of (service.volumes ?? []).map((volume) => volume.split(':'))) {
@@ -154,7 +157,9 @@ test('what the Kubernetes example names is there', () => {
   const volumes = pod.volumes.map(({ name }) => name);
   for (const container of [...pod.initContainers, ...pod.containers]) {
     for (const mount of container.volumeMounts) assert.ok(volumes.includes(mount.name), mount.name);
-    for (const { configMapRef } of container.envFrom) assert.equal(configMapRef.name, kind('ConfigMap').metadata.name);
+    for (const { configMapRef } of container.envFrom) {
+      assert.equal(configMapRef.name, kind('ConfigMap').metadata.name);
+    }
     assert.equal(container.image, server.image);
     assert.deepEqual(container.securityContext, {
       allowPrivilegeEscalation: false, readOnlyRootFilesystem: true, capabilities: { drop: ['ALL'] },
@@ -171,7 +176,8 @@ test('what the Kubernetes example names is there', () => {
   for (const selector of [kind('Deployment').spec.selector.matchLabels, kind('Service').spec.selector,
     kind('PodDisruptionBudget').spec.selector.matchLabels]) assert.deepEqual(selector, labels);
   // The user of the image, which no variable of a service may reach as a setting.
-  assert.match(containerfile, new RegExp(`^USER ${pod.securityContext.runAsUser}:${pod.securityContext.runAsGroup}$`, 'm'));
+  const { runAsUser, runAsGroup } = pod.securityContext;
+  assert.match(containerfile, new RegExp(`^USER ${runAsUser}:${runAsGroup}$`, 'm'));
   assert.equal(pod.enableServiceLinks, false);
 });
 

@@ -236,6 +236,8 @@ fn media_host(media_url: &str, public_url: &str) -> anyhow::Result<Option<MediaH
     Ok(MediaHost::apart_from(&media_url.parse()?, &public_url.parse()?))
 }
 
+/// What has to be settled with other processes before the first answer: on a database of its own nobody
+/// else holds a job; on one that is shared the nodes sign with the same keys.
 async fn join_others(
     db: &Db,
     keys: &SigningKeys,

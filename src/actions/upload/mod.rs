@@ -211,15 +211,12 @@ async fn check_quota(app: &App, site: SiteId, contact: ContactId, size_bytes: u6
 /// upload, may have made it of them: then they stay.
 async fn remove(app: &App, staged: StagedKey) -> Result<()> {
     let (site, blob) = (staged.key.site, staged.key.blob);
-    let is_attached = app.db.standing(site, staged.attachment, blob).await? == Standing::Attached;
+    if app.db.standing(site, staged.attachment, blob).await? != Standing::Attached {
+        return resumable::remove_staged(app, staged).await;
+    }
     let blobs = Arc::clone(&app.blobs);
-    let removed = app.tasks.spawn_blocking(move || {
-        if !is_attached {
-            blobs.remove(staged.key)?;
-        }
-        blobs.settle(staged)
-    });
-    Ok(removed.await.map_err(anyhow::Error::from)??)
+    let settled = app.tasks.spawn_blocking(move || blobs.settle(staged));
+    Ok(settled.await.map_err(anyhow::Error::from)??)
 }
 
 fn log_failure(settled: std::io::Result<()>) {

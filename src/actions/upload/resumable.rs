@@ -300,9 +300,9 @@ async fn end(app: &App, staged: StagedKey, expiring_by_ms: i64) -> Result<bool> 
     Ok(ended)
 }
 
-/// Removes what no row names, also where a commit that failed had put it. The caller has the
-/// upload's turn.
-async fn remove_staged(app: &App, staged: StagedKey) -> Result<()> {
+/// Removes what no row names, also where a commit that failed had put it. The caller of a resumable
+/// upload has its turn.
+pub(super) async fn remove_staged(app: &App, staged: StagedKey) -> Result<()> {
     let blobs = Arc::clone(&app.blobs);
     let removed = blocking(app, move || {
         blobs.remove(staged.key)?;

@@ -53,10 +53,7 @@ impl Postgres {
         let target = Arc::new(Target::of(place)?);
         // A thread of its own: the caller's may belong to a runtime, in which no other one runs.
         let preparing = Arc::clone(&target);
-        let prepared = std::thread::spawn(move || {
-            let connection = Connection::Postgres(Box::new(RefCell::new(Link::new(preparing)?)));
-            schema::migrate(&connection)
-        });
+        let prepared = std::thread::spawn(move || schema::migrate(&connection(preparing)?));
         prepared.join().map_err(|_| anyhow::anyhow!("the database could not be prepared"))??;
         let connections = place.connections.max(MIN_CONNECTIONS);
         let writing = (connections - 1) / 2;
@@ -74,16 +71,14 @@ impl Postgres {
 
     /// A connection of its own, after the schema was brought up to date.
     pub(super) fn separate_and_migrated(place: &PostgresPlace) -> anyhow::Result<Connection> {
-        let target = Arc::new(Target::of(place)?);
-        let connection = Connection::Postgres(Box::new(RefCell::new(Link::new(target)?)));
+        let connection = connection(Arc::new(Target::of(place)?))?;
         schema::migrate(&connection)?;
         Ok(connection)
     }
 
     /// A connection of its own, for long looks from beside the server.
     pub(super) fn separate(place: &PostgresPlace) -> anyhow::Result<Connection> {
-        let target = Arc::new(Target::of(place)?);
-        let connection = Connection::Postgres(Box::new(RefCell::new(Link::new(target)?)));
+        let connection = connection(Arc::new(Target::of(place)?))?;
         schema::check(&connection)?;
         Ok(connection)
     }
@@ -136,15 +131,18 @@ impl Drop for Postgres {
     }
 }
 
+/// A connection that is made when it is first used, and again when it was lost.
+fn connection(target: Arc<Target>) -> anyhow::Result<Connection> {
+    Ok(Connection::Postgres(Box::new(RefCell::new(Link::new(target)?))))
+}
+
 fn start(
     name: String,
     target: &Arc<Target>,
     queued: &Receiver<Job>,
 ) -> anyhow::Result<std::thread::JoinHandle<()>> {
-    let (target, queued) = (Arc::clone(target), queued.clone());
-    let link = Link::new(target)?;
+    let (connection, queued) = (connection(Arc::clone(target))?, queued.clone());
     Ok(std::thread::Builder::new().name(name).spawn(move || {
-        let connection = Connection::Postgres(Box::new(RefCell::new(link)));
         for job in queued {
             // A panic, which the hook has reported, costs its caller's answer only.
             if catch_unwind(AssertUnwindSafe(|| job(&connection))).is_err()

@@ -1,7 +1,8 @@
 //! Uploads for the benches, the same way to Dossier and to a plain `WebDAV` server:
 //! `load --url http://HOST:PORT --count N --connections C --bytes B [--key K --site S]`.
-//! With a key, N upload URLs are asked for first; without, the files get names of their own
-//! below the URL. Only the PUTs are timed. Ends by itself after N uploads.
+//! With a key, N upload URLs are asked for first; with `--bucket` the URLs are presigned ones of an S3
+//! store, with keys from the environment; without both, the files get names of their own below the
+//! URL. Only the PUTs are timed. Ends by itself after N uploads.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -17,6 +18,8 @@ use hyper::body::Frame;
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper::{Method, Request, StatusCode, header};
 use hyper_util::rt::TokioIo;
+use object_store::aws::AmazonS3Builder;
+use object_store::signer::Signer as _;
 use serde_json::json;
 use tokio::net::TcpStream;
 
@@ -46,6 +49,9 @@ struct Arguments {
     /// The key's site.
     #[arg(long, default_value = "")]
     site: String,
+    /// A bucket at an S3 store.
+    #[arg(long)]
+    bucket: Option<String>,
 }
 
 type Body = BoxBody<Bytes, Infallible>;
@@ -105,6 +111,9 @@ async fn connect(address: &str) -> anyhow::Result<SendRequest<Body>> {
 
 /// The path of each upload.
 async fn paths(arguments: &Arguments, address: &str) -> anyhow::Result<VecDeque<String>> {
+    if let Some(bucket) = &arguments.bucket {
+        return presigned(arguments, bucket).await;
+    }
     let Some(key) = &arguments.key else {
         let process = std::process::id();
         return Ok((0..arguments.count).map(|n| format!("/{process}-{n}.pdf")).collect());
@@ -128,6 +137,24 @@ async fn paths(arguments: &Arguments, address: &str) -> anyhow::Result<VecDeque<
         let url = answer["uploadUrl"].as_str().with_context(|| format!("{status}: {answer}"))?;
         let path = url.splitn(4, '/').nth(3).context("the upload URL has no path")?;
         paths.push_back(format!("/{path}"));
+    }
+    Ok(paths)
+}
+
+/// The paths of URLs that an S3 store has been made to accept by a signature.
+async fn presigned(arguments: &Arguments, bucket: &str) -> anyhow::Result<VecDeque<String>> {
+    let store = AmazonS3Builder::from_env()
+        .with_endpoint(&arguments.url)
+        .with_allow_http(true)
+        .with_region("us-east-1")
+        .with_bucket_name(bucket)
+        .build()?;
+    let mut paths = VecDeque::new();
+    for number in 0..arguments.count {
+        let name = format!("{}-{number}.pdf", std::process::id());
+        let url = store.signed_url(Method::PUT, &name.into(), MOST_TIME).await?;
+        let query = url.query().context("the URL is not signed")?;
+        paths.push_back(format!("{}?{query}", url.path()));
     }
     Ok(paths)
 }

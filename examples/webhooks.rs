@@ -1,5 +1,5 @@
 //! What telling receivers costs, for `bench/webhooks`: starts receivers of its own, uploads, and prints
-//! one JSON object of figures. `webhooks --url http://HOST:PORT --key K --part latency|rate|fan-out`.
+//! one JSON object of figures. `webhooks --url http://HOST:PORT --key K --part latency|rate|fan-out|sign`.
 //! The server must be started with `--dev`. Ends by itself.
 
 use std::collections::HashMap;
@@ -9,6 +9,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::rsa::{KeyPair, KeySize};
+use aws_lc_rs::signature::RSA_PKCS1_SHA256;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
@@ -57,6 +60,8 @@ enum Part {
     Rate,
     /// One event to very many receivers, some of them dead.
     FanOut,
+    /// Signatures that one core can make: the bound of the rate.
+    Sign,
 }
 
 /// When each event came to each path.
@@ -93,6 +98,7 @@ async fn run(arguments: &Arguments) -> anyhow::Result<Value> {
                 .collect();
             fan_out(&caller, urls, arguments.dead, &arrivals).await
         }
+        Part::Sign => sign(arguments.count),
     }
 }
 
@@ -180,6 +186,17 @@ async fn fan_out(
         "healthy": healthy, "dead": dead,
         "p50_ms": percentile(&mut waited, 50), "p99_ms": percentile(&mut waited, 99),
     }))
+}
+
+fn sign(count: usize) -> anyhow::Result<Value> {
+    let key = KeyPair::generate(KeySize::Rsa2048).context("no key")?;
+    let (random, mut signature) = (SystemRandom::new(), vec![0; key.public_modulus_len()]);
+    let begun = Instant::now();
+    for number in 0..count {
+        key.sign(&RSA_PKCS1_SHA256, &random, &number.to_be_bytes(), &mut signature)
+            .context("not signed")?;
+    }
+    Ok(json!({ "signed_per_second": count as f64 / begun.elapsed().as_secs_f64() }))
 }
 
 /// Does something so many times, some at once.

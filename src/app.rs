@@ -30,6 +30,7 @@ use crate::page_cache::PageCache;
 use crate::rate_limit::RateLimit;
 use crate::registry::Registry;
 use crate::render_workers::{RenderWorkers, Settings};
+use crate::request_log::RequestLog;
 use crate::single_flight::SingleFlight;
 use crate::transform_cache::TransformCache;
 use crate::turns::Turns;
@@ -39,6 +40,8 @@ use crate::webhook_keys::KeyRing;
 
 /// Transforms that are made or wait to be made; one more is answered 503 (S28).
 const TRANSFORM_PLACES: usize = 128;
+/// ZIP files on their way at once, each a few MiB of memory; one more is answered 503 (S28).
+pub const ZIP_PLACES: usize = 32;
 /// How long a render worker may have nothing to do: an idle one costs memory, starting one some
 /// milliseconds.
 const RENDER_WORKER_IDLE_MAX: Duration = Duration::from_mins(1);
@@ -55,6 +58,8 @@ pub struct App {
     pub media_url: String,
     /// The host of media links, if it is another one.
     pub media_host: Option<MediaHost>,
+    /// Whether people may use the page (S12).
+    pub page_is_on: bool,
     /// Part of every list's `ETag`: changes with the form of links.
     pub links_version: u32,
     /// The rows.
@@ -69,6 +74,8 @@ pub struct App {
     pub registry: Registry,
     /// Requests of each key.
     pub rate_limit: RateLimit,
+    /// Tries to sign in at the page.
+    pub sign_in_tries: RateLimit,
     /// Finished list answers.
     pub pages: PageCache,
     /// Places for uploads.
@@ -79,6 +86,10 @@ pub struct App {
     pub previews: Previews,
     /// The making of transforms.
     pub transforms: Transforms,
+    /// What was asked last.
+    pub requests: RequestLog,
+    /// Places for ZIP files on their way.
+    pub zip_places: Arc<Semaphore>,
     /// Small files that were just asked for.
     pub media: MediaCache,
     /// The telling of events.
@@ -95,6 +106,9 @@ pub struct Webhooks {
     pub client: WebhookClient,
     /// Signs them.
     pub keys: Arc<KeyRing>,
+    /// Places for signatures being made: a few for each processor, so that whoever uploads meanwhile has
+    /// a share of it.
+    pub signing: Semaphore,
     /// What was signed within this second: many receivers may be told the same.
     pub tokens: Cache<(EventId, Recipient, i64), Arc<str>>,
 }
@@ -154,6 +168,11 @@ impl App {
     pub fn quotas(&self, site: SiteId) -> Quotas {
         let own = self.registry.site(site).map(|site| site.quotas).unwrap_or_default();
         own.over(self.config.quotas)
+    }
+
+    /// Why nothing is written any more; empty while everything is.
+    pub fn problems(&self) -> Vec<&str> {
+        self.blobs.failure().into_iter().chain(self.db.failure()).collect()
     }
 
     /// How what is deleted now goes.

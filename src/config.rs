@@ -2,6 +2,8 @@
 //! place that reads the environment. Raw input becomes a checked [`Config`] or a message that
 //! names the setting, the problem and where it came from.
 
+mod stores;
+
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::path::{Path, PathBuf};
 
@@ -10,9 +12,11 @@ use serde::Deserialize;
 use toml::{Table, Value};
 use url::Url;
 
+use crate::domain::media_host::PageSetting;
 use crate::domain::quota::{Amount, Quotas};
 use crate::domain::store_place::{StoreKeys, StorePlace};
 use crate::domain::webhook::{Reach, Schedule};
+use stores::{STORE_KEYS, also, keys_for, store_keys};
 
 /// Every setting with its default and its reason.
 pub const DEFAULTS: &str = include_str!("../config.default.toml");
@@ -24,8 +28,9 @@ const MOST_RETRIES: usize = 100;
 const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
 /// What begins the name of a variable that is a setting.
 const VARIABLE_PREFIX: &str = "DOSSIER_";
-/// What hold the keys of the bucket: id, key, session token.
-const STORE_KEYS: [&str; 3] = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"];
+/// What the client's commands are told in the environment: no settings of a server.
+const CLIENT_VARIABLES: [&str; 4] =
+    ["DOSSIER_SERVER", "DOSSIER_KEY", "DOSSIER_SITE", "DOSSIER_PROFILE"];
 
 /// What stands in `image`, `document` and `previewImage` (design §3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -104,9 +109,11 @@ pub struct Config {
     pub database_connections: usize,
     pub blobs: StorePlace,
     pub blobs_keys: Option<StoreKeys>,
+    pub blobs_also: Option<(StorePlace, Option<StoreKeys>)>,
     pub media_delivery: MediaDelivery,
     pub public_url: Option<Url>,
     pub media_url: Option<Url>,
+    pub page: PageSetting,
     pub tls_files: Option<(PathBuf, PathBuf)>,
     pub tls_names: Vec<String>,
     pub media_references: MediaReferences,
@@ -158,9 +165,12 @@ struct Raw {
     database_connections: usize,
     blobs: String,
     blobs_credentials_file: PathBuf,
+    blobs_also: String,
+    blobs_also_credentials_file: PathBuf,
     media_delivery: MediaDelivery,
     public_url: String,
     media_url: String,
+    page: PageSetting,
     tls_cert: PathBuf,
     tls_key: PathBuf,
     tls_names: Vec<String>,
@@ -235,7 +245,10 @@ impl Config {
         if let Some(file) = file.or(named.map(|(_, path)| Path::new(path))) {
             merge_file(&mut settings, file)?;
         }
-        let is_setting = |name: &str| name != FILE_VARIABLE && !STORE_KEYS.contains(&name);
+        let is_setting = |name: &str| {
+            let others = STORE_KEYS.iter().chain(&CLIENT_VARIABLES).chain([&FILE_VARIABLE]);
+            !others.into_iter().any(|other| *other == name)
+        };
         for (variable, text) in variables.iter().filter(|(name, _)| is_setting(name)) {
             let name = variable.strip_prefix(VARIABLE_PREFIX).unwrap_or(variable);
             let name = name.to_ascii_lowercase();
@@ -248,15 +261,6 @@ impl Config {
         let raw: Raw = settings.try_into().context("in the settings")?;
         raw.check(store_keys(variables))
     }
-}
-
-/// The keys of the bucket, as the programs for S3 take them.
-fn store_keys(variables: &[(String, String)]) -> Option<StoreKeys> {
-    let [id, secret, token] = STORE_KEYS.map(|name| {
-        let value = variables.iter().find(|(variable, _)| variable == name);
-        value.map(|(_, value)| value.clone()).filter(|value| !value.is_empty())
-    });
-    Some(StoreKeys { access_key_id: id?, secret_access_key: secret?, session_token: token })
 }
 
 /// Our part of the environment. What others put there may be anything, even no UTF-8.
@@ -327,12 +331,7 @@ fn merge_text(settings: &mut Table, name: &str, text: &str) -> anyhow::Result<()
 }
 
 impl Raw {
-    fn check(self, keys: Option<StoreKeys>) -> anyhow::Result<Config> {
-        let tls_files = match (some_path(self.tls_cert), some_path(self.tls_key)) {
-            (None, None) => None,
-            (Some(cert), Some(key)) => Some((cert, key)),
-            _ => bail!("tls_cert and tls_key go together: one of them is missing"),
-        };
+    fn check_positive(&self) -> anyhow::Result<()> {
         positive("media_link_life_seconds", self.media_link_life_seconds.into())?;
         positive("upload_url_life_seconds", self.upload_url_life_seconds.into())?;
         positive("upload_max_bytes", self.upload_max_bytes)?;
@@ -341,10 +340,18 @@ impl Raw {
         positive("body_idle_seconds", self.body_idle_seconds)?;
         positive("header_read_seconds", self.header_read_seconds)?;
         positive("preview_seconds", self.preview_seconds)?;
-        positive("webhook_timeout_ms", self.webhook_timeout_ms)?;
+        positive("webhook_timeout_ms", self.webhook_timeout_ms)
+    }
+
+    fn check(self, keys: Option<StoreKeys>) -> anyhow::Result<Config> {
+        self.check_positive()?;
+        let tls_files = tls_files(some_path(self.tls_cert), some_path(self.tls_key))?;
         self.cors_origins.iter().try_for_each(|origin| check_origin(origin))?;
         let blobs = StorePlace::parse(&self.blobs).context("blobs")?;
-        let blobs_keys = keys_for(&blobs, some_path(self.blobs_credentials_file), keys)?;
+        let blobs_also =
+            also(&blobs, &self.blobs_also, self.blobs_also_credentials_file, keys.clone())?;
+        let blobs_keys =
+            keys_for(&blobs, "blobs_credentials_file", self.blobs_credentials_file, keys)?;
         Ok(Config {
             listen: address("listen", &self.listen)?,
             listen_tls: address_or_off("listen_tls", &self.listen_tls)?,
@@ -355,9 +362,11 @@ impl Raw {
             database_connections: self.database_connections,
             blobs,
             blobs_keys,
+            blobs_also,
             media_delivery: self.media_delivery,
             public_url: base_url("public_url", &self.public_url)?,
             media_url: base_url("media_url", &self.media_url)?,
+            page: self.page,
             tls_files,
             tls_names: self.tls_names,
             media_references: self.media_references,
@@ -401,26 +410,18 @@ impl Raw {
     }
 }
 
-/// The keys of the bucket: the file's, if there is one, else the environment's.
-fn keys_for(
-    blobs: &StorePlace,
-    file: Option<PathBuf>,
-    keys: Option<StoreKeys>,
-) -> anyhow::Result<Option<StoreKeys>> {
-    match (blobs, file) {
-        (StorePlace::Local, _) => Ok(None),
-        (StorePlace::S3(_), None) => Ok(keys),
-        (StorePlace::S3(_), Some(file)) => {
-            let text = read_text(&file).context("in blobs_credentials_file")?;
-            let keys = StoreKeys::parse_file(&text)
-                .with_context(|| format!("blobs_credentials_file {}", file.display()))?;
-            Ok(Some(keys))
-        }
-    }
-}
-
 fn some_path(path: PathBuf) -> Option<PathBuf> {
     Some(path).filter(|path| !path.as_os_str().is_empty())
+}
+
+fn tls_files(
+    cert: Option<PathBuf>,
+    key: Option<PathBuf>,
+) -> anyhow::Result<Option<(PathBuf, PathBuf)>> {
+    if cert.is_some() != key.is_some() {
+        bail!("tls_cert and tls_key go together: one of them is missing");
+    }
+    Ok(cert.zip(key))
 }
 
 fn positive(name: &str, number: u64) -> anyhow::Result<()> {

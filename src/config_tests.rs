@@ -75,6 +75,8 @@ fn a_wrong_value_is_refused_with_the_name_of_its_setting() {
         ("webhook_retry_minutes", "1,0"),
         ("event_days", "2"),
         ("webhook_timeout_ms", "0"),
+        ("blobs_also", "nowhere"),
+        ("blobs_also", "local"),
     ] {
         let error = format!("{:#}", load(&[], &[(name, text)]).unwrap_err());
         assert!(error.contains(name), "{name}: {error}");

@@ -3,7 +3,7 @@
 
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{Read, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -30,8 +30,8 @@ pub struct DataFolder {
     root: PathBuf,
 }
 
-/// Held for as long as a server works on the folder.
-pub struct ServeLock(#[expect(dead_code, reason = "dropping the file frees the lock")] File);
+/// Held for as long as a process works on the folder.
+pub struct FolderLock(#[expect(dead_code, reason = "dropping the file frees the lock")] File);
 
 impl DataFolder {
     /// Opens the folder, making it with mode 0700.
@@ -193,8 +193,36 @@ impl DataFolder {
     /// # Errors
     ///
     /// When another server has it, or it cannot be written.
-    pub fn lock(&self) -> anyhow::Result<ServeLock> {
-        let path = self.root.join("lock");
+    pub fn lock(&self) -> anyhow::Result<FolderLock> {
+        self.take("lock", || {
+            format!(
+                "another dossier server is using the data folder {}; stop it, or give this one a \
+                 folder of its own with --data",
+                self.root.display()
+            )
+        })
+    }
+
+    /// Takes the moving of bytes, beside a server or without one. The lock goes with the process.
+    ///
+    /// # Errors
+    ///
+    /// When another process moves them, or the folder cannot be written. When it is another user's than
+    /// this process: the server could not read what is written into it.
+    pub fn lock_moving(&self) -> anyhow::Result<FolderLock> {
+        let owner = std::fs::metadata(&self.root).map(|folder| folder.uid());
+        let owner = owner.with_context(|| format!("cannot open {}", self.root.display()))?;
+        if owner != rustix::process::geteuid().as_raw() {
+            bail!(
+                "the data folder {} belongs to another user: run this as the user of the server",
+                self.root.display()
+            );
+        }
+        self.take("moving.lock", || "another `dossier storage migrate` is at work".to_owned())
+    }
+
+    fn take(&self, name: &str, taken_by: impl Fn() -> String) -> anyhow::Result<FolderLock> {
+        let path = self.root.join(name);
         let file = OpenOptions::new()
             .create(true)
             .truncate(false)
@@ -211,12 +239,8 @@ impl DataFolder {
             taken = file.try_lock();
         }
         match taken {
-            Ok(()) => Ok(ServeLock(file)),
-            Err(TryLockError::WouldBlock) => bail!(
-                "another dossier server is using the data folder {}; stop it, or give this one \
-                 a folder of its own with --data",
-                self.root.display()
-            ),
+            Ok(()) => Ok(FolderLock(file)),
+            Err(TryLockError::WouldBlock) => bail!(taken_by()),
             Err(TryLockError::Error(error)) => {
                 Err(error).with_context(|| format!("cannot lock {}", path.display()))
             }

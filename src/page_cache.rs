@@ -17,15 +17,13 @@ pub enum MediaView {
     Url,
 }
 
-/// Everything that an answer depends on.
+/// Everything that an answer depends on, beside the contact's changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct PageKey {
     /// The tenant.
     pub site: SiteId,
     /// Whose files.
     pub contact: ContactId,
-    /// The contact's changes, counted before its rows were read.
-    pub change: Change,
     /// Which part.
     pub paging: Paging,
     /// When the links in it end, in Unix seconds.
@@ -37,6 +35,8 @@ pub struct PageKey {
 /// A finished answer.
 #[derive(Debug, Clone)]
 pub struct Page {
+    /// The contact's changes that it knows of: it is true as long as there are no others.
+    pub change: Change,
     /// The JSON.
     pub body: Bytes,
     /// Its strong `ETag`, with quotes.

@@ -26,6 +26,8 @@ pub struct KnownKey {
     pub id: Uuid,
     /// The site that it opens.
     pub site: Arc<Site>,
+    /// A label for people.
+    pub name: String,
     /// What it may do.
     pub scopes: Scopes,
 }
@@ -35,6 +37,7 @@ struct Known {
     sites: HashMap<SiteId, Arc<Site>>,
     by_prefix: HashMap<String, Arc<Site>>,
     keys: HashMap<[u8; 32], Arc<KnownKey>>,
+    keys_by_id: HashMap<Uuid, Arc<KnownKey>>,
 }
 
 /// All sites and live keys.
@@ -83,9 +86,11 @@ impl Registry {
         }
         for key in db.api_keys(false).await? {
             let Some(site) = known.sites.get(&key.site_id) else { continue };
-            let scopes = Scopes::parse(&key.scopes).unwrap_or_default();
-            let known_key = KnownKey { id: key.id, site: Arc::clone(site), scopes };
-            known.keys.insert(key.secret_hash, Arc::new(known_key));
+            let site = Arc::clone(site);
+            let known_key =
+                Arc::new(KnownKey { id: key.id, site, name: key.name, scopes: key.scopes });
+            known.keys_by_id.insert(key.id, Arc::clone(&known_key));
+            known.keys.insert(key.secret_hash, known_key);
         }
         *self.known.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(known);
         *looked = began;
@@ -103,8 +108,31 @@ impl Registry {
     ///
     /// Only when the database fails.
     pub async fn key(&self, db: &Db, secret: &str) -> Result<Option<Arc<KnownKey>>> {
-        let (asked, hash) = (Instant::now(), secret_hash(secret));
-        if let Some(key) = self.known().keys.get(&hash) {
+        let hash = secret_hash(secret);
+        self.find(db, |known| known.keys.get(&hash)).await
+    }
+
+    /// [`Registry::key`] of those that are in memory, without looking into the database.
+    pub fn key_in_memory(&self, secret: &str) -> Option<Arc<KnownKey>> {
+        self.known().keys.get(&secret_hash(secret)).map(Arc::clone)
+    }
+
+    /// Finds a key by its id, as [`Registry::key`] does.
+    ///
+    /// # Errors
+    ///
+    /// Only when the database fails.
+    pub async fn key_by_id(&self, db: &Db, id: Uuid) -> Result<Option<Arc<KnownKey>>> {
+        self.find(db, |known| known.keys_by_id.get(&id)).await
+    }
+
+    async fn find(
+        &self,
+        db: &Db,
+        look_up: impl Fn(&Known) -> Option<&Arc<KnownKey>>,
+    ) -> Result<Option<Arc<KnownKey>>> {
+        let asked = Instant::now();
+        if let Some(key) = look_up(&self.known()) {
             return Ok(Some(Arc::clone(key)));
         }
         let mut looked = self.looked.lock().await;
@@ -113,7 +141,7 @@ impl Registry {
             tokio::time::sleep_until((*looked + LOOK_AGAIN_AFTER).into()).await;
             self.look(db, &mut looked).await?;
         }
-        Ok(self.known().keys.get(&hash).map(Arc::clone))
+        Ok(look_up(&self.known()).map(Arc::clone))
     }
 
     /// Finds a site.

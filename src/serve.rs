@@ -14,18 +14,21 @@ use axum_server::tls_rustls::RustlsConfig;
 use hyper_util::rt::TokioTimer;
 use hyper_util::server::conn::auto::Builder;
 use time::OffsetDateTime;
+use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use url::Url;
 use uuid::Uuid;
 
+use crate::actions::sessions::{TRIES_A_MINUTE, sign_in_link};
 use crate::actions::sites::{MadeKey, create_site};
-use crate::app::{App, Clock, Previews, Tasks, Transforms, Webhooks};
+use crate::app::{App, Clock, Previews, Tasks, Transforms, Webhooks, ZIP_PLACES};
 use crate::blobs::Blobs;
 use crate::config::Config;
-use crate::data_folder::{DataFolder, ServeLock};
+use crate::data_folder::{DataFolder, FolderLock};
 use crate::db::{Db, Place, Site};
 use crate::domain::media_host::MediaHost;
 use crate::domain::signing::SigningKeys;
+use crate::error::Error;
 use crate::http;
 use crate::jobs;
 use crate::media_cache::MediaCache;
@@ -33,6 +36,7 @@ use crate::metrics::Metrics;
 use crate::page_cache::PageCache;
 use crate::rate_limit::RateLimit;
 use crate::registry::Registry;
+use crate::request_log::RequestLog;
 use crate::tls::Source;
 use crate::upload_places::UploadPlaces;
 use crate::webhook_client::{Policy, Resolver, WebhookClient};
@@ -49,6 +53,9 @@ const MAX_STREAMS: u32 = 100;
 /// An HTTP/2 connection that brings nothing for so long is asked whether it is alive, and cut off
 /// when it does not answer for as long.
 const HTTP2_PING_EVERY: Duration = Duration::from_secs(30);
+/// Signatures being made at the same time for each processor: enough to keep it at work, and not so many
+/// that whoever uploads meanwhile waits behind them.
+const SIGNERS_OF_A_PROCESSOR: usize = 2;
 /// Signed webhooks that are remembered for their second, each about 3 KB.
 const SIGNED_TOKENS: usize = 256;
 /// How often the certificate is looked at.
@@ -65,6 +72,8 @@ pub struct FirstStart {
     pub site: Site,
     /// Its first key.
     pub key: MadeKey,
+    /// The link that signs its key in at the page, once; `None` where there is no page.
+    pub sign_in: Option<String>,
 }
 
 /// A server that answers.
@@ -83,7 +92,7 @@ pub struct Server {
     pub first_start: Option<FirstStart>,
     handles: Vec<Handle<SocketAddr>>,
     listeners: Vec<JoinHandle<std::io::Result<()>>>,
-    _lock: ServeLock,
+    _lock: FolderLock,
 }
 
 /// Starts a server. When this returns, requests are answered. `program` is the path of
@@ -110,26 +119,26 @@ pub async fn start(config: Config, clock: Clock, program: &Path) -> anyhow::Resu
     let node_id = Uuid::new_v4();
     let webhooks = webhooks(&config, folder);
     join_others(&db, &keys, &webhooks.keys, &clock).await?;
-    let first_start = first_start(&db, &clock, node_id).await?;
-    let public_url = public_url(&config, http);
-    let media_url = config.media_url.as_ref().map_or_else(|| public_url.clone(), Url::to_string);
+    let hosts = Hosts::of(&config, http)?;
+    let first_start = first_start(&db, &clock, node_id, &hosts).await.map_err(unusable)?;
     let metrics = Metrics::default();
     let app = Arc::new(App {
         node_id,
-        links_version: keys.links_version(&media_url),
-        media_host: media_host(&media_url, &public_url)?,
-        public_url,
-        media_url,
+        links_version: keys.links_version(&hosts.media_url),
+        media_host: hosts.media_host,
+        page_is_on: hosts.page_is_on,
+        public_url: hosts.public_url,
+        media_url: hosts.media_url,
         registry: Registry::load(&db).await?,
         pages: PageCache::new(config.page_cache_bytes),
         rate_limit: RateLimit::new(config.requests_per_minute),
-        upload_places: Arc::new(UploadPlaces::new(
-            config.uploads_at_once,
-            config.uploads_at_once_per_key,
-        )),
+        sign_in_tries: RateLimit::new(TRIES_A_MINUTE),
+        upload_places: upload_places(&config),
         turns: Arc::default(),
         previews: Previews::new(&config, program.to_owned(), &metrics),
         transforms: Transforms::new(&config, &blobs),
+        requests: RequestLog::default(),
+        zip_places: Arc::new(Semaphore::new(ZIP_PLACES)),
         media: MediaCache::new(config.media_cache_bytes),
         webhooks,
         metrics,
@@ -169,8 +178,16 @@ async fn open_blobs(config: &Config, folder: &DataFolder) -> anyhow::Result<Blob
     tokio::task::spawn_blocking(move || Blobs::open(&root, &config)).await?
 }
 
+fn upload_places(config: &Config) -> Arc<UploadPlaces> {
+    Arc::new(UploadPlaces::new(config.uploads_at_once, config.uploads_at_once_per_key))
+}
+
 fn reading_threads() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from).min(MAX_READING_THREADS)
+    processors().min(MAX_READING_THREADS)
+}
+
+fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
@@ -219,6 +236,7 @@ fn webhooks(config: &Config, folder: DataFolder) -> Webhooks {
     Webhooks {
         client: WebhookClient::new(policy, Resolver::System),
         keys: Arc::new(KeyRing::new(folder)),
+        signing: Semaphore::new(SIGNERS_OF_A_PROCESSOR * processors()),
         tokens: quick_cache::sync::Cache::new(SIGNED_TOKENS),
     }
 }
@@ -232,8 +250,24 @@ fn public_url(config: &Config, http: SocketAddr) -> String {
     }
 }
 
-fn media_host(media_url: &str, public_url: &str) -> anyhow::Result<Option<MediaHost>> {
-    Ok(MediaHost::apart_from(&media_url.parse()?, &public_url.parse()?))
+/// What the addresses come to.
+struct Hosts {
+    public_url: String,
+    media_url: String,
+    media_host: Option<MediaHost>,
+    page_is_on: bool,
+}
+
+impl Hosts {
+    fn of(config: &Config, http: SocketAddr) -> anyhow::Result<Self> {
+        let public_url = public_url(config, http);
+        let media_url =
+            config.media_url.as_ref().map_or_else(|| public_url.clone(), Url::to_string);
+        let public = public_url.parse()?;
+        let media_host = MediaHost::apart_from(&media_url.parse()?, &public);
+        let page_is_on = config.page.is_on(&public, media_host.as_ref());
+        Ok(Self { public_url, media_url, media_host, page_is_on })
+    }
 }
 
 /// What has to be settled with other processes before the first answer: on a database of its own nobody
@@ -261,15 +295,30 @@ async fn agree_on_keys(
     fingerprints: Vec<Vec<u8>>,
 ) -> anyhow::Result<()> {
     anyhow::ensure!(
-        db.agree_on_keys(file, fingerprints).await?,
+        db.agree_on_keys(file, fingerprints).await.map_err(|error| unusable(error.into()))?,
         "the keys in {file} are not those of the other nodes on this database: copy signing.keys \
          and webhook.keys from the data folder of one of them into this node's"
     );
     Ok(())
 }
 
+/// Who starts a server is told why the database cannot be used, also what no caller is told.
+fn unusable(error: anyhow::Error) -> anyhow::Error {
+    let error = match error.downcast() {
+        Ok(Error::Internal(source)) => source,
+        Ok(error) => error.into(),
+        Err(error) => error,
+    };
+    error.context("cannot use the database")
+}
+
 /// Makes the first site with its first key, when there is none: of nodes that start together, one does.
-async fn first_start(db: &Db, clock: &Clock, node: Uuid) -> anyhow::Result<Option<FirstStart>> {
+async fn first_start(
+    db: &Db,
+    clock: &Clock,
+    node: Uuid,
+    hosts: &Hosts,
+) -> anyhow::Result<Option<FirstStart>> {
     loop {
         if !db.sites().await?.is_empty() {
             return Ok(None);
@@ -283,9 +332,17 @@ async fn first_start(db: &Db, clock: &Clock, node: Uuid) -> anyhow::Result<Optio
     // Another one may have had the lease between the look and ours.
     let made = if db.sites().await?.is_empty() {
         let (site, key) = create_site(db, clock.now_ms(), "first", None, Some("first")).await?;
-        key.map(|key| FirstStart { site, key })
+        key.map(|key| FirstStart { site, key, sign_in: None })
     } else {
         None
+    };
+    let made = match made {
+        Some(first) if hosts.page_is_on => {
+            let key = (first.site.id, first.key.id);
+            let link = sign_in_link(db, clock.now_ms(), key, &hosts.public_url).await?;
+            Some(FirstStart { sign_in: Some(link), ..first })
+        }
+        made => made,
     };
     db.end_leases(Some(node)).await?;
     Ok(made)

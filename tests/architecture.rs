@@ -3,9 +3,9 @@
 //! The ladder, top-down; a module imports only from rungs below its own, and modules on one
 //! rung do not import each other:
 //!
-//! `main → cli → serve → http | jobs → actions → app | wire → registry | page_cache | media_cache |
+//! `main → cli → serve → http | jobs → actions → app | wire → request_log → registry | page_cache | media_cache |
 //! transform_cache | tls | archive | webhook_keys → db | blobs | rate_limit | single_flight |
-//! turns | upload_places | render_workers | webhook_client → data_folder → config | metrics →
+//! turns | upload_places | render_workers | webhook_client | client → data_folder → config | metrics →
 //! error → domain`
 //!
 //! `registry`, `page_cache` and `media_cache` stand above `db`, whose rows and change counts they keep in
@@ -24,6 +24,7 @@ const LADDER: &[&[&str]] = &[
     &["http", "jobs"],
     &["actions"],
     &["app", "wire"],
+    &["request_log"],
     &["registry", "page_cache", "media_cache", "transform_cache", "tls", "archive", "webhook_keys"],
     &[
         "db",
@@ -34,6 +35,7 @@ const LADDER: &[&[&str]] = &[
         "upload_places",
         "render_workers",
         "webhook_client",
+        "client",
     ],
     &["data_folder"],
     &["config", "metrics"],
@@ -46,6 +48,7 @@ const FILE_SYSTEM: &[(&str, &str)] = &[
     ("src/blobs/mod.rs", "the bytes: opens and hands on their files"),
     ("src/blobs/disk.rs", "the store on disk"),
     ("src/blobs/staged.rs", "an upload's file"),
+    ("src/blobs/moving.rs", "an original's file at its new place"),
     ("src/blobs/s3/mod.rs", "fetches into a file without a name"),
     ("src/blobs/s3/reading.rs", "fetches into a file without a name"),
     ("src/blobs/s3/sending.rs", "reads parts from an upload's file"),
@@ -65,6 +68,16 @@ const FILE_SYSTEM: &[(&str, &str)] = &[
     ("src/db/backups.rs", "makes the copy of the rows private"),
     ("src/tls.rs", "certificates and their keys"),
     ("src/webhook_client/tls.rs", "the authorities of receivers"),
+    ("src/client/profiles.rs", "the servers that a person has logged in to"),
+    ("src/client/journal.rs", "which uploads a person can go on with"),
+    ("src/client/source.rs", "reads a file that is sent"),
+    ("src/client/upload.rs", "opens a file that is sent"),
+    ("src/client/resumable.rs", "holds a file that is sent"),
+    ("src/client/download.rs", "writes a file that is fetched"),
+    ("src/cli/remote.rs", "reads the file of --ca"),
+    ("src/cli/put.rs", "finds the files in a folder"),
+    ("src/cli/get.rs", "makes the folder of -o"),
+    ("src/cli/generate.rs", "writes manual pages"),
     ("src/cli/demo.rs", "the demo's temporary folder"),
     ("src/actions/download.rs", "holds an open file"),
     ("src/actions/preview.rs", "holds an open file"),
@@ -112,7 +125,8 @@ fn sources(folder: &str, endings: &[&str]) -> Vec<Source> {
 
 /// A folder that no one wrote: hidden, downloaded, or a target folder of cargo, by any name.
 fn is_made(path: &Path, name: &str) -> bool {
-    name.starts_with('.') || name == "node_modules" || path.join("CACHEDIR.TAG").exists()
+    let is_downloaded = name == "node_modules" || path.join("pyvenv.cfg").exists();
+    name.starts_with('.') || is_downloaded || path.join("CACHEDIR.TAG").exists()
 }
 
 fn rust_sources() -> Vec<Source> {
@@ -307,4 +321,23 @@ fn relative_links_in_the_docs_lead_somewhere() {
         }
     }
     assert!(lost.is_empty(), "{}", lost.join("\n"));
+}
+
+/// `--skip` takes away every test whose path holds the words: they must begin only with one module's.
+#[test]
+fn what_is_left_out_elsewhere_takes_no_other_module_along() {
+    let modules: Vec<String> = fs::read_dir(root().join("tests/it"))
+        .unwrap()
+        .filter_map(|file| {
+            Some(file.unwrap().file_name().to_str()?.strip_suffix(".rs")?.to_owned())
+        })
+        .collect();
+    for list in ["sqlite_only", "disk_only"] {
+        let text = fs::read_to_string(root().join(format!("tests/it/{list}.txt"))).unwrap();
+        for line in text.lines().filter(|line| !line.starts_with('#')) {
+            let module = line.split("::").next().unwrap();
+            let hit: Vec<_> = modules.iter().filter(|name| name.ends_with(module)).collect();
+            assert_eq!(hit, [module], "{list}.txt: {line}");
+        }
+    }
 }

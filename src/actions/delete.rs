@@ -20,3 +20,17 @@ pub async fn delete(
 ) -> Result<()> {
     app.db.delete(site, contact, attachment, app.removal(), Cause::default()).await
 }
+
+/// Deletes several at once, each as [`delete`] does; returns those that went and those that this contact
+/// of this site does not have. The caller bounds their number.
+///
+/// # Errors
+///
+/// Only when the database fails; then all are as they were.
+pub async fn delete_some(
+    app: &App,
+    (site, contact): (SiteId, ContactId),
+    ids: Vec<AttachmentId>,
+) -> Result<(Vec<AttachmentId>, Vec<AttachmentId>)> {
+    app.db.delete_some(site, contact, ids, app.removal(), Cause::default()).await
+}

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::app::App;
-use crate::blobs::{BlobKey, Part};
+use crate::blobs::{BlobKey, Part, forget_cached};
 use crate::db::{BlobRow, Lease};
 use crate::domain::ids::{AttachmentId, SiteId};
 use crate::error::Result;
@@ -204,16 +204,6 @@ fn read_some(mut file: File, mut sha256: Sha256, offset: u64) -> (File, Sha256, 
     }
     (file, sha256, read)
 }
-
-/// Lets the system forget what it holds of a file: what lies in memory may be right where the disk
-/// is wrong, and what others need there is not to be pushed out. Advice only.
-#[cfg(target_os = "linux")]
-fn forget_cached(file: &File, offset: u64, length: Option<NonZeroU64>) {
-    let _ = rustix::fs::fadvise(file, offset, length, rustix::fs::Advice::DontNeed);
-}
-
-#[cfg(not(target_os = "linux"))]
-fn forget_cached(_: &File, _: u64, _: Option<NonZeroU64>) {}
 
 async fn blocking<T: Send + 'static>(
     app: &App,

@@ -85,7 +85,7 @@ fn new_key(
         id,
         name: name.to_owned(),
         secret_hash: secret_hash(&secret),
-        scopes: scopes.to_string(),
+        scopes,
         created_at_ms,
         revoked_at_ms: None,
     };

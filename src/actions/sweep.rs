@@ -1,5 +1,5 @@
 //! Takes away what is over: uploads that nobody goes on with, bytes of deleted attachments, upload
-//! URLs that have expired, what was in the trash for its time, old tombstones, old events, ended subscriptions. Under a lease, safe to repeat at any point, and bounded a
+//! URLs that have expired, sessions that are over, what was in the trash for its time, old tombstones, old events, ended subscriptions. Under a lease, safe to repeat at any point, and bounded a
 //! run (R27).
 
 use std::sync::Arc;
@@ -29,6 +29,8 @@ pub struct Swept {
     pub trashed: usize,
     /// News of contacts kept elsewhere that need no longer be known.
     pub inbound: usize,
+    /// Sessions and sign-in links that are over.
+    pub sessions: usize,
     /// Deletions that are forgotten.
     pub tombstones: usize,
     /// Events that are forgotten, with the log of telling them.
@@ -48,6 +50,7 @@ impl Swept {
             self.upload_urls,
             self.trashed,
             self.inbound,
+            self.sessions,
             self.tombstones,
             self.events,
             self.given_up,
@@ -75,6 +78,7 @@ pub async fn sweep(app: &Arc<App>) -> Result<Swept> {
         blobs: remove_blobs(app, &lease, now_ms).await?,
         upload_urls: app.db.forget_spent_uploads(now_ms, A_RUN).await?,
         inbound: app.db.forget_inbound(now_ms, A_RUN).await?,
+        sessions: app.db.forget_sessions(now_ms, A_RUN).await?,
         tombstones: app.db.forget_tombstones(forgotten_ms, A_RUN).await?,
         events: app.db.forget_events(now_ms - event_life_ms, A_RUN).await?,
         given_up: give_up(app, now_ms).await?,

@@ -203,6 +203,7 @@ async fn token(app: &Arc<App>, claimed: &Claimed, now_ms: i64) -> Result<Arc<str
     let signing = async {
         let entity = entity(app, &site, told)?;
         let claims = told.event.claims(entity.as_ref(), recipient, now_ms);
+        let _place = app.webhooks.signing.acquire().await?;
         let shared = Arc::clone(app);
         let signed = app.tasks.spawn_blocking(move || {
             let ring = &shared.webhooks.keys;

@@ -95,6 +95,15 @@ impl Disk {
         remove_file(&self.staging, &staged.file())
     }
 
+    /// Whether an upload has its staging name here.
+    pub(super) fn has_staged(&self, staged: StagedKey) -> io::Result<bool> {
+        match rustix::fs::statat(&self.staging, staged.file(), AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(_) => Ok(true),
+            Err(rustix::io::Errno::NOENT) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     pub(super) fn staged(&self) -> io::Result<Vec<StagedKey>> {
         let mut found = Vec::new();
         for entry in rustix::fs::Dir::read_from(&self.staging)? {
@@ -182,7 +191,7 @@ impl Disk {
         open_directory(&site, &key.directory())
     }
 
-    fn make_blob_directory(&self, key: BlobKey) -> io::Result<OwnedFd> {
+    pub(super) fn make_blob_directory(&self, key: BlobKey) -> io::Result<OwnedFd> {
         if let Ok(directory) = self.open_blob_directory(key) {
             return Ok(directory);
         }

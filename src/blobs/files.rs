@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io;
+use std::num::NonZeroU64;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
@@ -46,6 +47,16 @@ pub(super) fn begin_write_back(file: &File, offset: u64, length: u64) {
 
 #[cfg(not(target_os = "linux"))]
 pub(super) fn begin_write_back(_: &File, _: u64, _: u64) {}
+
+/// Lets the system forget what it holds of a file: what lies in memory may be right where the disk
+/// is wrong, and what others need there is not to be pushed out. Advice only.
+#[cfg(target_os = "linux")]
+pub fn forget_cached(file: &File, offset: u64, length: Option<NonZeroU64>) {
+    let _ = rustix::fs::fadvise(file, offset, length, rustix::fs::Advice::DontNeed);
+}
+
+#[cfg(not(target_os = "linux"))]
+pub fn forget_cached(_: &File, _: u64, _: Option<NonZeroU64>) {}
 
 pub(super) fn open_directory(parent: &OwnedFd, name: &str) -> io::Result<OwnedFd> {
     let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;

@@ -9,6 +9,7 @@
 mod disk;
 mod files;
 mod key;
+mod moving;
 mod results;
 mod s3;
 mod staged;
@@ -21,10 +22,14 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
+use anyhow::Context as _;
+
 use crate::config::Config;
 use crate::domain::ids::BlobId;
-use crate::domain::store_place::StorePlace;
+use crate::domain::store_place::{StoreKeys, StorePlace};
+pub use files::forget_cached;
 pub use key::{BlobKey, Part, StagedKey};
+pub use moving::{MoveFailed, Whole};
 pub use results::CachedResult;
 pub use s3::{Probe, Reading, Remote};
 pub use staged::Staged;
@@ -42,6 +47,8 @@ pub struct Blobs {
     cache: OwnedFd,
     /// Uploads of this process that are under way; what else lies in staging was left behind.
     active: Mutex<HashMap<BlobId, Kind>>,
+    /// A second place, while bytes move from one to the other. It has none itself.
+    also: Option<Box<Self>>,
 }
 
 enum Store {
@@ -74,15 +81,32 @@ impl Blobs {
     ///
     /// When the folder cannot be read or written, or the bucket cannot be used: in plain words.
     pub fn open(root: &Path, config: &Config) -> anyhow::Result<Self> {
-        match &config.blobs {
-            StorePlace::Local => Self::local(root),
-            StorePlace::S3(bucket) => {
-                let s3 = S3::open(bucket, config.blobs_keys.as_ref(), config.upload_max_bytes)?;
-                s3.check()?;
-                let cache = open_below(&open_root(root)?, "cache")?;
-                Ok(Self { store: Store::S3(Box::new(s3)), cache, active: Mutex::default() })
-            }
+        let largest_bytes = config.upload_max_bytes;
+        let mut blobs =
+            Self::open_at(root, &config.blobs, config.blobs_keys.as_ref(), largest_bytes)?;
+        if let Some((place, keys)) = &config.blobs_also {
+            let also =
+                Self::open_at(root, place, keys.as_ref(), largest_bytes).context("blobs_also")?;
+            blobs.also = Some(Box::new(also));
         }
+        Ok(blobs)
+    }
+
+    /// Opens the store at one place. Uploads of up to `largest_bytes` fit into it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Blobs::open`].
+    pub fn open_at(
+        root: &Path,
+        place: &StorePlace,
+        keys: Option<&StoreKeys>,
+        largest_bytes: u64,
+    ) -> anyhow::Result<Self> {
+        let StorePlace::S3(bucket) = place else { return Self::local(root) };
+        let s3 = S3::open(bucket, keys, largest_bytes)?;
+        s3.check().with_context(|| format!("the bucket {:?} cannot be used", bucket.name))?;
+        Self::with(Store::S3(Box::new(s3)), &open_root(root)?)
     }
 
     /// Opens the store on disk below a data folder, making its directories.
@@ -92,8 +116,12 @@ impl Blobs {
     /// When the folder cannot be read or written.
     pub fn local(root: &Path) -> anyhow::Result<Self> {
         let root = open_root(root)?;
-        let cache = open_below(&root, "cache")?;
-        Ok(Self { store: Store::Disk(Disk::open(root)?), cache, active: Mutex::default() })
+        Self::with(Store::Disk(Disk::open(root.try_clone()?)?), &root)
+    }
+
+    fn with(store: Store, root: &OwnedFd) -> anyhow::Result<Self> {
+        let cache = open_below(root, "cache")?;
+        Ok(Self { store, cache, active: Mutex::default(), also: None })
     }
 
     /// Tries all that is needed of a bucket; `None` on disk.
@@ -104,19 +132,21 @@ impl Blobs {
         }
     }
 
-    /// Whether the bytes lie where other servers reach them too.
+    /// Whether bytes lie where other servers reach them too.
     pub fn is_shared(&self) -> bool {
         matches!(self.store, Store::S3(_))
+            || self.also.as_ref().is_some_and(|also| also.is_shared())
     }
 
     /// Why nothing is written any more, if so: a sync has failed, and what the system had not
     /// written by then may be lost without another word, so only a new start can tell what is
     /// there (R11).
     pub fn failure(&self) -> Option<&str> {
-        match &self.store {
+        let here = match &self.store {
             Store::Disk(disk) => disk.failed.get().map(String::as_str),
             Store::S3(_) => None,
-        }
+        };
+        here.or_else(|| self.also.as_ref()?.failure())
     }
 
     fn check_writable(&self) -> io::Result<()> {
@@ -173,13 +203,22 @@ impl Blobs {
         Ok(())
     }
 
-    /// Goes on with a resumable upload: what lies behind its first `offset_bytes` was never
-    /// acknowledged and is cut off.
+    /// Goes on with a resumable upload, where it was begun: what lies behind its first `offset_bytes`
+    /// was never acknowledged and is cut off.
     ///
     /// # Errors
     ///
     /// When it is not there, is too short, or cannot be written.
     pub fn resume(
+        &self,
+        staged: StagedKey,
+        offset_bytes: u64,
+        now_ms: i64,
+    ) -> io::Result<Staged<'_>> {
+        self.in_either(|blobs| blobs.resume_here(staged, offset_bytes, now_ms))
+    }
+
+    fn resume_here(
         &self,
         staged: StagedKey,
         offset_bytes: u64,
@@ -215,12 +254,20 @@ impl Blobs {
             Store::S3(s3) => s3.settle(staged, kind == Some(Kind::Plain)),
         };
         self.active().remove(&staged.key.blob);
-        settled
+        settled?;
+        match &self.also {
+            // What is under way here has no name there.
+            Some(also) if kind.is_none() => also.settle(staged),
+            _ => Ok(()),
+        }
     }
 
     /// Leaves an upload whose outcome is not known to the next recovery.
     pub fn abandon(&self, staged: StagedKey) {
         self.active().remove(&staged.key.blob);
+        if let Some(also) = &self.also {
+            also.abandon(staged);
+        }
     }
 
     /// Uploads that are neither settled nor under way here.
@@ -233,8 +280,13 @@ impl Blobs {
             Store::Disk(disk) => disk.staged()?,
             Store::S3(s3) => s3.staged()?.0,
         };
-        let active = self.active();
-        staged.retain(|staged| !active.contains_key(&staged.key.blob));
+        {
+            let active = self.active();
+            staged.retain(|staged| !active.contains_key(&staged.key.blob));
+        }
+        if let Some(also) = &self.also {
+            staged.extend(also.left_behind()?);
+        }
         Ok(staged)
     }
 
@@ -245,9 +297,13 @@ impl Blobs {
     ///
     /// When the store cannot be read.
     pub fn is_given_up(&self, staged: StagedKey, now_ms: i64) -> io::Result<bool> {
-        match &self.store {
-            Store::Disk(_) => Ok(true),
-            Store::S3(s3) => s3.is_given_up(staged, now_ms),
+        let here = match &self.store {
+            Store::Disk(disk) => disk.has_staged(staged)?,
+            Store::S3(s3) => s3.is_given_up(staged, now_ms)?,
+        };
+        match &self.also {
+            Some(also) if !here => also.is_given_up(staged, now_ms),
+            _ => Ok(here),
         }
     }
 
@@ -258,26 +314,45 @@ impl Blobs {
     ///
     /// `NotFound` when there is no such blob or part.
     pub fn open_part(&self, key: BlobKey, part: Part) -> io::Result<File> {
-        match &self.store {
+        self.in_either(|blobs| match &blobs.store {
             Store::Disk(disk) => disk.open_part(key, part),
             Store::S3(s3) => {
-                let mut file = self.anonymous_file()?;
+                let mut file = blobs.anonymous_file()?;
                 s3.fetch(key, part, &mut file)?;
                 Ok(file)
             }
-        }
+        })
     }
 
-    /// Opens an original to be sent on; what lies in a bucket is not asked for yet.
+    /// Opens an original to be sent on; what lies in a bucket is not asked for yet, unless there are
+    /// two places.
     ///
     /// # Errors
     ///
-    /// `NotFound` when it should be on disk and is not.
+    /// `NotFound` when it should be there and is not; `NetworkDown` when a bucket that was asked is away.
     pub fn original(&self, key: BlobKey, size_bytes: u64) -> io::Result<Original> {
-        match &self.store {
+        self.in_either(|blobs| match &blobs.store {
             Store::Disk(disk) => disk.open_part(key, Part::Original).map(Original::File),
-            Store::S3(s3) => Ok(Original::Remote(s3.remote(key, size_bytes))),
+            Store::S3(s3) => {
+                let remote = s3.remote(key, size_bytes);
+                let remote = if self.also.is_some() { remote.look()? } else { remote };
+                Ok(Original::Remote(remote))
+            }
+        })
+    }
+
+    /// Asks the one place for what may lie in the other. What moves between both questions is in the
+    /// first one then.
+    fn in_either<'a, T>(&'a self, ask: impl Fn(&'a Self) -> io::Result<T>) -> io::Result<T> {
+        let is_absent = |asked: &io::Result<T>| matches!(asked, Err(error) if error.kind() == io::ErrorKind::NotFound);
+        let mut asked = ask(self);
+        for place in self.also.iter().map(|also| &**also).chain([self]) {
+            if self.also.is_none() || !is_absent(&asked) {
+                break;
+            }
+            asked = ask(place);
         }
+        asked
     }
 
     /// Keeps a preview beside its blob. One that is there already is replaced as a whole.
@@ -286,10 +361,10 @@ impl Blobs {
     ///
     /// `NotFound` when the blob is gone, in which case nothing is left of the preview.
     pub fn put_preview(&self, key: BlobKey, bytes: &[u8]) -> io::Result<()> {
-        match &self.store {
+        self.in_either(|blobs| match &blobs.store {
             Store::Disk(disk) => disk.put_preview(key, bytes),
             Store::S3(s3) => s3.put_preview(key, bytes),
-        }
+        })
     }
 
     /// Removes a blob and all that was made of it, also a preview that was never finished. Removing
@@ -299,9 +374,11 @@ impl Blobs {
     ///
     /// When something is there and cannot be removed.
     pub fn remove(&self, key: BlobKey) -> io::Result<()> {
-        match &self.store {
-            Store::Disk(disk) => disk.remove(key)?,
-            Store::S3(s3) => s3.remove(key)?,
+        for blobs in self.places() {
+            match &blobs.store {
+                Store::Disk(disk) => disk.remove(key)?,
+                Store::S3(s3) => s3.remove(key)?,
+            }
         }
         // After the original, whose absence a maker looks for.
         self.remove_results(key)
@@ -318,6 +395,11 @@ impl Blobs {
             Store::Disk(disk) => disk.restore(key, bytes),
             Store::S3(_) => Err(io::ErrorKind::Unsupported.into()),
         }
+    }
+
+    /// Every place where bytes lie.
+    fn places(&self) -> impl Iterator<Item = &Self> {
+        std::iter::once(self).chain(self.also.as_deref())
     }
 
     fn active(&self) -> std::sync::MutexGuard<'_, HashMap<BlobId, Kind>> {

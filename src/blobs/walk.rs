@@ -33,12 +33,17 @@ impl Blobs {
     ///
     /// When the store cannot be read.
     pub fn sites(&self) -> io::Result<(Vec<SiteId>, Vec<String>)> {
-        let names = match &self.store {
-            Store::Disk(disk) => names(&disk.blobs)?,
-            Store::S3(s3) => s3.site_names()?,
-        };
+        let mut all = Vec::new();
+        for blobs in self.places() {
+            all.extend(match &blobs.store {
+                Store::Disk(disk) => names(&disk.blobs)?,
+                Store::S3(s3) => s3.site_names()?,
+            });
+        }
+        all.sort_unstable();
+        all.dedup();
         let (mut sites, mut foreign) = (Vec::new(), Vec::new());
-        for name in names {
+        for name in all {
             match uuid::Uuid::try_parse(&name) {
                 Ok(site) if site.simple().to_string() == name => sites.push(SiteId(site)),
                 _ => foreign.push(name),
@@ -57,11 +62,19 @@ impl Blobs {
         let mut bytes = [0; 16];
         bytes[0] = first;
         let any = BlobKey { site, blob: BlobId::from_bytes(bytes) };
-        let names = match &self.store {
-            Store::Disk(disk) => disk.blob_names(any)?,
-            Store::S3(s3) => s3.blob_names(any)?,
-        };
-        for (name, size_bytes) in names {
+        let mut all = Vec::new();
+        for blobs in self.places() {
+            all.extend(match &blobs.store {
+                Store::Disk(disk) => disk.blob_names(any)?,
+                Store::S3(s3) => s3.blob_names(any)?,
+            });
+        }
+        if self.also.is_some() {
+            // What lies in both places is one file, that of the first.
+            all.sort_by(|(one, _), (two, _)| one.cmp(two));
+            all.dedup_by(|(one, _), (two, _)| one == two);
+        }
+        for (name, size_bytes) in all {
             match parse(site, first, &name) {
                 Some((key, part)) => stored.push(Stored { key, part, size_bytes }),
                 None => {
@@ -78,10 +91,16 @@ impl Blobs {
     ///
     /// When the store cannot be read.
     pub fn all_staged(&self) -> io::Result<AllStaged> {
-        match &self.store {
-            Store::Disk(disk) => disk.all_staged(),
-            Store::S3(s3) => s3.all_staged(),
+        let (mut staged, mut foreign) = (Vec::new(), Vec::new());
+        for blobs in self.places() {
+            let (names, strangers) = match &blobs.store {
+                Store::Disk(disk) => disk.all_staged()?,
+                Store::S3(s3) => s3.all_staged()?,
+            };
+            staged.extend(names);
+            foreign.extend(strangers);
         }
+        Ok((staged, foreign))
     }
 
     /// The size of an original, if it is there.
@@ -90,10 +109,14 @@ impl Blobs {
     ///
     /// When the store cannot be read.
     pub fn size_of(&self, key: BlobKey) -> io::Result<Option<u64>> {
-        match &self.store {
-            Store::Disk(disk) => disk.size_of(key),
-            Store::S3(s3) => s3.size_of(key),
-        }
+        let asked = self.in_either(|blobs| {
+            let size_bytes = match &blobs.store {
+                Store::Disk(disk) => disk.size_of(key)?,
+                Store::S3(s3) => s3.size_of(key)?,
+            };
+            size_bytes.ok_or_else(|| io::ErrorKind::NotFound.into())
+        });
+        found(asked)
     }
 
     /// Moves an original that belongs to no row out of the store, and removes its preview.
@@ -102,9 +125,11 @@ impl Blobs {
     ///
     /// When it cannot be moved.
     pub fn set_aside(&self, key: BlobKey) -> io::Result<()> {
-        match &self.store {
-            Store::Disk(disk) => disk.set_aside(key)?,
-            Store::S3(s3) => s3.set_aside(key)?,
+        for blobs in self.places() {
+            match &blobs.store {
+                Store::Disk(disk) => disk.set_aside(key)?,
+                Store::S3(s3) => s3.set_aside(key)?,
+            }
         }
         self.remove(key)
     }
@@ -146,7 +171,7 @@ impl Disk {
 
     fn set_aside(&self, key: BlobKey) -> io::Result<()> {
         let aside = self.make(&self.root, LOST_AND_FOUND)?;
-        let directory = self.open_blob_directory(key)?;
+        let Some(directory) = found(self.open_blob_directory(key))? else { return Ok(()) };
         match rustix::fs::renameat(&directory, key.file(Part::Original), &aside, key.aside()) {
             Ok(()) | Err(rustix::io::Errno::NOENT) => {}
             Err(error) => return Err(error.into()),

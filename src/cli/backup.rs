@@ -8,14 +8,15 @@ use anyhow::bail;
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use super::{Settings, runtime, say, tell};
+use super::{Settings, runtime, say, tell, write_down};
 use crate::actions::backup;
 use crate::app::Clock;
 use crate::archive::Outcome;
 use crate::blobs::Blobs;
 use crate::data_folder::DataFolder;
-use crate::db::{Db, Place};
+use crate::db::{Db, LastBackup, Place};
 use crate::domain::store_place::StorePlace;
+use crate::domain::timestamp::timestamp;
 
 /// Problems that people are shown.
 const SHOWN: usize = 20;
@@ -99,22 +100,25 @@ fn create(command: &Create) -> anyhow::Result<()> {
     );
     let folder = DataFolder::existing(&config.data)?;
     let blobs = Blobs::open(folder.root(), &config)?;
-    let db = Arc::new(Db::open(&Place::File(folder.database()?), 1)?);
+    let place = Place::File(folder.database()?);
+    let db = Arc::new(Db::open(&place, 1)?);
     let target = command.target.clone();
     let created = runtime()?
         .block_on(async { backup::create(folder, blobs, &db, Clock::System, target).await })?;
+    let (attachments, bytes) = (created.attachments, created.bytes);
+    write_down(&place, &LastBackup { of_ms: created.of_ms, attachments, bytes });
     if command.json {
         return say(&json!({
-            "attachments": created.attachments,
-            "bytes": created.bytes,
-            "createdAt": created.created_at,
+            "attachments": attachments,
+            "bytes": bytes,
+            "createdAt": timestamp(created.of_ms),
         })
         .to_string());
     }
     say(&format!(
-        "Backed up {} attachments, {} bytes, as of {}. Every byte was compared with its SHA-256.\n\
-         It holds the keys that sign links: keep it as private as the data folder.",
-        created.attachments, created.bytes, created.created_at
+        "Backed up {attachments} attachments, {bytes} bytes, as of {}. Every byte was compared with \
+         its SHA-256.\nIt holds the keys that sign links: keep it as private as the data folder.",
+        timestamp(created.of_ms)
     ))
 }
 

@@ -13,7 +13,9 @@ use super::{runtime, say};
 use crate::actions::contacts::{erasure, receipt, restore};
 use crate::app::Clock;
 use crate::config::{Config, ContactsPolicy};
-use crate::db::{Announced, Closing, Contact, Db, Removal, UnknownToo};
+use crate::db::{
+    Announced, Closing, Contact, ContactOrder, ContactSearch, Db, Removal, UnknownToo,
+};
 use crate::domain::ids::{AttachmentId, ContactId, SiteId, parse_guid};
 use crate::domain::timestamp::timestamp;
 use crate::domain::webhook::Cause;
@@ -122,9 +124,9 @@ async fn list(command: &Of) -> anyhow::Result<()> {
     let (db, site) = command.open().await?;
     let (mut found, mut after) = (Vec::new(), None);
     loop {
-        let page = db.contacts(site, after, A_PAGE).await?;
+        let page = db.contacts(site, ContactSearch::default(), after, A_PAGE).await?;
         let Some(last) = page.last() else { break };
-        after = Some(last.id);
+        after = Some(ContactOrder::Id.cursor(last));
         found.extend(page);
     }
     if command.json {
@@ -185,6 +187,10 @@ async fn delete(command: &One) -> anyhow::Result<()> {
     };
     let purge_at_ms = closing.removal.purge_at_ms;
     close(&db, (site, contact), closing).await?;
+    if command.of.json {
+        let purge = purge_at_ms.map(timestamp);
+        return say(&json!({ "id": contact.to_string(), "purgeDate": purge }).to_string());
+    }
     match purge_at_ms {
         Some(until_ms) => {
             say(&format!("contact {contact} can be restored until {}", timestamp(until_ms)))
@@ -204,6 +210,10 @@ async fn merge(command: &Merge) -> anyhow::Result<()> {
     let unknown_too = UnknownToo { target, sources: false };
     let (into, now_ms) = (ContactId(command.target), Clock::System.now_ms());
     let moved = db.merge_contacts(site, into, sources, unknown_too, now_ms).await?;
+    if command.of.json {
+        let merged = json!({ "id": into.to_string(), "movedAttachments": moved });
+        return say(&merged.to_string());
+    }
     say(&format!("{moved} attachments have moved to contact {into}"))
 }
 
@@ -245,9 +255,16 @@ async fn bring_back(command: &Restore) -> anyhow::Result<()> {
     if let Some(id) = command.attachment {
         let id = AttachmentId(id);
         db.restore_attachment((site, contact), id, quotas, now_ms).await?;
+        if command.one.of.json {
+            return say(&json!({ "attachmentId": id.to_string(), "restored": true }).to_string());
+        }
         return say(&format!("attachment {id} is back"));
     }
     match restore(&db, (site, contact), quotas, now_ms).await {
+        Ok(count) if command.one.of.json => {
+            let restored = json!({ "id": contact.to_string(), "restoredAttachments": count });
+            say(&restored.to_string())
+        }
         Ok(count) => say(&format!("contact {contact} is back, with {count} attachments")),
         Err(Error::NotFound { .. }) => anyhow::bail!("contact {contact} is not in the trash"),
         Err(error) => Err(error.into()),

@@ -6,10 +6,11 @@ use std::process::ExitCode;
 use clap::Args;
 use serde_json::{Map, Value, json};
 
-use super::{Settings, say, tell};
+use super::{Settings, say, tell, write_down};
 use crate::actions::fsck::{Kind, Look, Repairs, Report, check, plan, repair};
+use crate::app::Clock;
 use crate::blobs::Blobs;
-use crate::db::{Inspection, Place};
+use crate::db::{Inspection, LastCheck, Place};
 
 /// Findings of one kind that people are shown.
 const SHOWN_OF_A_KIND: usize = 10;
@@ -58,29 +59,36 @@ fn look(command: &Fsck) -> anyhow::Result<u64> {
     let offline = lock.is_ok() && config.database_url.is_none();
     // Held for repairs only: a look must not keep a server from starting.
     let _lock = if command.repair { Some(lock?) } else { None };
-    let rows = match (Place::existing(&config)?, command.repair) {
-        (Place::File(database), true) => Inspection::open_for_repair(&database)?,
+    let place = Place::existing(&config)?;
+    let rows = match (&place, command.repair) {
+        (Place::File(database), true) => Inspection::open_for_repair(database)?,
         (Place::Postgres(_), true) => anyhow::bail!(
             "--repair works on SQLite only: on PostgreSQL other nodes may be at work. The findings \
              name every row and file"
         ),
-        (place, false) => Inspection::open(&place)?,
+        (place, false) => Inspection::open(place)?,
     };
     let blobs = Blobs::open(folder.root(), &config)?;
     let look = Look { hash: command.hash, offline };
     let report = check(&rows, &blobs, look)?;
     let planned = command.repair.then(|| plan(&report));
     if !(command.repair && command.yes) {
+        write_down(&place, &last(&report, command.hash));
         say(&shown(command, &report, planned, false)?)?;
         return Ok(report.total());
     }
     let done = repair(&rows, &blobs, &report)?;
     let after = check(&rows, &blobs, look)?;
+    write_down(&place, &last(&after, command.hash));
     say(&shown(command, &report, Some(done), true)?)?;
     if !command.json {
         say(&format!("After the repair: {} findings.", after.total()))?;
     }
     Ok(after.total())
+}
+
+fn last(report: &Report, hashed: bool) -> LastCheck {
+    LastCheck { ended_at_ms: Clock::System.now_ms(), findings: report.total(), hashed }
 }
 
 fn shown(
@@ -175,8 +183,8 @@ fn repairs_text(repairs: Repairs, done: bool) -> String {
 
 fn meaning(kind: Kind) -> &'static str {
     match kind {
-        Kind::RowWithoutBytes => "rows without bytes",
-        Kind::BytesWithoutRow => "bytes without a row",
+        Kind::RowWithoutBytes => "rows without bytes (or the bytes are older than the rows)",
+        Kind::BytesWithoutRow => "bytes without a row (or the rows are older than the bytes)",
         Kind::WrongSize => "files of a wrong size",
         Kind::WrongHash => "files with a wrong hash",
         Kind::StaleStaging => "files left in staging (the next start settles them)",

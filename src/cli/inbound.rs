@@ -113,5 +113,8 @@ async fn remove(command: &Remove) -> anyhow::Result<()> {
     if !db.remove_inbound_key(site, instance).await? {
         bail!("there is no installation {instance}: see `dossier inbound list`");
     }
+    if command.of.json {
+        return say(&json!({ "instanceId": instance.to_string(), "removed": true }).to_string());
+    }
     say(&format!("webhooks of installation {instance} are taken no more"))
 }

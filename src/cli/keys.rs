@@ -33,7 +33,8 @@ pub(super) struct CreateKey {
     /// The site that the key opens; needed when there are several.
     #[arg(long, value_name = "ID")]
     site: Option<String>,
-    /// What it may do: VIEW (list, get), MODIFY (upload, delete), or both.
+    /// What it may do: VIEW (list, get), MODIFY (upload, delete), or both; ADMIN is both, and makes keys
+    /// and looks at how the server does.
     #[arg(long, value_name = "SCOPES", default_value = "VIEW,MODIFY")]
     scope: String,
     /// A label for people.
@@ -50,6 +51,9 @@ pub(super) struct RevokeKey {
     settings: Settings,
     /// The key's id, as `dossier key list` shows it.
     id: String,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Args)]
@@ -78,10 +82,11 @@ pub(super) fn open(settings: &Settings) -> anyhow::Result<Db> {
 }
 
 async fn create(command: &CreateKey) -> anyhow::Result<()> {
-    let scopes = Scopes::parse(&command.scope)
-        .map_err(|unknown| anyhow::anyhow!("there is no scope {unknown:?}: VIEW or MODIFY"))?;
+    let scopes = Scopes::parse(&command.scope).map_err(|unknown| {
+        anyhow::anyhow!("there is no scope {unknown:?}: VIEW, MODIFY or ADMIN")
+    })?;
     if scopes.is_empty() {
-        bail!("a key without a scope could do nothing: give --scope VIEW, MODIFY or both");
+        bail!("a key without a scope could do nothing: give --scope VIEW, MODIFY, both, or ADMIN");
     }
     let db = open(&command.settings)?;
     let site = choose_site(db.sites().await?, command.site.as_deref())?;
@@ -108,7 +113,7 @@ async fn list_keys(command: &List) -> anyhow::Result<()> {
             .map(|key| {
                 json!({
                     "id": key.id.to_string(), "siteId": key.site_id.to_string(),
-                    "name": key.name, "scopes": key.scopes,
+                    "name": key.name, "scopes": key.scopes.to_string(),
                     "createdDate": timestamp(key.created_at_ms),
                     "revokedDate": key.revoked_at_ms.map(timestamp),
                 })
@@ -117,11 +122,11 @@ async fn list_keys(command: &List) -> anyhow::Result<()> {
         return say(&json!({ "keys": keys }).to_string());
     }
     let mut text =
-        format!("{:36}  {:36}  {:8}  {:12}  NAME", "KEY ID", "SITE ID", "STATE", "SCOPES");
+        format!("{:36}  {:36}  {:8}  {:17}  NAME", "KEY ID", "SITE ID", "STATE", "SCOPES");
     for key in keys {
         let state = if key.revoked_at_ms.is_some() { "revoked" } else { "live" };
-        let scopes = key.scopes.replace("CONTACTS_ATTACHMENTS.", "").replace(' ', ",");
-        write!(text, "\n{}  {}  {state:8}  {scopes:12}  {}", key.id, key.site_id, key.name)?;
+        let scopes = key.scopes.short();
+        write!(text, "\n{}  {}  {state:8}  {scopes:17}  {}", key.id, key.site_id, key.name)?;
     }
     say(&text)
 }
@@ -131,5 +136,9 @@ async fn revoke(command: &RevokeKey) -> anyhow::Result<()> {
         .with_context(|| format!("the key id is not a GUID: {:?}", command.id))?;
     let revoked = open(&command.settings)?.revoke_key(id, Clock::System.now_ms()).await?;
     let at_ms = revoked.with_context(|| format!("there is no key {id}: see `dossier key list`"))?;
-    say(&format!("key {id} is revoked since {}", timestamp(at_ms)))
+    let since = timestamp(at_ms);
+    if command.json {
+        return say(&json!({ "id": id.to_string(), "revokedDate": since }).to_string());
+    }
+    say(&format!("key {id} is revoked since {since}"))
 }

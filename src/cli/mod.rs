@@ -6,12 +6,22 @@ mod db;
 mod demo;
 mod demo_files;
 mod doctor;
+mod files;
 mod fsck;
+mod generate;
+mod get;
 mod inbound;
 mod keys;
 mod listen;
+mod login;
+mod progress;
+mod put;
+mod remote;
 mod serve;
+mod several;
+mod sign_in;
 mod sites;
+mod storage;
 mod webhooks;
 mod webhooks_log;
 
@@ -20,9 +30,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
 use crate::config::{Config, DEFAULTS, LogFormat};
+use crate::db::{Kept, Place, keep};
 use crate::render_workers::{self, WORKER_COMMAND};
 
 /// This program, as it was when it was started: an update may have replaced its file since.
@@ -45,6 +56,37 @@ enum Command {
     Serve(serve::Serve),
     /// Show the whole way of a file: a server of its own, an upload, the list, the link.
     Demo(demo::Demo),
+    /// Keep a server and a key of it, for put, ls, get, rm, open and status.
+    ///
+    /// Checks the key with the server and keeps both in ~/.config/dossier/profiles.toml, which only you can
+    /// read. On a terminal the key is asked for and not shown; otherwise it is the first line of standard
+    /// input.
+    Login(login::Login),
+    /// Send files, folders or standard input to a contact; goes on after a cut.
+    ///
+    /// Folders are sent with all that is in them. A large file that was cut off goes on where it stopped,
+    /// also after this command was killed: type the same again. What the server has got is compared by
+    /// its SHA-256.
+    Put(put::Put),
+    /// List the contacts, or a contact's files.
+    Ls(files::Ls),
+    /// Fetch files of a contact; goes on after a cut.
+    ///
+    /// They come into this folder. A file that was cut off goes on where it stopped, also after this command
+    /// was killed: type the same again. It has its name once it is whole and its SHA-256 was compared.
+    /// Characters that a name must not have here become `_` or go.
+    Get(get::Get),
+    /// Delete files of a contact.
+    ///
+    /// A server with a trash keeps them there for a while.
+    Rm(files::Rm),
+    /// Open a file in the browser, or print its link.
+    ///
+    /// The link is printed without a screen, and when the output is no terminal. Whoever has it can open
+    /// it for a while.
+    Open(files::Open),
+    /// Ask a server how it is, what the key may do and what its site holds.
+    Status(login::Status),
     /// Print the description of everything over HTTP: docs/openapi.json.
     Openapi,
     /// Print every setting, its default and its reason: the start of a settings file.
@@ -58,28 +100,42 @@ enum Command {
     /// The database: copy to another kind.
     #[command(subcommand)]
     Db(db::DbCommand),
-    /// Backups: create, verify, restore.
+    /// The bytes: move to another place.
     #[command(subcommand)]
+    Storage(storage::StorageCommand),
+    /// Backups: create, verify, restore.
+    #[command(subcommand, alias = "backups")]
     Backup(backup::Backup),
     /// API keys: create, list, revoke.
-    #[command(subcommand)]
+    #[command(subcommand, alias = "keys")]
     Key(keys::KeyCommand),
+    /// Print a link that signs you in at the page, once.
+    SignIn(sign_in::SignIn),
     /// Contacts: announce, list, delete, merge, erase, restore, receipt.
-    #[command(subcommand)]
+    #[command(subcommand, alias = "contacts")]
     Contact(contacts::ContactCommand),
     /// The vendor's webhooks of contacts that are kept elsewhere: add, list, remove.
     #[command(subcommand)]
     Inbound(inbound::InboundCommand),
     /// Sites, the tenants: create, set, list.
-    #[command(subcommand)]
+    #[command(subcommand, alias = "sites")]
     Site(sites::SiteCommand),
     /// Webhooks: add, list, remove, test, deliveries, replay, public-key, rotate-key.
-    #[command(subcommand)]
+    #[command(subcommand, alias = "webhooks")]
     Webhook(webhooks::WebhookCommand),
     /// Forward events to a program on this machine, for as long as this runs.
     Listen(listen::Listen),
     /// Tell of an event that did not happen, correctly signed, to every webhook that wants it.
     Trigger(webhooks::Trigger),
+    /// Print what a shell completes: bash, zsh or fish.
+    ///
+    /// For bash: dossier completions bash > ~/.local/share/bash-completion/completions/dossier
+    Completions(generate::Completions),
+    /// Print the manual page, or write all pages into a folder.
+    ///
+    /// Prints the page of `dossier` itself; with --to it writes that of each command too:
+    /// dossier man --to ~/.local/share/man/man1
+    Man(generate::Man),
 }
 
 /// Where settings come from.
@@ -123,12 +179,23 @@ pub fn run() -> ExitCode {
     let outcome = match arguments.command {
         Command::Serve(command) => serve::run(&command),
         Command::Demo(command) => demo::run(&command),
+        Command::Login(command) => return login::run(&command),
+        Command::Put(command) => return put::run(&command),
+        Command::Ls(command) => return files::run_ls(&command),
+        Command::Get(command) => return get::run(&command),
+        Command::Rm(command) => return files::run_rm(&command),
+        Command::Open(command) => return files::run_open(&command),
+        Command::Status(command) => return login::run_status(&command),
+        Command::Completions(command) => generate::completions(Arguments::command(), &command),
+        Command::Man(command) => generate::man(Arguments::command(), &command),
         Command::Openapi => say(&format!("{:#}", crate::http::openapi())),
         Command::Settings => say(DEFAULTS.trim_end()),
         Command::Fsck(command) => return fsck::run(&command),
         Command::Doctor(command) => return doctor::run(&command),
+        Command::Storage(command) => return storage::run(&command),
         Command::Backup(command) => return backup::run(&command),
         Command::Key(command) => keys::run_key(&command),
+        Command::SignIn(command) => sign_in::run(&command),
         Command::Contact(command) => contacts::run_contact(&command),
         Command::Inbound(command) => inbound::run_inbound(&command),
         Command::Migrate(command) => db::migrate(&command),
@@ -151,6 +218,13 @@ pub fn run() -> ExitCode {
 fn tell(error: &anyhow::Error) {
     // Nothing can be done when standard error is closed as well.
     let _ = writeln!(std::io::stderr(), "dossier: {error:#}");
+}
+
+/// Writes down for administrators that a command has ended. It has, whatever comes of this.
+fn write_down<K: Kept>(place: &Place, last: &K) {
+    if let Err(error) = keep(place, last) {
+        tell(&error.context("it was not written down for `/dossier/v1/operations`"));
+    }
 }
 
 /// Writes to standard output. A closed pipe is no failure: nobody wants the rest.

@@ -105,6 +105,7 @@ async fn ready_json(server: &Server) -> anyhow::Result<String> {
     }
     if let Some(first) = &server.first_start {
         ready["apiKey"] = json!(first.key.secret);
+        ready["signInUrl"] = json!(first.sign_in);
     }
     Ok(ready.to_string())
 }
@@ -130,8 +131,16 @@ fn greeting(server: &Server) -> anyhow::Result<String> {
         writeln!(text, "\nA site and an API key were made. The key is shown this once:")?;
         writeln!(text, "  site id  {}", first.site.id)?;
         writeln!(text, "  API key  {}", first.key.secret)?;
+        if let Some(link) = &first.sign_in {
+            writeln!(text, "\nThe page, signed in by a link that works once, for 30 minutes:")?;
+            writeln!(text, "  {link}")?;
+        }
     } else {
         writeln!(text, "Keys: `dossier key list` shows them, `dossier key create` makes one")?;
+        if server.app.page_is_on {
+            let url = &server.app.public_url;
+            writeln!(text, "The page: {url}   (`dossier sign-in` prints a link that signs in)")?;
+        }
     }
     if let Some(file) = ca_file(server) {
         writeln!(text, "\nNode trusts the HTTPS address with")?;

@@ -264,6 +264,9 @@ async fn remove(command: &One) -> anyhow::Result<()> {
     if !db.remove_subscription(found.site_id, found.id, Clock::System.now_ms()).await? {
         bail!("there is no webhook {}", found.id);
     }
+    if command.of.json {
+        return say(&json!({ "id": found.id.to_string(), "removed": true }).to_string());
+    }
     say(&format!("webhook {} is told nothing more", found.id))
 }
 

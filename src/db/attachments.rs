@@ -6,6 +6,7 @@ use super::rows::{self, AttachmentRow, attachment_columns};
 use super::{Db, Removal, contacts, events};
 use crate::db::engine::Done;
 use crate::domain::attachment::Attachment;
+use crate::domain::folding::kept_fold;
 use crate::domain::ids::{AttachmentId, BlobId, ContactId, SiteId};
 use crate::domain::quota::{Amount, Quotas};
 use crate::domain::webhook::{Cause, EventType};
@@ -30,7 +31,7 @@ impl Db {
     ///
     /// Only when the database fails.
     pub async fn attachment(&self, site: SiteId, id: AttachmentId) -> Result<Option<Attachment>> {
-        self.engine.read(move |connection| find_reachable(connection, site, id)).await
+        self.engine.read_alone(move |connection| find_reachable(connection, site, id)).await
     }
 
     /// The attachment of a site whose upload was begun last.
@@ -131,6 +132,16 @@ impl Db {
         self.engine.read(move |connection| usage(connection, site, contact)).await
     }
 
+    /// What a site holds.
+    ///
+    /// # Errors
+    ///
+    /// Only when the database fails.
+    pub async fn held_by_site(&self, site: SiteId) -> Result<Amount> {
+        let nobody = ContactId::from_bytes([0; 16]);
+        Ok(self.usage(site, nobody).await?.0)
+    }
+
     /// Takes an attachment away, in one transaction with the counters, the event and the order to
     /// remove its bytes, or with its row in the trash (design §8).
     ///
@@ -145,29 +156,42 @@ impl Db {
         removal: Removal,
         cause: Cause,
     ) -> Result<()> {
-        let now_ms = removal.now_ms;
+        let (_, unknown) = self.delete_some(site, contact, vec![id], removal, cause).await?;
+        if unknown.is_empty() { Ok(()) } else { Err(Error::no_attachment(contact, id)) }
+    }
+
+    /// [`Db::delete`] of several in one transaction; returns those that went and those that this contact
+    /// of this site does not have. The caller bounds their number.
+    ///
+    /// # Errors
+    ///
+    /// Only when the database fails.
+    pub async fn delete_some(
+        &self,
+        site: SiteId,
+        contact: ContactId,
+        ids: Vec<AttachmentId>,
+        removal: Removal,
+        cause: Cause,
+    ) -> Result<(Vec<AttachmentId>, Vec<AttachmentId>)> {
         let outbox = self.outbox.clone();
         self.engine
             .write(site, move |connection| {
-                let found = delete(connection, (site, contact, id), &removal);
-                let Some(sequence) = found? else {
-                    return Err(Error::no_attachment(contact, id));
-                };
-                let news = events::News {
-                    event_type: EventType::Deleted,
-                    contact,
-                    attachment: id,
-                    sequence,
-                    occurred_at_ms: now_ms,
-                    now_ms,
-                    cause: &cause,
-                    entity: None,
-                };
-                let event = events::new_id();
-                if events::record(connection, site, event, &news)? > 0 {
-                    connection.wake(&outbox);
+                let (mut deleted, mut unknown) = (Vec::new(), Vec::new());
+                for id in &ids {
+                    let key = (site, contact, *id);
+                    let sequence = delete(connection, key, &removal)?;
+                    let Some(sequence) = sequence else {
+                        unknown.push(*id);
+                        continue;
+                    };
+                    if tell_deleted(connection, key, sequence, (removal.now_ms, &cause))? {
+                        connection.wake(&outbox);
+                    }
+                    deleted.push(*id);
                 }
-                Ok(Done { value: (), changed: Some((site, contact)) })
+                let changed = (!deleted.is_empty()).then_some((site, contact));
+                Ok(Done { value: (deleted, unknown), changed })
             })
             .await
     }
@@ -212,7 +236,7 @@ pub(super) fn find(
 }
 
 /// [`find`] of what can be reached: not what is being taken away with its contact.
-fn find_reachable(
+pub(super) fn find_reachable(
     connection: &Connection,
     site: SiteId,
     id: AttachmentId,
@@ -282,6 +306,26 @@ fn created_news(created: &Attachment, now_ms: i64) -> events::News<'_> {
     }
 }
 
+/// Writes the event of a deletion; whether somebody is to be told.
+fn tell_deleted(
+    connection: &Connection,
+    (site, contact, attachment): (SiteId, ContactId, AttachmentId),
+    sequence: i64,
+    (now_ms, cause): (i64, &Cause),
+) -> sql::Result<bool> {
+    let news = events::News {
+        event_type: EventType::Deleted,
+        contact,
+        attachment,
+        sequence,
+        occurred_at_ms: now_ms,
+        now_ms,
+        cause,
+        entity: None,
+    };
+    Ok(events::record(connection, site, events::new_id(), &news)? > 0)
+}
+
 /// What a site and a contact hold.
 pub(super) fn usage(
     connection: &Connection,
@@ -328,7 +372,7 @@ fn insert(connection: &Connection, attachment: &Attachment) -> sql::Result<()> {
         .prepare_cached(concat!(
             "INSERT INTO attachments (",
             attachment_columns!(),
-            ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)"
+            ", name_folded) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)"
         ))?
         .execute(params![
             attachment.id,
@@ -344,6 +388,7 @@ fn insert(connection: &Connection, attachment: &Attachment) -> sql::Result<()> {
             attachment.size_bytes as i64,
             attachment.sha256,
             attachment.blob_id,
+            kept_fold(&attachment.file_name),
         ])?;
     Ok(())
 }

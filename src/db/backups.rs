@@ -90,7 +90,7 @@ impl Db {
 
 /// Copies the rows as they are at one moment, beside a server or without one, into a new file
 /// that is whole by itself. What only the running store needs is left out: uploads in flight,
-/// bytes to remove, leases.
+/// bytes to remove, leases, who is signed in.
 ///
 /// # Errors
 ///
@@ -115,7 +115,8 @@ pub fn copy_rows(database: &Path, copy: &Path) -> anyhow::Result<()> {
     copied.execute_batch(
         "PRAGMA journal_mode = DELETE; PRAGMA secure_delete = ON; BEGIN; DELETE FROM uploads; \
          DELETE FROM blob_removals; DELETE FROM backup_holds; DELETE FROM job_leases; \
-         DELETE FROM damaged_blobs; DELETE FROM inbound_events; COMMIT; VACUUM;",
+         DELETE FROM damaged_blobs; DELETE FROM inbound_events; DELETE FROM sessions; \
+         DELETE FROM sign_in_links; COMMIT; VACUUM;",
     )?;
     Ok(())
 }

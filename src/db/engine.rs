@@ -34,6 +34,17 @@ impl Engine {
         }
     }
 
+    /// Runs a read of one statement, which is a snapshot by itself: nothing is asked around it.
+    pub(super) async fn read_alone<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&Connection) -> sql::Result<T> + Send + 'static,
+    ) -> Result<T> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.read(job).await,
+            Self::Postgres(postgres) => postgres.read_alone(job).await,
+        }
+    }
+
     /// Runs a write that changes rows of one site. The answer comes after the commit is durable and,
     /// when a contact changed, after its change is counted. The job is run again when it lost against
     /// another one, so all that it does must be in the database.
@@ -69,6 +80,15 @@ impl Engine {
         }
     }
 
+    /// [`Engine::change_of`], where it is in memory: to be asked before the rows are read. Elsewhere rows
+    /// bring their contact's revision along.
+    pub(super) fn noted_change(&self, site: SiteId, contact: ContactId) -> Option<Change> {
+        match self {
+            Self::Sqlite(sqlite) => Some(sqlite.changes().of(site, contact)),
+            Self::Postgres(_) => None,
+        }
+    }
+
     /// What a contact's pages and files are cached under.
     pub(super) async fn change_of(&self, site: SiteId, contact: ContactId) -> Result<Change> {
         match self {
@@ -83,7 +103,7 @@ impl Engine {
     pub(super) fn failure(&self) -> Option<&str> {
         match self {
             Self::Sqlite(sqlite) => sqlite.failure(),
-            Self::Postgres(_) => None,
+            Self::Postgres(postgres) => postgres.failure(),
         }
     }
 

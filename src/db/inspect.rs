@@ -125,6 +125,18 @@ impl Inspection {
         Self::open_with(file, OpenFlags::SQLITE_OPEN_READ_WRITE)
     }
 
+    /// Opens the rows to note beside them that a command has ended; a server may be at work.
+    pub(super) fn open_for_notes(place: &Place) -> anyhow::Result<Self> {
+        match place {
+            Place::File(file) => Self::open_with(file, OpenFlags::SQLITE_OPEN_READ_WRITE),
+            Place::Postgres(_) => Self::open(place),
+        }
+    }
+
+    pub(super) fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
     fn open_with(file: &Path, access: OpenFlags) -> anyhow::Result<Self> {
         let connection =
             rusqlite::Connection::open_with_flags(file, access | OpenFlags::SQLITE_OPEN_NO_MUTEX)

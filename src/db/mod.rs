@@ -14,17 +14,22 @@ mod deliveries;
 mod delivering;
 mod engine;
 mod events;
+mod files;
+mod folds;
 mod inbound;
 mod inspect;
 mod key_fingerprints;
 mod leases;
+mod looks;
 mod migrate;
+mod operations;
 mod pages;
 mod place;
 mod postgres;
 mod removals;
 mod rows;
 mod scrub;
+mod sessions;
 mod sites;
 mod sql;
 mod sqlite;
@@ -36,21 +41,25 @@ pub use backups::{Tombstone, copy_rows};
 pub use changes::Change;
 pub use checkup::{Finding, check_server};
 pub use contacts::{
-    Announced, Closing, Contact, ContactState, ErasedFile, Erasure, Grave, Removal, Restored,
-    Trashed, UnknownToo,
+    Announced, Closing, Contact, ContactOrder, ContactSearch, ContactState, ErasedFile, Erasure,
+    Grave, Removal, Restored, Trashed, UnknownToo,
 };
 pub use copy::{CopiedTable, copy};
 pub use deliveries::{Attempt, Delivery, DeliveryState};
 pub use delivering::{Claimed, Room, Settled, SubscriptionKey};
 pub use events::{Entity, RecordedEvent};
+pub use files::{FileChange, FileOrder, FilePage, FileSearch, NotedFile};
 pub use inbound::{Heard, InboundKey};
 pub use inspect::{BlobRow, Drift, Inspection, UploadRow};
 pub use leases::Lease;
+pub use looks::{Kept, LastBackup, LastCheck, keep};
 pub use migrate::migrate;
+pub use operations::{MOST_COUNTED, Operations};
 pub use pages::{ListedPage, PageTotals, Rows};
 pub use place::{Place, PostgresPlace};
 pub use rows::AttachmentRow;
 pub use scrub::DamagedBlob;
+pub use sessions::{NewSession, Session};
 pub use sites::{ApiKey, NewApiKey, Site};
 pub use subscriptions::{Subscription, SubscriptionChange};
 pub use uploads::{Begun, Standing, UploadInFlight};
@@ -66,7 +75,7 @@ use postgres::Postgres;
 use sqlite::Sqlite;
 
 /// Version of the schema that this program writes.
-pub const SCHEMA_VERSION: i64 = 5;
+pub const SCHEMA_VERSION: i64 = 7;
 
 /// The open database.
 pub struct Db {
@@ -106,14 +115,15 @@ impl Db {
     }
 
     /// Notices what other processes have written into a SQLite file: from now on no page of before is
-    /// shown. On PostgreSQL nothing is shown without having asked.
+    /// shown. On PostgreSQL nothing is shown without having asked; there a schema that has become too new
+    /// is noticed, after which nothing is written.
     ///
     /// # Errors
     ///
     /// Only when the database fails.
     pub async fn notice_others(&self) -> Result<()> {
-        if self.is_shared() {
-            return Ok(());
+        if let Engine::Postgres(postgres) = &self.engine {
+            return postgres.notice_schema().await;
         }
         let others = Arc::clone(&self.others);
         let noticed = self.engine.write_noting(
@@ -160,15 +170,20 @@ mod tests {
             include_str!("contacts/graves.rs"),
             include_str!("contacts/merge.rs"),
             include_str!("contacts/mod.rs"),
+            include_str!("contacts/search.rs"),
             include_str!("contacts/trash.rs"),
             include_str!("deliveries.rs"),
             include_str!("delivering.rs"),
             include_str!("events.rs"),
+            include_str!("files.rs"),
+            include_str!("folds.rs"),
             include_str!("inbound.rs"),
             include_str!("leases.rs"),
+            include_str!("looks.rs"),
             include_str!("pages.rs"),
             include_str!("removals.rs"),
             include_str!("scrub.rs"),
+            include_str!("sessions.rs"),
             include_str!("sites.rs"),
             include_str!("subscriptions.rs"),
             include_str!("uploads.rs"),

@@ -25,6 +25,15 @@ macro_rules! attachment_columns {
 }
 pub(super) use attachment_columns;
 
+/// What people wrote beside an attachment, and by what it is found: kept as it is wherever the
+/// attachment goes.
+macro_rules! note_columns {
+    () => {
+        "name_folded, label, label_folded, description"
+    };
+}
+pub(super) use note_columns;
+
 /// Where [`listed_columns`] has the time.
 pub(super) const CREATED_AT: usize = 7;
 

@@ -9,6 +9,7 @@ use super::Db;
 use crate::db::engine::Done;
 use crate::domain::ids::SiteId;
 use crate::domain::quota::{Amount, OwnQuotas};
+use crate::domain::scope::Scopes;
 use crate::error::Result;
 
 /// A tenant.
@@ -39,8 +40,8 @@ pub struct ApiKey {
     pub name: String,
     /// SHA-256 of the secret.
     pub secret_hash: [u8; 32],
-    /// Scopes, separated by blanks.
-    pub scopes: String,
+    /// What it may do.
+    pub scopes: Scopes,
     /// When it was made, in Unix milliseconds.
     pub created_at_ms: i64,
     /// When it was revoked, in Unix milliseconds.
@@ -81,10 +82,48 @@ impl Db {
                 connection
                     .prepare_cached(
                         "SELECT site_id, key_id, name, secret_hash, scopes, created_at_ms, \
-                         revoked_at_ms FROM api_keys WHERE $1 = 1 OR revoked_at_ms IS NULL \
+                         revoked_at_ms, is_admin FROM api_keys WHERE $1 = 1 OR revoked_at_ms IS NULL \
                          ORDER BY created_at_ms, key_id",
                     )?
                     .query_map(params![i64::from(with_revoked)], api_key)
+            })
+            .await
+    }
+
+    /// Keys of a site, revoked ones too, oldest first, at most `limit`.
+    ///
+    /// # Errors
+    ///
+    /// Only when the database fails.
+    pub async fn keys_of(&self, site: SiteId, limit: u32) -> Result<Vec<ApiKey>> {
+        self.engine
+            .read(move |connection| {
+                connection
+                    .prepare_cached(
+                        "SELECT site_id, key_id, name, secret_hash, scopes, created_at_ms, \
+                         revoked_at_ms, is_admin FROM api_keys WHERE site_id = $1 \
+                         ORDER BY created_at_ms, key_id LIMIT $2",
+                    )?
+                    .query_map(params![site, limit], api_key)
+            })
+            .await
+    }
+
+    /// Revokes a key of a site; false when the site has no such key. The first time counts.
+    ///
+    /// # Errors
+    ///
+    /// Only when the database fails.
+    pub async fn revoke_key_of(&self, site: SiteId, id: Uuid, now_ms: i64) -> Result<bool> {
+        self.engine
+            .write(site, move |connection| {
+                let revoked = connection
+                    .prepare_cached(
+                        "UPDATE api_keys SET revoked_at_ms = COALESCE(revoked_at_ms, $1) \
+                         WHERE site_id = $2 AND key_id = $3",
+                    )
+                    .and_then(|mut statement| statement.execute(params![now_ms, site, id]))?;
+                Ok(Done { value: revoked > 0, changed: None })
             })
             .await
     }
@@ -216,16 +255,17 @@ fn insert_site(connection: &Connection, site: &Site) -> sql::Result<bool> {
 fn insert_key(connection: &Connection, key: &NewApiKey) -> sql::Result<()> {
     connection
         .prepare_cached(
-            "INSERT INTO api_keys (site_id, key_id, name, secret_hash, scopes, created_at_ms) \
-             VALUES ($1, $2, $3, $4, $5, $6)",
+            "INSERT INTO api_keys (site_id, key_id, name, secret_hash, scopes, created_at_ms, \
+             is_admin) VALUES ($1, $2, $3, $4, $5, $6, $7)",
         )?
         .execute(params![
             key.site_id,
             key.id,
             key.name,
             key.secret_hash,
-            key.scopes,
-            key.created_at_ms
+            key.scopes.of_contract(),
+            key.created_at_ms,
+            i64::from(key.scopes.is_admin()),
         ])?;
     Ok(())
 }
@@ -251,12 +291,13 @@ fn bound(row: Row<'_>, column: usize) -> sql::Result<Option<u64>> {
 }
 
 fn api_key(row: Row<'_>) -> sql::Result<ApiKey> {
+    let scopes = Scopes::stored(&row.get::<String>(4)?, row.get::<i64>(7)? != 0);
     Ok(ApiKey {
         site_id: row.get(0)?,
         id: Uuid::from_bytes(row.get(1)?),
         name: row.get(2)?,
         secret_hash: row.get(3)?,
-        scopes: row.get(4)?,
+        scopes,
         created_at_ms: row.get(5)?,
         revoked_at_ms: row.get(6)?,
     })

@@ -16,6 +16,7 @@ use tokio::sync::oneshot;
 use super::SCHEMA_VERSION;
 use super::changes::Changes;
 use super::engine::Done;
+use super::folds;
 use super::sql::{self, Connection};
 use crate::error::{Error, Result};
 
@@ -30,12 +31,15 @@ const READER_MMAP_BYTES: i64 = 1 << 30;
 /// Prepared statements kept by each connection.
 const STATEMENTS: usize = 128;
 
-const MIGRATIONS: &[&str] = &[
-    include_str!("../../migrations/sqlite/0001_initial.sql"),
-    include_str!("../../migrations/sqlite/0002_durability.sql"),
-    include_str!("../../migrations/sqlite/0003_keeping.sql"),
-    include_str!("../../migrations/sqlite/0004_webhooks.sql"),
-    include_str!("../../migrations/sqlite/0005_contacts.sql"),
+/// Each brings the schema to its number.
+const MIGRATIONS: &[(i64, &str)] = &[
+    (1, include_str!("../../migrations/sqlite/0001_initial.sql")),
+    (2, include_str!("../../migrations/sqlite/0002_durability.sql")),
+    (3, include_str!("../../migrations/sqlite/0003_keeping.sql")),
+    (4, include_str!("../../migrations/sqlite/0004_webhooks.sql")),
+    (5, include_str!("../../migrations/sqlite/0005_contacts.sql")),
+    (6, include_str!("../../migrations/sqlite/0006_sessions.sql")),
+    (7, include_str!("../../migrations/sqlite/0007_descriptions.sql")),
 ];
 
 type ReadJob = Box<dyn FnOnce(&Connection) + Send>;
@@ -314,8 +318,7 @@ pub(super) fn open_writer(file: &Path) -> anyhow::Result<rusqlite::Connection> {
         // What is deleted is overwritten in the file, not only unlinked.
         .and_then(|()| connection.pragma_update(None, "secure_delete", true))
         .with_context(|| format!("cannot write to the database {}", file.display()))?;
-    migrate(&connection, file)?;
-    Ok(connection)
+    migrate(connection, file)
 }
 
 fn open_reader(file: &Path) -> anyhow::Result<rusqlite::Connection> {
@@ -337,7 +340,7 @@ fn prepare(connection: &rusqlite::Connection) -> rusqlite::Result<()> {
 }
 
 /// Applies what is missing, each migration and its number in one transaction.
-fn migrate(connection: &rusqlite::Connection, file: &Path) -> anyhow::Result<()> {
+fn migrate(connection: rusqlite::Connection, file: &Path) -> anyhow::Result<rusqlite::Connection> {
     let found: i64 = connection
         .query_row("PRAGMA user_version", [], |row| row.get(0))
         .with_context(|| format!("{} is not a database of Dossier", file.display()))?;
@@ -348,14 +351,20 @@ fn migrate(connection: &rusqlite::Connection, file: &Path) -> anyhow::Result<()>
             file.display()
         );
     }
-    for (migration, number) in MIGRATIONS.iter().zip(1..).skip(found as usize) {
-        connection
-            .execute_batch(&format!(
-                "BEGIN IMMEDIATE;\n{migration}\nPRAGMA user_version = {number};\nCOMMIT;"
-            ))
-            .with_context(|| format!("cannot migrate the database to schema {number}"))?;
+    let connection = Connection::Sqlite(connection);
+    for (number, migration) in MIGRATIONS.iter().filter(|(number, _)| *number > found) {
+        let apply = || {
+            connection.execute_batch("BEGIN IMMEDIATE")?;
+            connection.execute_batch(migration)?;
+            folds::fill_after(&connection, *number)?;
+            connection.execute_batch(&format!("PRAGMA user_version = {number}; COMMIT"))
+        };
+        apply().with_context(|| format!("cannot migrate the database to schema {number}"))?;
     }
-    Ok(())
+    match connection {
+        Connection::Sqlite(connection) => Ok(connection),
+        Connection::Postgres(_) => unreachable!("it was made of one of SQLite above"),
+    }
 }
 
 #[cfg(test)]

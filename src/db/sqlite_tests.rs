@@ -89,3 +89,46 @@ fn data_of_a_newer_release_is_refused_and_left_alone() {
     let error = Sqlite::open(&file, 1, Arc::default()).err().unwrap().to_string();
     assert!(error.contains("written by a newer Dossier"), "{error}");
 }
+
+#[test]
+fn names_and_labels_of_an_older_release_are_folded_by_the_migration() {
+    const MANY: i64 = 2_100;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("db");
+    let old = rusqlite::Connection::open(&file).unwrap();
+    for (_, migration) in MIGRATIONS.iter().filter(|(number, _)| *number <= 5) {
+        old.execute_batch(migration).unwrap();
+    }
+    old.pragma_update(None, "user_version", 5).unwrap();
+    let rows = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < $1)";
+    let (site, label, name) = ([7_u8; 16], "ÄRZTIN", "a\u{308}.PDF");
+    old.execute(
+        &format!(
+            "INSERT INTO contacts (site_id, contact_id, attachment_count, total_bytes, revision, \
+             last_created_at_ms, label) {rows} SELECT $2, \
+             CAST(printf('%016d', i) AS BLOB), 1, 1, 1, 1, CASE i % 3 WHEN 0 THEN $3 WHEN 1 THEN 'Anna' END \
+             FROM n"
+        ),
+        rusqlite::params![MANY, site, label],
+    )
+    .unwrap();
+    old.execute(
+        &format!(
+            "INSERT INTO attachments (site_id, contact_id, created_at_ms, attachment_id, \
+             file_name, mime_type, media_extension, size_bytes, sha256, blob_id, width, height, \
+             has_preview) {rows} SELECT $2, $2, i, CAST(printf('%016d', i) AS BLOB), $3, '', '', \
+             1, x'', x'', 0, 0, 0 FROM n"
+        ),
+        rusqlite::params![MANY, site, name],
+    )
+    .unwrap();
+    drop(old);
+    drop(Sqlite::open(&file, 1, Arc::default()).unwrap());
+    let new = rusqlite::Connection::open(&file).unwrap();
+    let count = |sql: &str| -> i64 { new.query_row(sql, [], |row| row.get(0)).unwrap() };
+    let folded = "SELECT count(*) FROM contacts WHERE label_folded IS NOT NULL AND label = 'ÄRZTIN' \
+                  AND label_folded = 'ärztin'";
+    assert_eq!(count(folded), MANY / 3);
+    assert_eq!(count("SELECT count(*) FROM contacts WHERE label_folded IS NOT NULL"), MANY / 3);
+    assert_eq!(count("SELECT count(*) FROM attachments WHERE name_folded = 'ä.pdf'"), MANY);
+}

@@ -73,6 +73,20 @@ pub fn display_name(file_name: &str) -> String {
     }
 }
 
+/// A text of others as it is shown on a terminal: what is not seen, or changes how its neighbours are
+/// seen, stands there as its code, such as `\u{202e}`, so that nobody is misled and no terminal steered.
+pub fn visible(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for character in text.chars() {
+        if is_hidden(character) {
+            shown.extend(character.escape_unicode());
+        } else {
+            shown.push(character);
+        }
+    }
+    shown
+}
+
 /// Separators and the characters Windows refuses in a file name become an underscore.
 fn neutral(character: char) -> char {
     match character {
@@ -173,6 +187,17 @@ mod tests {
             (".htaccess", ".htaccess"),
         ] {
             assert_eq!(display_name(name), shown, "{name:?}");
+        }
+    }
+
+    #[test]
+    fn terminals_show_the_codes_of_what_is_hidden() {
+        for (text, shown) in [
+            ("Résumé 報告 😀.pdf", "Résumé 報告 😀.pdf"),
+            ("invoice_\u{202E}fdp.exe", "invoice_\\u{202e}fdp.exe"),
+            ("a\u{1b}[2Jb\r\nc\0", "a\\u{1b}[2Jb\\u{d}\\u{a}c\\u{0}"),
+        ] {
+            assert_eq!(visible(text), shown);
         }
     }
 

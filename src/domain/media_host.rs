@@ -1,6 +1,7 @@
 //! The host that serves files only, when links begin with another host than everything else (S12).
 
-use url::Url;
+use serde::Deserialize;
+use url::{Host, Url};
 
 /// The host of media links, apart from the host of everything else.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +23,11 @@ impl MediaHost {
         Some(Self { name, port: media_url.port(), shares_name })
     }
 
+    /// Whether browsers keep its cookies apart from those of everything else: they look at names alone.
+    pub fn has_own_name(&self) -> bool {
+        !self.shares_name
+    }
+
     /// Whether this is what the `Host` of a request names, in any case, with or without a port.
     pub fn is_named_by(&self, authority: &str) -> bool {
         let (name, port) = match authority.rsplit_once(':') {
@@ -30,6 +36,38 @@ impl MediaHost {
         };
         let name = name.strip_suffix('.').unwrap_or(name);
         name.eq_ignore_ascii_case(&self.name) && (!self.shares_name || port == self.port)
+    }
+}
+
+/// Whether the page for people is answered (S12).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PageSetting {
+    /// Where its cookie and files do not share a host, and where nobody but this machine can come.
+    Auto,
+    /// Always.
+    On,
+    /// Never.
+    Off,
+}
+
+impl PageSetting {
+    /// What it comes to for a public URL and the host of media links.
+    pub fn is_on(self, public_url: &Url, media: Option<&MediaHost>) -> bool {
+        match self {
+            Self::On => true,
+            Self::Off => false,
+            Self::Auto => media.is_some_and(MediaHost::has_own_name) || is_loopback(public_url),
+        }
+    }
+}
+
+fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
     }
 }
 

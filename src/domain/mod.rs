@@ -2,8 +2,11 @@
 
 pub mod attachment;
 pub mod byte_range;
+pub mod certificates;
 pub mod content_disposition;
+pub mod cursor;
 pub mod file_name;
+pub mod folding;
 pub mod hex;
 pub mod ids;
 pub mod image;
@@ -13,6 +16,7 @@ pub mod media_type;
 pub mod paging;
 pub mod quota;
 pub mod scope;
+pub mod session;
 pub mod signing;
 pub mod sniff;
 pub mod store_place;
@@ -20,3 +24,4 @@ pub mod timestamp;
 pub mod transform;
 pub mod tus;
 pub mod webhook;
+pub mod zip_form;

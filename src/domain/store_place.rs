@@ -2,10 +2,13 @@
 //! S3-compatible store; and the keys to it, as the usual file of credentials holds them.
 
 use std::fmt;
+use std::path::PathBuf;
 
 use url::Url;
 
-const PARAMETERS: &str = "endpoint, region, style, checksums";
+/// The data folder, where nothing would mean no place at all.
+const LOCAL: &str = "local";
+const PARAMETERS: &str = "endpoint, region, style, checksums, ca";
 const DEFAULT_REGION: &str = "us-east-1";
 const PROFILE: &str = "default";
 /// The length of bucket names, by the rules of S3.
@@ -37,6 +40,8 @@ pub struct Bucket {
     pub is_host_style: bool,
     /// Whether uploads carry SHA-256 headers, which some stores refuse.
     pub sends_checksums: bool,
+    /// A PEM file of authorities that are trusted instead of those of the system.
+    pub authorities: Option<PathBuf>,
 }
 
 /// Why a text names no store. Repeats no part that may hold a secret.
@@ -49,20 +54,20 @@ fn refused<T>(problem: impl Into<String>) -> Result<T, PlaceRefused> {
 }
 
 impl StorePlace {
-    /// Reads the setting: empty, or `s3://bucket/optional-prefix?endpoint=…&region=…`.
+    /// Reads the setting: empty or `local`, or `s3://bucket/optional-prefix?endpoint=…&region=…`.
     ///
     /// # Errors
     ///
     /// One that names the part that breaks a rule, and the rule.
     pub fn parse(text: &str) -> Result<Self, PlaceRefused> {
-        if text.is_empty() {
+        if text.is_empty() || text == LOCAL {
             return Ok(Self::Local);
         }
         let Ok(url) = Url::parse(text) else {
             return refused("is no URL such as s3://bucket/prefix?region=us-east-1");
         };
         if url.scheme() != "s3" {
-            return refused("must be empty or begin with s3://");
+            return refused("must be local or begin with s3://");
         }
         check_no_secrets(&url)?;
         if url.fragment().is_some() || url.port().is_some() {
@@ -75,6 +80,7 @@ impl StorePlace {
             region: DEFAULT_REGION.to_owned(),
             is_host_style: false,
             sends_checksums: false,
+            authorities: None,
         };
         let mut seen = Vec::new();
         for (name, value) in url.query_pairs() {
@@ -86,9 +92,24 @@ impl StorePlace {
         }
         Ok(Self::S3(bucket))
     }
+
+    /// Whether both are the same bytes, however they are reached.
+    pub fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Local, Self::Local) => true,
+            (Self::S3(one), Self::S3(two)) => one.names() == two.names(),
+            _ => false,
+        }
+    }
 }
 
 impl Bucket {
+    /// What its objects are found by. Without an endpoint the region says which store it is.
+    fn names(&self) -> (&str, &str, Option<&Url>, Option<&str>) {
+        let region = self.endpoint.is_none().then_some(self.region.as_str());
+        (&self.name, &self.prefix, self.endpoint.as_ref(), region)
+    }
+
     fn set(&mut self, name: &str, value: &str) -> Result<(), PlaceRefused> {
         match (name, value) {
             ("endpoint", _) => self.endpoint = Some(endpoint(value)?),
@@ -97,6 +118,8 @@ impl Bucket {
             ("style", "path" | "host") => self.is_host_style = value == "host",
             ("style", _) => return refused("style: must be path or host"),
             ("checksums", "off" | "sha256") => self.sends_checksums = value == "sha256",
+            ("ca", "") => return refused("ca: must name a file"),
+            ("ca", _) => self.authorities = Some(value.into()),
             ("checksums", _) => return refused("checksums: must be off or sha256"),
             _ => return refused(format!("there is no parameter {name:?}; there are {PARAMETERS}")),
         }

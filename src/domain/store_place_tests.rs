@@ -16,6 +16,29 @@ fn problem(text: &str) -> String {
 #[test]
 fn nothing_is_the_local_disk() {
     assert_eq!(StorePlace::parse(""), Ok(StorePlace::Local));
+    assert_eq!(StorePlace::parse("local"), Ok(StorePlace::Local));
+}
+
+#[test]
+fn a_place_is_the_same_however_it_is_reached() {
+    let is_same = |one: &str, two: &str| {
+        StorePlace::parse(one).unwrap().is_same(&StorePlace::parse(two).unwrap())
+    };
+    assert!(is_same("", "local"));
+    assert!(is_same("s3://files", "s3://files?style=host&checksums=sha256"));
+    assert!(is_same(
+        "s3://files/a?endpoint=http://h:1&region=one",
+        "s3://files/a/?endpoint=http://h:1/&region=two"
+    ));
+    for (one, two) in [
+        ("", "s3://files"),
+        ("s3://files", "s3://other"),
+        ("s3://files", "s3://files/a"),
+        ("s3://files?region=one", "s3://files?region=two"),
+        ("s3://files?endpoint=http://h:1", "s3://files?endpoint=http://h:2"),
+    ] {
+        assert!(!is_same(one, two), "{one} {two}");
+    }
 }
 
 #[test]
@@ -29,12 +52,14 @@ fn a_bucket_alone_is_in_the_default_region_by_path_and_without_checksums() {
 #[test]
 fn every_parameter_is_read() {
     let bucket = bucket(
-        "s3://files/a/b/?endpoint=http://127.0.0.1:9000&region=eu-west-1&style=host&checksums=sha256",
+        "s3://files/a/b/?endpoint=http://127.0.0.1:9000&region=eu-west-1&style=host&checksums=sha256\
+         &ca=/etc/ssl/store.pem",
     );
     assert_eq!(bucket.prefix, "a/b/");
     assert_eq!(bucket.endpoint.unwrap().as_str(), "http://127.0.0.1:9000/");
     assert_eq!(bucket.region, "eu-west-1");
     assert!(bucket.is_host_style && bucket.sends_checksums);
+    assert_eq!(bucket.authorities.unwrap().to_str(), Some("/etc/ssl/store.pem"));
 }
 
 #[test]
@@ -53,6 +78,7 @@ fn what_breaks_a_rule_is_named() {
         ("s3://files?region=", "region"),
         ("s3://files?style=virtual", "style"),
         ("s3://files?checksums=md5", "checksums"),
+        ("s3://files?ca=", "ca"),
         ("s3://files?endpoint=ftp://host", "endpoint"),
         ("s3://files?endpoint=http://host/path", "endpoint"),
         ("s3://files?endpoint=http://user:hidden@host", "endpoint"),

@@ -16,6 +16,13 @@ pub(super) fn raw_json(status: StatusCode, body: impl Into<Bytes>) -> Response {
     response
 }
 
+/// An answer from a value, which no cache keeps: it says who may do what, or holds a secret.
+pub(super) fn unkept_json(status: StatusCode, body: &Value) -> Response {
+    let mut response = json(status, body);
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
 /// An answer from a value.
 pub(super) fn json(status: StatusCode, body: &Value) -> Response {
     raw_json(status, body.to_string())

@@ -84,14 +84,13 @@ async fn answer_list(
     let key = PageKey {
         site: site.id,
         contact,
-        change: app.db.change_of(site.id, contact).await?,
         paging,
         links_expire_s: app.links_expire_s(site),
         view: view(app, headers),
     };
     let page = match app.pages.get(&key) {
-        Some(page) => page,
-        None => make_page(app, site, key).await?,
+        Some(page) if page.change == app.db.change_of(site.id, contact).await? => page,
+        _ => make_page(app, site, key).await?,
     };
     // The tag is made of hexadecimal digits, hyphens and quotes.
     let etag =
@@ -149,7 +148,7 @@ async fn make_page(app: &Arc<App>, site: &Arc<Site>, key: PageKey) -> Result<Pag
         key.paging.limit,
         u8::from(key.view == MediaView::Both)
     );
-    let page = Page { body: Bytes::from(body), etag: Bytes::from(etag) };
+    let page = Page { change: listed.change, body: Bytes::from(body), etag: Bytes::from(etag) };
     app.pages.insert(key, page.clone());
     Ok(page)
 }

@@ -13,13 +13,16 @@ use uuid::Uuid;
 use super::answer;
 use super::attachments::{Ids, idle, ids};
 use super::auth::Caller;
+use super::listing;
 use super::request::{
-    ATTACHMENT_ID, CONTACT_ID, Query, Violations, json_object, same_guid, text_field,
+    ATTACHMENT_ID, CONTACT_ID, Query, Violations, array_field, at_most_chars, json_object,
+    same_guid, text_field,
 };
 use super::upload_urls::Field;
 use crate::actions::contacts::{self, Receipt};
 use crate::app::App;
-use crate::db::{Announced, Contact, ContactState};
+use crate::db::{Announced, Contact, ContactOrder, ContactSearch, ContactState};
+use crate::domain::cursor::{Cursor, SortKey};
 use crate::domain::ids::{AttachmentId, ContactId, SiteId, parse_guid};
 use crate::domain::scope::Scope;
 use crate::domain::timestamp::timestamp;
@@ -33,17 +36,45 @@ pub(super) const MOST_SOURCES: usize = 5;
 pub(super) const MAX_LIMIT: u32 = 1_000;
 pub(super) const LIMIT: u32 = 100;
 
-/// GET `/dossier/v1/contacts`: `limit`, and `after`, the last id of the page before.
+/// By what contacts are sorted, as `sort` says it.
+pub(super) const SORTS: [(&str, ContactOrder); 5] = [
+    ("id", ContactOrder::Id),
+    ("label", ContactOrder::Label),
+    ("-lastActivity", ContactOrder::LastActivity),
+    ("-count", ContactOrder::Count),
+    ("-size", ContactOrder::Size),
+];
+
+/// GET `/dossier/v1/contacts`: `search`, `sort`, `limit`, and `after`, the `next` of the page before or,
+/// by id, its last id.
 pub(super) async fn list(
     State(app): State<Arc<App>>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Result<Response> {
     let caller = Caller::with_scope(&app, &headers, Scope::View).await?;
-    let (after, limit) = page(query.as_deref())?;
-    let found = app.db.contacts(caller.site().id, after.map(ContactId), limit).await?;
-    let found: Vec<Value> = found.iter().map(contact_json).collect();
-    Ok(answer::json(StatusCode::OK, &json!({ "contacts": found })))
+    let query = Query::parse(query.as_deref());
+    let mut violations = Violations::default();
+    let text = violations.take(listing::search(&query)).unwrap_or_default();
+    let order = violations.take(listing::choice(&query, "sort", &SORTS)).unwrap_or_default();
+    let limit = violations.take(listing::limit(&query, MAX_LIMIT, LIMIT)).unwrap_or(LIMIT);
+    let by_label = order == ContactOrder::Label;
+    let belongs_to = format!("contacts {order:?} {text}");
+    let after = violations.take(query.one("after")).flatten().and_then(|after| {
+        match parse_guid(after).filter(|_| order == ContactOrder::Id) {
+            Some(id) => Some(Cursor { key: SortKey::Number(0), id }),
+            None => violations.take(listing::cursor("after", after, &belongs_to, by_label)),
+        }
+    });
+    violations.check()?;
+    let search = ContactSearch { text, order };
+    // One more than the page shows whether there is another.
+    let mut found = app.db.contacts(caller.site().id, search, after, limit + 1).await?;
+    let more = found.len() > limit as usize;
+    found.truncate(limit as usize);
+    let next = found.last().filter(|_| more).map(|last| order.cursor(last).encode(&belongs_to));
+    let found: Vec<Value> = found.iter().map(listed_json).collect();
+    Ok(answer::json(StatusCode::OK, &json!({ "contacts": found, "next": next })))
 }
 
 /// GET `/dossier/v1/contacts/{contact}`.
@@ -196,7 +227,7 @@ pub(super) async fn restore_attachment(
 }
 
 /// The contact of the path, for a caller with a scope.
-async fn named(
+pub(super) async fn named(
     app: &App,
     path: Ids<String>,
     headers: &HeaderMap,
@@ -227,11 +258,19 @@ fn contact_json(contact: &Contact) -> Value {
         "announcedDate": contact.announced_at_ms.map(timestamp),
         "attachmentCount": contact.attachment_count,
         "totalBytes": contact.total_bytes.to_string(),
+        "lastActivityAt": timestamp(contact.last_activity_at_ms),
     });
     if let Some(purge_at_ms) = contact.purge_at_ms {
         json["deletedDate"] = json!(timestamp(contact.state_at_ms));
         json["purgeDate"] = json!(timestamp(purge_at_ms));
     }
+    json
+}
+
+/// In a list the id also has the name that stands beside attachments.
+fn listed_json(contact: &Contact) -> Value {
+    let mut json = contact_json(contact);
+    json["contactId"] = json!(contact.id.to_string());
     json
 }
 
@@ -247,34 +286,20 @@ fn page(query: Option<&str>) -> Result<(Option<Uuid>, u32)> {
     let after = violations.take(query.one("after")).flatten().and_then(|text| {
         violations.take(parse_guid(text).ok_or_else(|| Violation::not_a_guid("after")))
     });
-    let limit = violations.take(query.one("limit")).flatten().and_then(|text| {
-        let number = text.parse().ok().filter(|limit| (1..=MAX_LIMIT).contains(limit));
-        let rule = Rule::Max(MAX_LIMIT.into());
-        let description = format!("must be a number from 1 to {MAX_LIMIT}");
-        violations.take(number.ok_or_else(|| Violation::new("limit", rule, description)))
-    });
+    let limit = violations.take(listing::limit(&query, MAX_LIMIT, LIMIT));
     violations.check()?;
     Ok((after, limit.unwrap_or(LIMIT)))
 }
 
 fn label(body: &Map<String, Value>) -> Field<Option<String>> {
     let Some(text) = text_field(body, "label")? else { return Ok(None) };
-    if text.chars().count() > MAX_LABEL_CHARS {
-        let rule = Rule::MaxLength(MAX_LABEL_CHARS as u64);
-        let description = format!("must have at most {MAX_LABEL_CHARS} characters");
-        return Err(Violation::new("label", rule, description));
-    }
-    Ok(Some(text.to_owned()))
+    at_most_chars("label", text, MAX_LABEL_CHARS).map(|text| Some(text.to_owned()))
 }
 
 fn sources(body: &Map<String, Value>, target: ContactId) -> Field<Vec<ContactId>> {
     let field = "sourceContactIds";
-    let given = match body.get(field) {
-        None | Some(Value::Null) => return Err(Violation::required(field)),
-        Some(Value::Array(given)) if given.is_empty() => return Err(Violation::required(field)),
-        Some(Value::Array(given)) => given,
-        Some(_) => return Err(Violation::new(field, Rule::Format("ARRAY"), "is not an array")),
-    };
+    let given = array_field(body, field)?.filter(|given| !given.is_empty());
+    let given = given.ok_or_else(|| Violation::required(field))?;
     if given.len() > MOST_SOURCES {
         let description = format!("must hold at most {MOST_SOURCES} ids");
         return Err(Violation::new(field, Rule::Max(MOST_SOURCES as u64), description));

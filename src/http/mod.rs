@@ -7,12 +7,19 @@ mod conditional;
 mod contacts;
 mod error;
 mod file_body;
+mod files;
 mod inbound;
+mod keys;
+mod listing;
 mod media;
 mod media_answer;
 mod openapi;
+mod operations;
+mod page;
 mod request;
+mod requests;
 mod routes;
+mod session;
 mod stable_links;
 mod trace;
 mod tus;
@@ -21,6 +28,7 @@ mod upload_urls;
 mod uploads;
 mod webhooks;
 mod webhooks_request;
+mod zip;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -98,11 +106,17 @@ fn file_routes(routes: Routes) -> Routes {
 /// What is not of the vendor's contract.
 fn own_routes(routes: Routes) -> Routes {
     const CONTACT: &str = "/dossier/v1/contacts/{contact}";
+    const SESSION: &str = "/dossier/v1/session";
     const RESTORE: &str = "/dossier/v1/contacts/{contact}/attachments/{attachment}/restore";
     const WEBHOOK: &str = "/dossier/v1/webhooks/{webhook}";
     routes
         .get(HEALTH, health)
         .get("/dossier/v1/openapi.json", openapi::show)
+        .get("/", page::index)
+        .get("/page/{version}/{*file}", page::asset)
+        .get(SESSION, session::show)
+        .post(SESSION, session::begin)
+        .delete(SESSION, session::end)
         .get("/dossier/v1/media/{site}/{attachment}", stable_links::follow)
         .get("/dossier/v1/contacts", contacts::list)
         .get(CONTACT, contacts::get)
@@ -112,6 +126,16 @@ fn own_routes(routes: Routes) -> Routes {
         .post("/dossier/v1/contacts/{contact}/erase", contacts::erase)
         .post("/dossier/v1/contacts/{contact}/restore", contacts::restore)
         .get("/dossier/v1/contacts/{contact}/trash", contacts::trash)
+        .get("/dossier/v1/contacts/{contact}/attachments", files::list)
+        .patch("/dossier/v1/contacts/{contact}/attachments/{attachment}", files::change)
+        .post("/dossier/v1/contacts/{contact}/attachments/bulk-delete", files::bulk_delete)
+        .get("/dossier/v1/contacts/{contact}/zip", zip::zip)
+        .get("/dossier/v1/usage", files::usage)
+        .get("/dossier/v1/keys", keys::list)
+        .post("/dossier/v1/keys", keys::add)
+        .delete("/dossier/v1/keys/{key}", keys::revoke)
+        .get(requests::ROUTE, requests::list)
+        .get("/dossier/v1/operations", operations::show)
         .post(RESTORE, contacts::restore_attachment)
         .get("/dossier/v1/receipts/{receipt}", contacts::receipt)
         .post("/dossier/v1/inbound/wix", inbound::wix)
@@ -167,14 +191,13 @@ pub fn monitor_routes() -> Vec<Route> {
 }
 
 async fn metrics(State(app): State<Arc<App>>) -> Response {
-    let is_writable = app.blobs.failure().is_none() && app.db.failure().is_none();
-    app.metrics.writable.set(is_writable.into());
+    app.metrics.writable.set(app.problems().is_empty().into());
     let form = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(header::CONTENT_TYPE, form)], app.metrics.text()).into_response()
 }
 
-/// What pages on other hosts may do (contract §15). No cookie is ever looked at, so no
-/// credentials are allowed (S26).
+/// What pages on other hosts may do (contract §15). The cookie is for the page of this host alone, so no
+/// credentials are allowed, and not the header that goes with it (S26, S27).
 fn cors(origins: &[String]) -> CorsLayer {
     let names = |names: &'static [&'static str]| -> Vec<HeaderName> {
         names.iter().map(|name| HeaderName::from_static(name)).collect()
@@ -246,7 +269,7 @@ async fn health(State(app): State<Arc<App>>) -> Result<Response, Error> {
         let body = json!({ "status": "stopping", "version": version });
         return Ok(answer::json(StatusCode::SERVICE_UNAVAILABLE, &body));
     }
-    let problems: Vec<&str> = app.blobs.failure().into_iter().chain(app.db.failure()).collect();
+    let problems = app.problems();
     if problems.is_empty() {
         let body = json!({ "status": "ok", "version": version });
         return Ok(answer::json(StatusCode::OK, &body));
@@ -255,7 +278,7 @@ async fn health(State(app): State<Arc<App>>) -> Result<Response, Error> {
         "status": "read-only",
         "version": version,
         "problems": problems,
-        "remedy": "check the disk, then start the server again",
+        "remedy": "put right what the problems name, then start the server again",
     });
     Ok(answer::json(StatusCode::SERVICE_UNAVAILABLE, &body))
 }

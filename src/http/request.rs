@@ -166,6 +166,39 @@ pub(super) fn text_field<'b>(
     }
 }
 
+/// An array of a JSON object, if it is there.
+///
+/// # Errors
+///
+/// A violation of the field when it is something else.
+pub(super) fn array_field<'b>(
+    body: &'b Map<String, Value>,
+    field: &'static str,
+) -> std::result::Result<Option<&'b [Value]>, Violation> {
+    match body.get(field) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::Array(items)) => Ok(Some(items)),
+        Some(_) => Err(Violation::new(field, Rule::Format("ARRAY"), "is not an array")),
+    }
+}
+
+/// A text of so many characters at most.
+///
+/// # Errors
+///
+/// A violation of the field when it has more.
+pub(super) fn at_most_chars<'t>(
+    field: &'static str,
+    text: &'t str,
+    most: usize,
+) -> std::result::Result<&'t str, Violation> {
+    if text.chars().count() <= most {
+        return Ok(text);
+    }
+    let description = format!("must have at most {most} characters");
+    Err(Violation::new(field, Rule::MaxLength(most as u64), description))
+}
+
 /// A text without the character NUL.
 ///
 /// # Errors

@@ -12,9 +12,10 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 
 use super::error::Hidden;
-use super::tus;
+use super::{requests, session, tus};
 use crate::app::App;
 use crate::error::Error;
+use crate::request_log::Logged;
 
 /// The SDK shows it with every error (contract §6).
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-wix-request-id");
@@ -42,14 +43,12 @@ impl RequestIds {
 /// The outermost layer.
 pub(super) async fn request(
     State((ids, app)): State<(Arc<RequestIds>, Arc<App>)>,
-    request: Request,
+    mut request: Request,
     next: Next,
 ) -> Response {
     let id = ids.next();
-    let logged = tracing::enabled!(tracing::Level::DEBUG).then(|| {
-        let route = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
-        (route.unwrap_or_default(), Instant::now())
-    });
+    let (route, start) = (request.extensions().get::<MatchedPath>().cloned(), Instant::now());
+    let mut called = None;
     let method = request.method().clone();
     // Here, because the layer of CORS takes every OPTIONS for a preflight.
     let mut response = if super::is_elsewhere(&app, &request) {
@@ -57,16 +56,30 @@ pub(super) async fn request(
     } else if let Some(response) = tus::discovery(app.config.upload_max_bytes, &request) {
         response
     } else {
-        next.run(request).await
+        session::guard(&mut request);
+        let (response, caller) = requests::noting(next.run(request)).await;
+        called = caller;
+        response
     };
     if let Some(Hidden(error)) = response.extensions_mut().remove::<Hidden>() {
         tracing::error!(request_id = ?id, error = format!("{error:#}"), "a request failed");
     }
     let status = response.status().as_u16();
     app.metrics.answered(method.as_str(), status);
-    if let Some((route, start)) = logged {
-        let ms = start.elapsed().as_millis();
-        tracing::debug!(request_id = ?id, %method, route, status, ms, "answered");
+    let ms = start.elapsed().as_millis();
+    let route = route.as_ref().map(MatchedPath::as_str).unwrap_or_default();
+    tracing::debug!(request_id = ?id, %method, route, status, ms, "answered");
+    if let Some((key, scope)) = called.filter(|_| route != requests::ROUTE) {
+        app.requests.add(Logged {
+            seq: 0,
+            at_ms: app.clock.now_ms(),
+            method: method.to_string(),
+            route: route.to_owned(),
+            status,
+            duration_ms: u64::try_from(ms).unwrap_or(u64::MAX),
+            scope,
+            key,
+        });
     }
     response.headers_mut().insert(REQUEST_ID, id);
     response

@@ -13,7 +13,7 @@ use super::answer;
 use super::attachments::{Ids, idle, ids};
 use super::auth::Caller;
 use super::request::{
-    CONTACT_ID, Query, Violations, json_object, same_guid, text_field, without_nul,
+    CONTACT_ID, Query, Violations, at_most_chars, json_object, same_guid, text_field, without_nul,
 };
 use crate::actions::upload::check_contact;
 use crate::app::App;
@@ -107,11 +107,7 @@ fn mime_type(body: &Map<String, Value>) -> Field<MediaType> {
         let rule = Rule::MinLength(1);
         return Err(Violation::new(field, rule, "must have at least 1 character"));
     }
-    if text.chars().count() > MAX_MIME_TYPE_CHARS {
-        let rule = Rule::MaxLength(MAX_MIME_TYPE_CHARS as u64);
-        let description = format!("must have at most {MAX_MIME_TYPE_CHARS} characters");
-        return Err(Violation::new(field, rule, description));
-    }
+    at_most_chars(field, text, MAX_MIME_TYPE_CHARS)?;
     MediaType::parse(text).map_err(|_| {
         let supported: Vec<&str> = SUPPORTED_DOCUMENTS.iter().copied().chain(["image/*"]).collect();
         let data = json!({ "mimeType": text, "supported": supported });

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::request::{Query, Violations, text_field};
+use super::request::{Query, Violations, array_field, at_most_chars, text_field};
 use super::upload_urls::Field;
 use crate::db::DeliveryState;
 use crate::domain::ids::{EventId, parse_guid};
@@ -68,11 +68,7 @@ impl Wanted {
 
 fn target(body: &Map<String, Value>, reach: Reach) -> Field<Option<Target>> {
     let Some(text) = text_field(body, "url")? else { return Ok(None) };
-    if text.chars().count() > MAX_URL_CHARS {
-        let rule = Rule::MaxLength(MAX_URL_CHARS as u64);
-        let description = format!("must have at most {MAX_URL_CHARS} characters");
-        return Err(Violation::new("url", rule, description));
-    }
+    at_most_chars("url", text, MAX_URL_CHARS)?;
     Target::parse(text, reach).map(Some).map_err(|refused| {
         let rule = |name| Rule::Other(name, json!({}));
         let rule = match refused {
@@ -89,13 +85,7 @@ fn target(body: &Map<String, Value>, reach: Reach) -> Field<Option<Target>> {
 
 fn event_types(body: &Map<String, Value>) -> Field<Option<EventTypes>> {
     let field = "eventTypes";
-    let names = match body.get(field) {
-        None | Some(Value::Null) => return Ok(None),
-        Some(Value::Array(names)) => names,
-        Some(_) => {
-            return Err(Violation::new(field, Rule::Format("ARRAY"), "is not an array"));
-        }
-    };
+    let Some(names) = array_field(body, field)? else { return Ok(None) };
     let read: Option<Vec<EventType>> =
         names.iter().map(|name| name.as_str().and_then(EventType::parse)).collect();
     let unknown = || {
@@ -151,13 +141,7 @@ pub(super) fn replay(body: &Map<String, Value>) -> Result<Replay> {
 
 fn event_ids(body: &Map<String, Value>) -> Field<Option<Vec<EventId>>> {
     let field = "eventIds";
-    let ids = match body.get(field) {
-        None | Some(Value::Null) => return Ok(None),
-        Some(Value::Array(ids)) => ids,
-        Some(_) => {
-            return Err(Violation::new(field, Rule::Format("ARRAY"), "is not an array"));
-        }
-    };
+    let Some(ids) = array_field(body, field)? else { return Ok(None) };
     if ids.len() > MOST_REPLAYED {
         let description = format!("must hold at most {MOST_REPLAYED} ids");
         return Err(Violation::new(field, Rule::Max(MOST_REPLAYED as u64), description));

@@ -1,4 +1,4 @@
-//! The only outgoing HTTP: one POST to a receiver of webhooks (S23, S31). A host's name is looked up
+//! The only HTTP that a server sends: one POST to a receiver of webhooks (S23, S31). A host's name is looked up
 //! once, every address that it leads to is checked, and exactly one of these is connected to; nothing
 //! is followed elsewhere, and time and bytes are bounded.
 

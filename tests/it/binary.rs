@@ -69,7 +69,8 @@ async fn the_first_line_says_where_and_with_which_key() {
     let data = folder.path().join("new/data");
     let (server, first) = Dossier::serve(&data, &[]);
     let keys: Vec<&String> = first.as_object().unwrap().keys().collect();
-    assert_eq!(keys, ["http", "https", "siteId", "caFile", "version", "apiKey"]);
+    let expected = ["http", "https", "siteId", "caFile", "version", "apiKey", "signInUrl"];
+    assert_eq!(keys, expected);
     assert!(text(&first["http"]).starts_with("http://127.0.0.1:"), "{first}");
     assert!(text(&first["https"]).starts_with("https://127.0.0.1:"), "{first}");
     assert!(Uuid::try_parse(text(&first["siteId"])).is_ok(), "{first}");

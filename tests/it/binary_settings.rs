@@ -267,7 +267,7 @@ fn keys_and_sites_that_cannot_be_are_refused() {
     let before = json_of(data, &["key", "list"]);
     let unknown = Uuid::new_v4().to_string();
     for (arguments, words) in [
-        (vec!["key", "create", "--scope", "ADMIN"], "there is no scope \"ADMIN\""),
+        (vec!["key", "create", "--scope", "OWNER"], "there is no scope \"OWNER\""),
         (vec!["key", "create", "--scope", ""], "a key without a scope"),
         (vec!["key", "create", "--site", "first"], "the site is not a GUID"),
         (vec!["key", "create", "--site", &unknown], "there is no site"),

@@ -44,6 +44,7 @@ async fn a_contact_is_announced_listed_and_shown() {
         json!({
             "id": contact.to_string(), "state": "ACTIVE", "label": "Anna",
             "announcedDate": "2027-01-15T08:00:00.000Z", "attachmentCount": 0, "totalBytes": "0",
+            "lastActivityAt": "2027-01-15T08:00:00.000Z",
         })
     );
     app.advance_seconds(60);
@@ -53,7 +54,10 @@ async fn a_contact_is_announced_listed_and_shown() {
     let shown = app.contact(Method::GET, &path, NO_BODY).await.ok()["contact"].clone();
     assert_eq!(shown["attachmentCount"], 1);
     assert_eq!(shown["totalBytes"], PDF.len().to_string());
-    assert_eq!(app.contact(Method::GET, "", NO_BODY).await.ok()["contacts"], json!([shown]));
+    assert_eq!(shown["lastActivityAt"], "2027-01-15T08:01:00.000Z");
+    let mut listed = shown;
+    listed["contactId"] = json!(contact.to_string());
+    assert_eq!(app.contact(Method::GET, "", NO_BODY).await.ok()["contacts"], json!([listed]));
 }
 
 #[tokio::test]

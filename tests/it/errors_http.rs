@@ -99,7 +99,7 @@ async fn a_path_that_is_not_utf_8_is_refused() {
 async fn an_unknown_route_is_a_json_404() {
     let app = TestApp::start().await;
     for path in [
-        "/",
+        "/page",
         "/contacts/v4",
         "/contacts/v4/attachmentsx",
         "/contacts/v4/attachments/a/b/c",

@@ -39,7 +39,7 @@ impl Disk {
 
     /// Waits for processes that other tests start at this moment: they hold copies of this one's
     /// open files until their program begins.
-    async fn remount(&self, how: &str) {
+    pub(crate) async fn remount(&self, how: &str) {
         let options = format!("remount,{how}");
         eventually("the disk is remounted", async || {
             let done = Command::new("mount").args(["-o", &options]).arg(self.path()).output();

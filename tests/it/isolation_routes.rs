@@ -15,7 +15,7 @@ use crate::support::{Answer, Member, TestApp, database};
 /// Routes whose address is signed; their cases are below, in `isolation.rs` and in the tests of uploads.
 const SIGNED: [&str; 3] = ["/upload/", "/media/", "/ugd/"];
 /// Routes that name nothing, and those of no site.
-const NAMELESS: [&str; 10] = [
+const NAMELESS: [&str; 14] = [
     "/contacts/v4/attachments",
     "/contacts/v4/attachments/",
     "/_api/contacts/v4/attachments",
@@ -23,11 +23,20 @@ const NAMELESS: [&str; 10] = [
     "/dossier/v1/health",
     "/dossier/v1/openapi.json",
     "/dossier/v1/contacts",
+    "/dossier/v1/usage",
+    "/dossier/v1/keys",
+    "/dossier/v1/requests",
+    "/dossier/v1/operations",
     "/dossier/v1/webhooks",
     "/dossier/v1/webhooks/public-key",
     // Its token stands for a site: see `inbound.rs`.
     "/dossier/v1/inbound/wix",
 ];
+
+/// The page: files of the program, and who is signed in. Their cases are in `sessions.rs`.
+const PAGE: [&str; 3] = ["/", "/page/{version}/{*file}", "/dossier/v1/session"];
+/// Keys of others look like unknown ones: see `keys.rs`.
+const KEY: &str = "/dossier/v1/keys/{key}";
 
 /// What one site has.
 struct Things {
@@ -100,6 +109,7 @@ fn body(route: &Route, source: Uuid) -> Option<Value> {
     match (route.method, end) {
         ("POST", "merge") => Some(json!({ "sourceContactIds": [source] })),
         ("POST", "upload-url") => Some(json!({ "fileName": "a.csv", "mimeType": "text/csv" })),
+        ("POST", "bulk-delete") => Some(json!({ "attachmentIds": [source] })),
         ("POST", "replay") => Some(json!({ "since": "2020-01-01T00:00:00Z" })),
         ("PATCH", _) => Some(json!({ "enabled": false })),
         _ => None,
@@ -109,7 +119,12 @@ fn body(route: &Route, source: Uuid) -> Option<Value> {
 /// Routes that answer for a contact that is not known as for one that has nothing.
 fn answers_empty(route: &Route) -> bool {
     let list = route.method == "GET" && route.path.ends_with("/contacts/v4/attachments/{contact}");
-    list || (route.method, &*route.path) == ("GET", "/dossier/v1/contacts/{contact}/trash")
+    let own = [
+        ("GET", "/dossier/v1/contacts/{contact}/trash"),
+        ("GET", "/dossier/v1/contacts/{contact}/attachments"),
+        ("POST", "/dossier/v1/contacts/{contact}/attachments/bulk-delete"),
+    ];
+    list || own.contains(&(route.method, &*route.path))
 }
 
 /// An answer without the ids that were asked for and without what differs by time alone.
@@ -240,6 +255,8 @@ fn naming() -> Vec<Route> {
     let routes = known_routes().into_iter();
     let naming = routes.filter(|route| {
         !NAMELESS.contains(&&*route.path)
+            && !PAGE.contains(&&*route.path)
+            && route.path != KEY
             && !SIGNED.iter().any(|begin| route.path.starts_with(begin))
     });
     naming.collect()

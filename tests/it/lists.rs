@@ -108,6 +108,27 @@ async fn files_that_arrive_between_pages_move_nothing() {
 }
 
 #[tokio::test]
+async fn a_page_after_a_change_is_counted_anew_from_the_first() {
+    let (app, contact) = (TestApp::start().await, Uuid::new_v4());
+    app.upload_csvs(contact, (0..6).map(|number| format!("{number}.csv"))).await;
+    let page = |offset: u32| {
+        format!("/contacts/v4/attachments/{contact}?paging.limit=2&paging.offset={offset}")
+    };
+    for offset in [0, 2] {
+        app.get(&page(offset)).await.ok();
+    }
+    let first = app.all(contact, "id").await.swap_remove(0);
+    app.delete(&format!("/contacts/v4/attachments/{contact}/{first}")).await.ok();
+    for (offset, expected) in [(4, &["5.csv"][..]), (2, &["3.csv", "4.csv"])] {
+        let list = app.get(&page(offset)).await.ok();
+        assert_eq!(
+            (names(&list).as_slice(), &list["metadata"]["total"]),
+            (&expected.iter().map(ToString::to_string).collect::<Vec<_>>()[..], &json!(5))
+        );
+    }
+}
+
+#[tokio::test]
 async fn the_oldest_comes_first_even_when_the_clock_goes_back() {
     let app = TestApp::start().await;
     let contact = Uuid::new_v4();

@@ -63,7 +63,7 @@ fn migrate_makes_the_schema_and_finds_nothing_to_do_after() {
     let folder = tempfile::tempdir().unwrap();
     for _ in 0..2 {
         let json = printed(&with_data(&["migrate", "--json"], folder.path(), &[]));
-        assert_eq!(serde_json::from_str::<Value>(&json).unwrap()["schema"], 5);
+        assert_eq!(serde_json::from_str::<Value>(&json).unwrap()["schema"], 7);
     }
     let (server, ready) = Dossier::serve(folder.path(), &[]);
     assert!(ready["apiKey"].is_string());
@@ -94,7 +94,7 @@ fn doctor_says_what_a_server_does_not_keep() {
     let (ended, said) = doctor(data, &[]);
     assert_eq!(ended.code, Some(1), "{ended:?}");
     for part in
-        ["schema 5", "fsync is off", "set fsync = on", "rows can be written", "clock agrees"]
+        ["schema 7", "fsync is off", "set fsync = on", "rows can be written", "clock agrees"]
     {
         assert!(said.contains(part), "{part}: {said}");
     }

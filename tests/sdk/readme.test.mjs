@@ -54,6 +54,33 @@ test('the curl commands of the README upload a file and list it', async () => {
   }
 });
 
+test('the commands of the README find, label, pack and delete a file', async () => {
+  const { http, apiKey } = servers.auto;
+  const contact = newContact();
+  const folder = await mkdtemp(path.join(tmpdir(), 'dossier-readme-'));
+  const headers = { ...restHeaders(), 'Content-Type': 'application/json' };
+  const at = `${http}/contacts/v4/attachments/${contact}`;
+  try {
+    const { uploadUrl } = await (await fetch(`${at}/upload-url`, {
+      method: 'POST',
+      headers,
+      body: JSON.stringify({ fileName: 'my photo.png', mimeType: 'image/png' }),
+    })).json();
+    assert.equal((await fetch(uploadUrl, { method: 'PUT', body: photo().bytes })).status, 200);
+    const commands = (await shell('bulk-delete')).replaceAll('http://127.0.0.1:8080', http);
+    const { stdout } = await run('bash', ['-euo', 'pipefail', '-c', commands], {
+      cwd: folder,
+      env: { ...process.env, API_KEY: apiKey, CONTACT: contact },
+    });
+    assert.match(stdout, /"label":"Left hip".*"deleted":\["[0-9a-f-]{36}"\],"notFound":\[\]/s);
+    const packed = await run('unzip', ['-tq', 'files.zip'], { cwd: folder });
+    assert.match(packed.stdout, /No errors/);
+    assert.equal((await (await fetch(at, { headers })).json()).metadata.total, 0);
+  } finally {
+    await rm(folder, { recursive: true });
+  }
+});
+
 test('the commands for sites and keys of the README work beside a running server', async () => {
   const server = await startServer();
   try {

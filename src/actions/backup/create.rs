@@ -33,8 +33,8 @@ pub struct Created {
     pub attachments: u64,
     /// Bytes of these.
     pub bytes: u64,
-    /// The moment that it shows, as RFC 3339.
-    pub created_at: String,
+    /// The moment that it shows, in Unix milliseconds.
+    pub of_ms: i64,
 }
 
 /// Makes a backup at a place where nothing is.
@@ -84,12 +84,12 @@ fn write(
         .map(|(place, read)| Ok((place, read?)))
         .collect::<anyhow::Result<_>>()?;
     let sums_file = writer.work().join("sums");
-    let mut created = Created { attachments: 0, bytes: 0, created_at: timestamp(now_ms) };
+    let mut created = Created { attachments: 0, bytes: 0, of_ms: now_ms };
     let sums_sha256 = list(&sums_file, &rows, &rows_file, &secrets, &mut created)?;
     let about = About {
         format: FORMAT,
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        created_at: created.created_at.clone(),
+        created_at: timestamp(now_ms),
         attachments: created.attachments,
         bytes: created.bytes,
         sums_sha256: hex(&sums_sha256),

@@ -6,14 +6,17 @@ use std::io;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use anyhow::bail;
+use anyhow::{Context as _, bail};
 use object_store::aws::{AmazonS3Builder, Checksum};
-use object_store::{BackoffConfig, ClientOptions, ObjectStore as _, RetryConfig};
+use object_store::{BackoffConfig, Certificate, ClientOptions, ObjectStore as _, RetryConfig};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
 use tokio::runtime::Builder;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::AbortHandle;
 
-use super::{BUFFERS_MIB, DEADLINE, S3};
+use super::{BUFFERS_MIB, DEADLINE, LONG_DEADLINE, S3};
+use crate::domain::certificates;
 use crate::domain::store_place::{Bucket, StoreKeys};
 
 /// Size of a part while the largest upload has few enough of them: above the 5 MiB that all stores
@@ -69,11 +72,7 @@ impl S3 {
                 bucket.name
             );
         };
-        let options = ClientOptions::new()
-            .with_timeout_disabled()
-            .with_connect_timeout(CONNECT_TIMEOUT)
-            .with_read_timeout(SILENCE)
-            .with_allow_http(bucket.endpoint.as_ref().is_some_and(|url| url.scheme() == "http"));
+        let options = client_options(bucket)?;
         let retry = RetryConfig {
             backoff: BackoffConfig {
                 init_backoff: FIRST_BACKOFF,
@@ -91,7 +90,7 @@ impl S3 {
             .with_secret_access_key(&keys.secret_access_key)
             // Not every store knows deletes in bulk.
             .with_disable_bulk_delete(true)
-            .with_client_options(options)
+            .with_client_options(options.clone())
             .with_retry(retry);
         if let Some(endpoint) = &bucket.endpoint {
             builder = builder.with_endpoint(endpoint_of(bucket, endpoint));
@@ -107,11 +106,11 @@ impl S3 {
             .thread_name("bucket")
             .enable_all()
             .build()?;
-        let part_bytes = largest_bytes.div_ceil(MOST_PARTS).next_multiple_of(1 << 20);
         Ok(Self {
             client: Arc::new(builder.build()?),
+            options,
             prefix: bucket.prefix.clone(),
-            part_bytes: part_bytes.clamp(PART_BYTES, MOST_PART_BYTES),
+            part_bytes: part_bytes(largest_bytes),
             buffers: Arc::new(Semaphore::new(BUFFERS_MIB as usize)),
             handle: runtime.handle().clone(),
             runtime: Some(runtime),
@@ -123,14 +122,21 @@ impl S3 {
     /// # Errors
     ///
     /// When it cannot, with what is wrong and what to do.
-    pub(crate) fn check(&self) -> anyhow::Result<()> {
+    pub(crate) fn check(&self) -> io::Result<()> {
         let (client, path) = (Arc::clone(&self.client), self.path("staging"));
-        let asked =
-            self.wait(DEADLINE, async move { client.list_with_delimiter(Some(&path)).await });
-        match asked {
-            Ok(_) => Ok(()),
-            Err(error) => bail!("the bucket of the setting blobs cannot be used: {error}"),
-        }
+        self.wait(DEADLINE, async move { client.list_with_delimiter(Some(&path)).await }).map(drop)
+    }
+
+    /// Waits for room in memory.
+    pub(super) fn buffer(&self, length: u64) -> io::Result<OwnedSemaphorePermit> {
+        let mib = u32::try_from(length.div_ceil(1 << 20)).unwrap_or(u32::MAX).clamp(1, BUFFERS_MIB);
+        let buffers = Arc::clone(&self.buffers);
+        self.wait(LONG_DEADLINE, async move {
+            buffers.acquire_many_owned(mib).await.map_err(|error| object_store::Error::Generic {
+                store: "S3",
+                source: Box::new(error),
+            })
+        })
     }
 
     /// Begins a call.
@@ -159,6 +165,35 @@ impl S3 {
     ) -> io::Result<T> {
         self.begin(within, call).wait()
     }
+}
+
+/// Size of the parts of an upload of so many bytes, so that it has not too many.
+pub(super) fn part_bytes(largest_bytes: u64) -> u64 {
+    let part_bytes = largest_bytes.div_ceil(MOST_PARTS).next_multiple_of(1 << 20);
+    part_bytes.clamp(PART_BYTES, MOST_PART_BYTES)
+}
+
+/// How the store is called, and whom to believe that it is the store.
+fn client_options(bucket: &Bucket) -> anyhow::Result<ClientOptions> {
+    let mut options = ClientOptions::new()
+        .with_timeout_disabled()
+        .with_connect_timeout(CONNECT_TIMEOUT)
+        .with_read_timeout(SILENCE)
+        .with_allow_http(bucket.endpoint.as_ref().is_some_and(|url| url.scheme() == "http"));
+    if let Some(file) = &bucket.authorities {
+        let problem = || format!("cannot read the certificates in {}", file.display());
+        options = options.with_no_system_certificates(true);
+        let mut count = 0;
+        for certificate in CertificateDer::pem_file_iter(file).with_context(problem)? {
+            let certificate = Certificate::from_der(&certificate.with_context(problem)?);
+            options = options.with_root_certificate(certificate.with_context(problem)?);
+            count += 1;
+        }
+        if count == 0 {
+            bail!("there is no certificate in {}, which blobs names as ca", file.display());
+        }
+    }
+    Ok(options)
 }
 
 /// In host style the bucket is a part of the endpoint's host.
@@ -204,11 +239,15 @@ pub(super) fn explained(error: &object_store::Error) -> io::Error {
         ("RequestTimeTooSkewed", Some("the clock of this machine is wrong")),
         ("ExpiredToken", Some("the session token has expired")),
     ];
+    if let Some(words) = certificates::refused(&text) {
+        return away(format!("the store cannot be believed: {words}"));
+    }
     match known.iter().find(|(code, _)| text.contains(code)) {
         Some((_, None)) => return io::ErrorKind::NotFound.into(),
         Some((code, Some(words))) => return away(format!("{words} ({code})")),
         None => {}
     }
+    let text = shown(&text);
     match error {
         Error::NotFound { .. } => io::Error::new(io::ErrorKind::NotFound, text),
         Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => {
@@ -221,9 +260,8 @@ pub(super) fn explained(error: &object_store::Error) -> io::Error {
     }
 }
 
-/// An error with what caused it, without an answer's whole body.
+/// An error with what caused it.
 fn chain(error: &object_store::Error) -> String {
-    const MOST_CHARACTERS: usize = 400;
     let mut text = error.to_string();
     let mut source = std::error::Error::source(error);
     while let Some(cause) = source {
@@ -233,5 +271,11 @@ fn chain(error: &object_store::Error) -> String {
         }
         source = cause.source();
     }
+    text
+}
+
+/// Not an answer's whole body.
+fn shown(text: &str) -> String {
+    const MOST_CHARACTERS: usize = 400;
     text.chars().take(MOST_CHARACTERS).collect()
 }

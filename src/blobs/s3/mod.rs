@@ -4,6 +4,7 @@
 
 mod link;
 mod marks;
+mod moving;
 mod probe;
 mod reading;
 mod sending;
@@ -16,6 +17,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::TryStreamExt as _;
 use object_store::aws::AmazonS3;
+use object_store::client::ClientOptions;
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore as _, ObjectStoreExt as _, PutPayload};
 use tokio::runtime::{Handle, Runtime};
@@ -39,6 +41,8 @@ const BUFFERS_MIB: u32 = 16;
 /// A bucket.
 pub(super) struct S3 {
     client: Arc<AmazonS3>,
+    /// How the client calls the store.
+    options: ClientOptions,
     prefix: String,
     /// Size of parts, so that the largest upload has not too many.
     part_bytes: u64,

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures_util::TryStreamExt as _;
 use hyper::Request;
 use hyper::header::DATE;
-use object_store::client::{ClientOptions, HttpConnector as _, HttpRequestBody, ReqwestConnector};
+use object_store::client::{HttpConnector as _, HttpRequestBody, ReqwestConnector};
 use object_store::multipart::MultipartStore as _;
 use object_store::path::Path;
 use uuid::Uuid;
@@ -60,9 +60,9 @@ impl S3 {
 
     /// Reads through a presigned URL; returns what time the store says it is.
     fn open_presigned(&self, remote: Remote) -> io::Result<Option<i64>> {
+        let options = self.options.clone();
         let (answer, read) = self.wait(DEADLINE, async move {
             let url = remote.presigned(&[("content-type", "text/plain")]).await.map_err(other)?;
-            let options = ClientOptions::new().with_allow_http(true);
             let client = ReqwestConnector::default().connect(&options)?;
             let request = Request::get(url).body(HttpRequestBody::empty()).map_err(other)?;
             let answer = client.execute(request).await.map_err(other)?;

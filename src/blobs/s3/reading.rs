@@ -139,6 +139,16 @@ impl Remote {
         Ok(bytes.into())
     }
 
+    /// Fills a buffer with what lies from an offset on. Blocks.
+    pub(in super::super) fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        let (mut reading, mut filled) = (self.read(offset, buffer.len() as u64), 0);
+        while let Some(piece) = reading.blocking_next()? {
+            buffer[filled..filled + piece.len()].copy_from_slice(&piece);
+            filled += piece.len();
+        }
+        Ok(())
+    }
+
     /// Copies a range to where a file stands. Blocks.
     pub(super) fn copy_to(&self, offset: u64, length: u64, file: &mut File) -> io::Result<()> {
         write_all(self.read(offset, length), file)

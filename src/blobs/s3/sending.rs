@@ -17,7 +17,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::super::key::{Part, StagedKey};
 use super::link::Pending;
 use super::marks::{GIVEN_UP_MS, Mark, State};
-use super::{BUFFERS_MIB, DEADLINE, LONG_DEADLINE, Remote, S3};
+use super::{DEADLINE, LONG_DEADLINE, Remote, S3};
 
 /// Parts of one upload that are on their way at once.
 const PARTS_AT_ONCE: usize = 2;
@@ -179,18 +179,6 @@ impl<'a> Sending<'a> {
         Ok(upload)
     }
 
-    /// Waits for room in memory.
-    fn buffer(&self, length: u64) -> io::Result<OwnedSemaphorePermit> {
-        let mib = u32::try_from(length.div_ceil(1 << 20)).unwrap_or(u32::MAX).clamp(1, BUFFERS_MIB);
-        let buffers = Arc::clone(&self.s3.buffers);
-        self.s3.wait(LONG_DEADLINE, async move {
-            buffers.acquire_many_owned(mib).await.map_err(|error| object_store::Error::Generic {
-                store: "S3",
-                source: Box::new(error),
-            })
-        })
-    }
-
     /// Reads a part, once there is room for it.
     fn read(
         &self,
@@ -198,7 +186,7 @@ impl<'a> Sending<'a> {
         offset: u64,
         length: u64,
     ) -> io::Result<(PutPayload, OwnedSemaphorePermit)> {
-        let permit = self.buffer(length)?;
+        let permit = self.s3.buffer(length)?;
         let mut bytes = vec![0; length as usize];
         file.read_exact_at(&mut bytes, offset)?;
         Ok((bytes.into(), permit))
@@ -226,7 +214,7 @@ impl<'a> Sending<'a> {
         let parts = self.land_all()?;
         let state = State { upload: self.upload.clone(), part_bytes: self.part_bytes, parts };
         let tail_bytes = written - self.sent_bytes;
-        let _buffer = self.buffer(tail_bytes)?;
+        let _buffer = self.s3.buffer(tail_bytes)?;
         let mut bytes = state.head()?;
         let head_bytes = bytes.len();
         bytes.resize(head_bytes + tail_bytes as usize, 0);

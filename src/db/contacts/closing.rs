@@ -158,6 +158,7 @@ fn end(
         .prepare_cached(
             "UPDATE contacts SET state = $1, state_at_ms = $2, purge_at_ms = $3, \
              label = CASE WHEN $1 = 'trashed' THEN label END, \
+             label_folded = CASE WHEN $1 = 'trashed' THEN label_folded END, \
              announced_at_ms = CASE WHEN $1 = 'trashed' THEN announced_at_ms END, \
              attachment_count = 0, total_bytes = 0, revision = revision + 1 \
              WHERE site_id = $4 AND contact_id = $5",

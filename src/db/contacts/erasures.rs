@@ -135,7 +135,8 @@ pub(super) fn begin(
         .execute(params![site, receipt.as_bytes(), contact, now_ms])?;
     connection
         .prepare_cached(
-            "UPDATE contacts SET state = 'erased', state_at_ms = $1, label = NULL \
+            "UPDATE contacts SET state = 'erased', state_at_ms = $1, label = NULL, \
+             label_folded = NULL \
              WHERE site_id = $2 AND merged_into = $3",
         )?
         .execute(params![now_ms, site, contact])?;

@@ -75,7 +75,7 @@ pub(in crate::db) fn bury_contact(
              last_created_at_ms, state, state_at_ms, merged_into) \
              VALUES ($1, $2, 0, 0, 1, 0, $3, $4, $5) ON CONFLICT (site_id, contact_id) DO UPDATE \
              SET state = excluded.state, state_at_ms = excluded.state_at_ms, \
-             merged_into = excluded.merged_into, label = NULL, announced_at_ms = NULL, \
+             merged_into = excluded.merged_into, label = NULL, label_folded = NULL, announced_at_ms = NULL, \
              purge_at_ms = NULL",
         )?
         .execute(params![

@@ -112,7 +112,7 @@ fn move_all(
     connection
         .prepare_cached(
             "UPDATE contacts SET state = 'merged', state_at_ms = $1, merged_into = $2, \
-             label = NULL, attachment_count = 0, total_bytes = 0, revision = revision + 1 \
+             label = NULL, label_folded = NULL, attachment_count = 0, total_bytes = 0, revision = revision + 1 \
              WHERE site_id = $3 AND contact_id = $4",
         )?
         .execute(params![now_ms, target, site, source])?;

@@ -5,11 +5,13 @@ mod closing;
 mod erasures;
 mod graves;
 mod merge;
+mod search;
 mod trash;
 
 pub use closing::Closing;
 pub use erasures::{ErasedFile, Erasure};
 pub use graves::Grave;
+pub use search::{ContactOrder, ContactSearch};
 pub use trash::{Restored, Trashed};
 
 pub(super) use closing::close;
@@ -25,6 +27,7 @@ use crate::db::sql::{self, Connection, OptionalExtension as _, Row, params};
 use super::Db;
 use crate::config::Config;
 use crate::db::engine::Done;
+use crate::domain::folding::kept_fold;
 use crate::domain::ids::{ContactId, SiteId};
 use crate::error::{Error, Result};
 
@@ -83,6 +86,8 @@ pub struct Contact {
     pub attachment_count: u64,
     /// Bytes of these.
     pub total_bytes: u64,
+    /// When its last file came, or it came into its state if that was later, in Unix milliseconds.
+    pub last_activity_at_ms: i64,
 }
 
 /// How an announcement ended.
@@ -128,9 +133,11 @@ impl Removal {
 macro_rules! contact_columns {
     () => {
         "contact_id, state, label, announced_at_ms, state_at_ms, purge_at_ms, attachment_count, \
-         total_bytes"
+         total_bytes, \
+         CASE WHEN last_created_at_ms > state_at_ms THEN last_created_at_ms ELSE state_at_ms END"
     };
 }
+use contact_columns;
 
 impl Db {
     /// Finds a contact, in whatever state.
@@ -140,33 +147,6 @@ impl Db {
     /// Only when the database fails.
     pub async fn contact(&self, site: SiteId, id: ContactId) -> Result<Option<Contact>> {
         self.engine.read(move |connection| find(connection, site, id)).await
-    }
-
-    /// Contacts behind one by their ids that are there or can be restored, at most `limit`.
-    ///
-    /// # Errors
-    ///
-    /// Only when the database fails.
-    pub async fn contacts(
-        &self,
-        site: SiteId,
-        after: Option<ContactId>,
-        limit: u32,
-    ) -> Result<Vec<Contact>> {
-        self.engine
-            .read(move |connection| {
-                let from = after.map_or([0; 16], |after| *after.as_bytes());
-                connection
-                    .prepare_cached(concat!(
-                        "SELECT ",
-                        contact_columns!(),
-                        " FROM contacts WHERE site_id = $1 AND contact_id >= $2 \
-                         AND contact_id IS DISTINCT FROM $3 AND state IN ('active', 'trashed') \
-                         ORDER BY contact_id LIMIT $4"
-                    ))?
-                    .query_map(params![site, from, after, limit], contact)
-            })
-            .await
     }
 
     /// Makes a contact known, with a label if one is given. One that was deleted begins anew.
@@ -298,13 +278,14 @@ fn announce(
     connection
         .prepare_cached(
             "UPDATE contacts SET label = COALESCE($1, label), \
-             announced_at_ms = CASE WHEN state = 'deleted' THEN $2 \
-             ELSE COALESCE(announced_at_ms, $2) END, \
-             state_at_ms = CASE WHEN state = 'deleted' THEN $2 ELSE state_at_ms END, \
-             state = 'active' WHERE site_id = $3 AND contact_id = $4 \
+             label_folded = CASE WHEN $1 IS NULL THEN label_folded ELSE $2 END, \
+             announced_at_ms = CASE WHEN state = 'deleted' THEN $3 \
+             ELSE COALESCE(announced_at_ms, $3) END, \
+             state_at_ms = CASE WHEN state = 'deleted' THEN $3 ELSE state_at_ms END, \
+             state = 'active' WHERE site_id = $4 AND contact_id = $5 \
              AND state IN ('active', 'deleted')",
         )?
-        .execute(params![label, now_ms, site, id])?;
+        .execute(params![label, label.and_then(kept_fold), now_ms, site, id])?;
     let found = find(connection, site, id)?.ok_or(sql::Error::NoRow)?;
     Ok(match found.state {
         ContactState::Active => Announced::Known(found),
@@ -323,5 +304,6 @@ fn contact(row: Row<'_>) -> sql::Result<Contact> {
         purge_at_ms: row.get(5)?,
         attachment_count: row.get::<i64>(6)? as u64,
         total_bytes: row.get::<i64>(7)? as u64,
+        last_activity_at_ms: row.get(8)?,
     })
 }

@@ -7,7 +7,7 @@ use super::{Removal, active, find, is_closing};
 use crate::db::attachments::{self, count_site};
 use crate::db::engine::Done;
 use crate::db::events::{self, News};
-use crate::db::rows::{AttachmentRow, attachment_columns};
+use crate::db::rows::{AttachmentRow, attachment_columns, note_columns};
 use crate::db::{ContactState, Db};
 use crate::domain::ids::{AttachmentId, BlobId, ContactId, SiteId};
 use crate::domain::quota::{Amount, Quotas};
@@ -170,8 +170,12 @@ pub(in crate::db) fn throw(
         .prepare_cached(concat!(
             "INSERT INTO trashed_attachments (",
             attachment_columns!(),
+            ", ",
+            note_columns!(),
             ", event_sequence, deleted_at_ms, purge_at_ms, with_contact) SELECT ",
             attachment_columns!(),
+            ", ",
+            note_columns!(),
             ", event_sequence + 1, $1, $2, $3 FROM attachments \
              WHERE site_id = $4 AND attachment_id = $5"
         ))?
@@ -258,7 +262,7 @@ fn purge_due(connection: &Connection, now_ms: i64, limit: u32) -> sql::Result<us
     let contacts = connection
         .prepare_cached(
             "UPDATE contacts SET state = 'deleted', state_at_ms = $1, purge_at_ms = NULL, \
-             label = NULL, announced_at_ms = NULL WHERE (site_id, contact_id) IN \
+             label = NULL, label_folded = NULL, announced_at_ms = NULL WHERE (site_id, contact_id) IN \
              (SELECT site_id, contact_id FROM contacts WHERE purge_at_ms <= $1 LIMIT $2) \
              AND purge_at_ms <= $1",
         )?
@@ -358,8 +362,12 @@ fn bring_back(
         .prepare_cached(concat!(
             "INSERT INTO attachments (",
             attachment_columns!(),
+            ", ",
+            note_columns!(),
             ", event_sequence) SELECT ",
             attachment_columns!(),
+            ", ",
+            note_columns!(),
             ", event_sequence + 1 FROM trashed_attachments \
              WHERE site_id = $1 AND attachment_id = $2"
         ))?

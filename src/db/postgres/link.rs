@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::future::Future;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use futures_util::TryStreamExt as _;
@@ -22,6 +23,8 @@ use crate::domain::ids::SiteId;
 
 /// How long the server may work on a statement, in milliseconds, waiting for locks included.
 const STATEMENT_MS: u64 = 10_000;
+/// The same for a statement outside a transaction, which the server is told by being asked to end it.
+const STATEMENT: Duration = Duration::from_millis(STATEMENT_MS);
 /// How long an answer may take before the connection is given up: the server's own limit comes first
 /// unless it, or the network, is gone.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
@@ -33,6 +36,8 @@ const RESOLVE_EVERY: Duration = Duration::from_millis(100);
 enum Transaction {
     /// There is none: statements stand alone.
     None,
+    /// There is none: one read stands alone, under the server's limit for statements.
+    Alone,
     /// What opens it is sent with its first statement.
     Announced(String),
     /// Open; its id at the server, if it writes.
@@ -81,8 +86,17 @@ impl Link {
         self.announce(begin);
     }
 
+    /// Announces a read of one statement.
+    pub(super) fn begin_alone(&mut self) {
+        self.begin(Transaction::Alone);
+    }
+
     fn announce(&mut self, begin: String) {
-        self.transaction = Transaction::Announced(begin);
+        self.begin(Transaction::Announced(begin));
+    }
+
+    fn begin(&mut self, transaction: Transaction) {
+        self.transaction = transaction;
         (self.failed, self.lost_race, self.wakes) = (false, false, None);
     }
 
@@ -93,7 +107,7 @@ impl Link {
     }
 
     pub(in crate::db) fn is_in_transaction(&self) -> bool {
-        !matches!(self.transaction, Transaction::None)
+        !matches!(self.transaction, Transaction::None | Transaction::Alone)
     }
 
     fn note<T>(&mut self, ran: Result<T>) -> Result<T> {
@@ -135,7 +149,7 @@ impl Link {
             return Err(Error::Away("a statement of the transaction has failed".to_owned()));
         }
         match std::mem::replace(&mut self.transaction, Transaction::None) {
-            Transaction::None | Transaction::Announced(_) => Ok(true),
+            Transaction::None | Transaction::Alone | Transaction::Announced(_) => Ok(true),
             Transaction::Open(id) => match (self.batch("COMMIT"), id) {
                 (Err(error), Some(id)) if is_lost(&error) => self.resolve(&id, error),
                 (committed, _) => committed.map(|()| true),
@@ -212,6 +226,10 @@ impl Link {
         let opens = !matches!(self.transaction, Transaction::Open(_));
         let ran = self.run(sql, cells, &mut show);
         let ran = match ran {
+            Err(Error::Silent) if !self.is_in_transaction() => {
+                self.give_up();
+                Err(Error::Silent)
+            }
             Err(error) if opens && !shown.get() && is_lost(&error) => {
                 if let Transaction::Open(_) = self.transaction {
                     return Err(error);
@@ -222,6 +240,13 @@ impl Link {
             ran => ran,
         };
         self.note(ran)
+    }
+
+    /// Leaves a connection that does not answer, and lets the server end what it was asked for.
+    fn give_up(&mut self) {
+        if let Some(client) = self.client.take() {
+            self.target.cancel(&self.runtime, &client);
+        }
     }
 
     fn run(
@@ -243,7 +268,11 @@ impl Link {
         };
         let begin = match &self.transaction {
             Transaction::Announced(begin) => Some(begin.as_str()),
-            Transaction::None | Transaction::Open(_) => None,
+            Transaction::None | Transaction::Alone | Transaction::Open(_) => None,
+        };
+        let limit = match self.transaction {
+            Transaction::Alone => STATEMENT,
+            _ => ANSWER_TIMEOUT,
         };
         // Both go out together; the server runs them in this order, and refuses the second when the
         // first has failed.
@@ -254,7 +283,7 @@ impl Link {
                     None => Ok(None),
                 }
             };
-            tokio::join!(biased; begun, rows(client, statement, sql, cells, show))
+            tokio::join!(biased; begun, rows(client, statement, (sql, cells), limit, show))
         });
         match begun {
             Ok(None) => {}
@@ -286,19 +315,19 @@ impl Link {
 async fn rows(
     client: &Client,
     statement: Option<tokio_postgres::Statement>,
-    sql: &str,
-    cells: &[sql::Cell<'_>],
+    (sql, cells): (&str, &[sql::Cell<'_>]),
+    limit: Duration,
     show: &mut dyn FnMut(&Row) -> Result<bool>,
 ) -> Result<usize> {
     let rows = if let Some(statement) = statement {
         let cells = cells.iter().copied();
-        answered(async { client.query_raw(&statement, cells).await }).await?
+        within(limit, async { client.query_raw(&statement, cells).await }).await?
     } else {
         let cells = cells.iter().map(|cell| (*cell, kind(*cell)));
-        answered(async { client.query_typed_raw(sql, cells).await }).await?
+        within(limit, async { client.query_typed_raw(sql, cells).await }).await?
     };
     let mut rows = std::pin::pin!(rows);
-    while let Some(row) = answered(rows.try_next()).await? {
+    while let Some(row) = within(limit, rows.try_next()).await? {
         if !show(&row)? {
             return Ok(0);
         }
@@ -309,11 +338,10 @@ async fn rows(
 /// What a parameter is, where the server does not say what it must be.
 fn kind(cell: sql::Cell<'_>) -> Type {
     match cell {
-        sql::Cell::Null => Type::UNKNOWN,
         sql::Cell::Integer(_) => Type::INT8,
         sql::Cell::Text(_) => Type::TEXT,
-        sql::Cell::Bytes(bytes) if bytes.len() == 16 => Type::UUID,
-        sql::Cell::Bytes(_) => Type::BYTEA,
+        // An id or other bytes: the server knows which, and both are sent alike.
+        sql::Cell::Null | sql::Cell::Bytes(_) => Type::UNKNOWN,
         sql::Cell::Ids(_) => Type::UUID_ARRAY,
     }
 }
@@ -321,9 +349,21 @@ fn kind(cell: sql::Cell<'_>) -> Type {
 async fn answered<T>(
     asked: impl Future<Output = std::result::Result<T, tokio_postgres::Error>>,
 ) -> Result<T> {
-    match tokio::time::timeout(ANSWER_TIMEOUT, asked).await {
+    within(ANSWER_TIMEOUT, asked).await
+}
+
+async fn within<T>(
+    limit: Duration,
+    asked: impl Future<Output = std::result::Result<T, tokio_postgres::Error>>,
+) -> Result<T> {
+    let mut asked = std::pin::pin!(asked);
+    // Most rows of a page are there already: what is needs no clock.
+    if let Poll::Ready(answer) = futures_util::poll!(asked.as_mut()) {
+        return Ok(answer?);
+    }
+    match tokio::time::timeout(limit, asked).await {
         Ok(answer) => Ok(answer?),
-        Err(_) => Err(Error::Away("it does not answer".to_owned())),
+        Err(_) => Err(Error::Silent),
     }
 }
 
@@ -339,7 +379,7 @@ fn last_text(answer: &[SimpleQueryMessage]) -> Option<String> {
 /// Whether the connection is gone, so that nobody knows what the server did.
 fn is_lost(error: &Error) -> bool {
     match error {
-        Error::Away(_) => true,
+        Error::Away(_) | Error::Silent => true,
         Error::Postgres(error) => match error.code() {
             None => true,
             // Class 57P: the server is being stopped and cuts connections off.

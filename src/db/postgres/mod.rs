@@ -9,7 +9,7 @@ mod target;
 
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use anyhow::Context as _;
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
@@ -41,6 +41,8 @@ pub(super) struct Postgres {
     writes: Option<Sender<Job>>,
     revisions: Revisions,
     writers: Vec<std::thread::JoinHandle<()>>,
+    /// Why nothing is written any more: the data are a newer program's.
+    outgrown: OnceLock<String>,
 }
 
 impl Postgres {
@@ -66,7 +68,7 @@ impl Postgres {
             (0..writing).map(|number| start(format!("db-writer-{number}"), &target, &queued));
         let writers = writers.collect::<anyhow::Result<_>>()?;
         let revisions = Revisions::start(&target)?;
-        Ok(Self { reads, writes: Some(writes), revisions, writers })
+        Ok(Self { reads, writes: Some(writes), revisions, writers, outgrown: OnceLock::new() })
     }
 
     /// A connection of its own, after the schema was brought up to date.
@@ -87,10 +89,26 @@ impl Postgres {
         &self,
         job: impl FnOnce(&Connection) -> sql::Result<T> + Send + 'static,
     ) -> Result<T> {
+        self.read_after(Link::begin_read, job).await
+    }
+
+    /// Runs a read of one statement, without a transaction around it.
+    pub(super) async fn read_alone<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&Connection) -> sql::Result<T> + Send + 'static,
+    ) -> Result<T> {
+        self.read_after(Link::begin_alone, job).await
+    }
+
+    async fn read_after<T: Send + 'static>(
+        &self,
+        begin: fn(&mut Link),
+        job: impl FnOnce(&Connection) -> sql::Result<T> + Send + 'static,
+    ) -> Result<T> {
         let (send, answer) = oneshot::channel();
         let job: Job = Box::new(move |connection| {
             let Connection::Postgres(link) = connection else { return };
-            link.borrow_mut().begin_read();
+            begin(&mut link.borrow_mut());
             // The caller may have gone; then nobody needs the answer.
             let _ = send.send(job(connection));
             link.borrow_mut().roll_back();
@@ -105,6 +123,9 @@ impl Postgres {
         site: Option<SiteId>,
         job: impl Fn(&Connection) -> Result<Done<T>> + Send + 'static,
     ) -> Result<T> {
+        if self.outgrown.get().is_some() {
+            return Err(Error::ReadOnly);
+        }
         let (send, answer) = oneshot::channel();
         let job: Job = Box::new(move |connection| {
             let _ = send.send(write_safely(connection, site, &job));
@@ -113,6 +134,21 @@ impl Postgres {
         writes.try_send(job).map_err(|full| queue_full(&full))?;
         let done = answer.await.context("the database's writer has gone")??;
         Ok(done.value)
+    }
+
+    /// Why nothing is written any more, if so.
+    pub(super) fn failure(&self) -> Option<&str> {
+        self.outgrown.get().map(String::as_str)
+    }
+
+    /// Stops writing once a newer program has brought the data to a schema that this one may not use.
+    pub(super) async fn notice_schema(&self) -> Result<()> {
+        if let Some(problem) = self.read(schema::outgrown).await?
+            && self.outgrown.set(problem.clone()).is_ok()
+        {
+            tracing::error!(problem, "no more writes");
+        }
+        Ok(())
     }
 
     /// The revision of a contact's attachments as it is committed now; 0 of one that was never seen.
@@ -196,7 +232,7 @@ fn can_be_repeated(error: &sql::Error) -> bool {
 /// What each of several callers is told of one failure.
 fn away(error: &sql::Error) -> Error {
     match error {
-        sql::Error::Away(_) => Error::Busy { retry_after_seconds: 1 },
+        sql::Error::Away(_) | sql::Error::Silent => Error::Busy { retry_after_seconds: 1 },
         error => Error::Internal(anyhow::anyhow!("{error}")),
     }
 }

@@ -143,6 +143,24 @@ impl Target {
     }
 }
 
+impl Target {
+    /// Asks the server to end what a connection is at, by another one as the protocol wants it.
+    pub(super) fn cancel(&self, runtime: &Runtime, client: &Client) {
+        let token = client.cancel_token();
+        let cancelling = async {
+            match &self.tls {
+                None => token.cancel_query(NoTls).await,
+                Some(tls) => token.cancel_query(tls.clone()).await,
+            }
+        };
+        let timed = async { tokio::time::timeout(CONNECT_TIMEOUT, cancelling).await };
+        // It may be gone altogether, and its statements with it.
+        if !matches!(runtime.block_on(timed), Ok(Ok(()))) {
+            tracing::debug!("the database was not asked to end a statement");
+        }
+    }
+}
+
 /// Drives a connection whenever its thread's runtime runs.
 #[expect(clippy::disallowed_methods, reason = "it ends with its client, which its thread owns")]
 fn keep<C>(connection: C)
@@ -171,6 +189,9 @@ fn connector(file: Option<&str>) -> anyhow::Result<MakeRustlsConnect> {
             let problem = || format!("cannot read sslrootcert {file}");
             for certificate in CertificateDer::pem_file_iter(file).with_context(problem)? {
                 roots.add(certificate.with_context(problem)?).with_context(problem)?;
+            }
+            if roots.is_empty() {
+                bail!("there is no certificate in {file}, which database_url names as sslrootcert");
             }
         }
         None => {

@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 use tokio_postgres::error::SqlState;
 
 use super::postgres::Link;
+use crate::domain::certificates;
 use crate::domain::ids::SiteId;
 
 /// Shorthand for what statements return.
@@ -23,17 +24,27 @@ pub(super) type Result<T> = std::result::Result<T, Error>;
 pub(super) enum Error {
     #[error(transparent)]
     Sqlite(#[from] rusqlite::Error),
+    /// Its source is told with it.
     #[error("{}", told(.0))]
-    Postgres(#[from] tokio_postgres::Error),
+    Postgres(tokio_postgres::Error),
     /// The database cannot be reached, or answers too late.
     #[error("the database is away: {0}")]
     Away(String),
+    /// It has not answered in time.
+    #[error("the database is away: it does not answer")]
+    Silent,
     /// One row was expected.
     #[error("the query returned no row")]
     NoRow,
     /// A column holds something that it never should.
     #[error("column {0} holds something unexpected")]
     Unexpected(usize),
+}
+
+impl From<tokio_postgres::Error> for Error {
+    fn from(error: tokio_postgres::Error) -> Self {
+        Self::Postgres(error)
+    }
 }
 
 impl Error {
@@ -46,12 +57,55 @@ impl Error {
 /// What PostgreSQL says, with the server's own words: its error alone only says "db error".
 fn told(error: &tokio_postgres::Error) -> String {
     match error.as_db_error() {
-        Some(said) => format!("{} ({})", said.message(), said.code().code()),
+        Some(said) => {
+            let text = format!("{} ({})", said.message(), said.code().code());
+            match remedy(said.code()) {
+                Some(remedy) => format!("{text}: {remedy}"),
+                None => text,
+            }
+        }
         None => match std::error::Error::source(error) {
-            Some(source) => format!("{error}: {source}"),
+            Some(source) => {
+                let text = format!("{error}: {source}");
+                match certificates::refused(&text) {
+                    Some(words) => format!("{words} ({source})"),
+                    None if text.contains("server does not support TLS") => NO_TLS.to_owned(),
+                    None => text,
+                }
+            }
             None => error.to_string(),
         },
     }
+}
+
+const NO_TLS: &str =
+    "the server has no TLS: set ssl = on there, or leave sslmode out of database_url";
+
+/// What whoever runs the server can do about an error, where its own words do not say it.
+fn remedy(state: &SqlState) -> Option<&'static str> {
+    let known = [
+        (
+            SqlState::INVALID_PASSWORD,
+            "correct the user in database_url, and the password there or in the file that \
+             database_password_file names",
+        ),
+        (
+            SqlState::INVALID_AUTHORIZATION_SPECIFICATION,
+            "correct the user in database_url, or let it in from here in the server's pg_hba.conf; a \
+             server that wants TLS needs sslmode=verify-full",
+        ),
+        (SqlState::INVALID_CATALOG_NAME, "make the database, or correct its name in database_url"),
+        (
+            SqlState::INSUFFICIENT_PRIVILEGE,
+            "let the user of database_url own the database, or grant it what docs/postgres.md says",
+        ),
+        (
+            SqlState::READ_ONLY_SQL_TRANSACTION,
+            "name the primary in database_url, or let the database be written again",
+        ),
+        (SqlState::DISK_FULL, "make room on the disk of the database"),
+    ];
+    known.iter().find(|(code, _)| code == state).map(|(_, remedy)| *remedy)
 }
 
 impl From<Error> for crate::error::Error {
@@ -63,7 +117,7 @@ impl From<Error> for crate::error::Error {
                 Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => BUSY,
                 _ => Self::Internal(error.into()),
             },
-            Error::Away(_) => BUSY,
+            Error::Away(_) | Error::Silent => BUSY,
             Error::Postgres(from) => match from.code() {
                 Some(&SqlState::DISK_FULL) => Self::StorageFull,
                 Some(state) if passes(state) => BUSY,

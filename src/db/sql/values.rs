@@ -81,7 +81,7 @@ impl ToSql for Cell<'_> {
                 text.replace('\0', "\u{fffd}").to_sql(kind, out)
             }
             (Self::Text(text), &(Type::TEXT | Type::VARCHAR)) => text.to_sql(kind, out),
-            (Self::Bytes(bytes), &Type::BYTEA) => bytes.to_sql(kind, out),
+            (Self::Bytes(bytes), &(Type::BYTEA | Type::UNKNOWN)) => bytes.to_sql(kind, out),
             (Self::Bytes(bytes), &Type::UUID) => Uuid::from_slice(bytes)?.to_sql(kind, out),
             (Self::Ids(ids), &Type::UUID_ARRAY) => ids.to_sql(kind, out),
             (value, kind) => Err(format!("{value:?} is no {kind}").into()),

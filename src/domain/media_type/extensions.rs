@@ -83,6 +83,11 @@ pub(in crate::domain) fn type_of_extension(extension: &str) -> Option<MediaType>
         .map(|(name, _)| MediaType::known(name))
 }
 
+/// The type that a name tells by its extension; `None` when it tells none that an attachment may have.
+pub fn type_of_name(file_name: &str) -> Option<MediaType> {
+    type_of_extension(&extension_of(file_name)?)
+}
+
 /// The extension of a name in lower case, without the dot.
 ///
 /// `None` when there is none, or when it is not 1 to [`MAX_EXTENSION_CHARS`] ASCII letters and

@@ -2,12 +2,16 @@
 //! It judges declarations only; what bytes are is the matter of `sniff`.
 
 mod extensions;
+mod kind;
 
 use std::fmt;
+
+pub use kind::{FileKind, types_of};
 
 pub(in crate::domain) use extensions::type_of_extension;
 pub use extensions::{
     MAX_EXTENSION_CHARS, extension_fits, extension_of, extensions_of, media_extension, name_as,
+    type_of_name,
 };
 
 /// The supported types that are no images, as errors list them; `image/*` follows them there.

@@ -56,10 +56,12 @@ fn shown(name: &str) -> &str {
         "attachment" => "attachmentId",
         "webhook" => "webhookId",
         "receipt" => "receiptId",
+        "key" => "keyId",
         "site" => "siteId",
         "upload" => "uploadId",
         "media" => "mediaId",
         "*transform" => "transform",
+        "*file" => "file",
         other => other,
     }
 }
@@ -71,6 +73,7 @@ fn path_parameter(name: &str) -> Value {
         "attachmentId" => (schemas::guid(), "The attachment."),
         "webhookId" => (schemas::guid(), "The webhook."),
         "receiptId" => (schemas::guid(), "The receipt of an erasure."),
+        "keyId" => (schemas::guid(), "The API key, by its id."),
         "siteId" => (schemas::guid(), "The site."),
         "uploadId" => (schemas::text(64), "The resumable upload, as its `Location` names it."),
         "mediaId" => (schemas::media_id(), "The media id, as links hold it."),
@@ -80,13 +83,21 @@ fn path_parameter(name: &str) -> Value {
              `fit/w_320,h_320,q_80/photo.jpg`, and `crop/x_0,y_0,w_100,h_100/` before it if wanted. It \
              holds slashes, which stay as they are.",
         ),
-        "again" => (schemas::text(MAX_TOKEN_CHARS), "The same token once more."),
+        "version" => {
+            (schemas::text(16), "The version of all files together, as the page names it.")
+        }
+        "file" => (schemas::text(64), "The file's name; it may hold slashes."),
+        "again" => (token(), "The same token once more."),
         _ => (
-            schemas::text(MAX_TOKEN_CHARS),
+            token(),
             "The token that the upload URL ends with: all the authority that is asked for.",
         ),
     };
     json!({ "name": name, "in": "path", "required": true, "description": description, "schema": schema })
+}
+
+fn token() -> Value {
+    json!({ "type": "string", "pattern": "^[0-9A-Za-z_.~-]+$", "maxLength": MAX_TOKEN_CHARS })
 }
 
 /// One method of one path.
@@ -125,11 +136,17 @@ impl Operation {
 
     /// [`Operation::with_key`] where the path names the site.
     pub(super) fn with_key_alone(mut self, scope: &str) -> Self {
-        self.json.insert("security".to_owned(), json!([{ "apiKey": [] }]));
+        self.json.insert("security".to_owned(), json!([{ "apiKey": [] }, { "session": [] }]));
         self.json.insert("x-scope".to_owned(), json!(scope));
         self.fails(401, &["UNAUTHENTICATED"])
             .fails(403, &["PERMISSION_DENIED"])
             .fails(429, &["RESOURCE_EXHAUSTED"])
+    }
+
+    /// It is about the session itself.
+    pub(super) fn with_session(mut self) -> Self {
+        self.json.insert("security".to_owned(), json!([{ "session": [] }]));
+        self.fails(401, &["UNAUTHENTICATED"]).fails(403, &["PERMISSION_DENIED"])
     }
 
     /// The address opens by the token in its query.

@@ -2,12 +2,15 @@
 //! answers it, and `docs/openapi.json` holds it for reading. A test compares it with the router: no route is without
 //! a description.
 
+mod administering;
+mod browsing;
 #[expect(clippy::needless_pass_by_value, reason = "values are written where they are handed over")]
 mod build;
 mod contract;
 mod errors;
 mod files;
 mod own;
+mod page;
 #[expect(clippy::needless_pass_by_value, reason = "values are written where they are handed over")]
 mod schemas;
 mod webhooks;
@@ -33,6 +36,9 @@ pub fn openapi() -> Value {
     contract::describe(&mut paths);
     files::describe(&mut paths);
     own::describe(&mut paths);
+    browsing::describe(&mut paths);
+    administering::describe(&mut paths);
+    page::describe(&mut paths);
     webhooks::describe(&mut paths);
     json!({
         "openapi": "3.1.0",
@@ -63,7 +69,10 @@ fn tags() -> Value {
         { "name": "uploads", "description": "Where upload URLs lead: whole, as a form, or in pieces." },
         { "name": "media", "description": "What links open, and addresses that stay." },
         { "name": "contacts", "description": "Announced, merged, deleted, erased, restored." },
+        { "name": "files", "description": "Searched, labelled, deleted together, as a ZIP; what a site holds." },
         { "name": "webhooks", "description": "Who is told of events, and what became of that." },
+        { "name": "page", "description": "The page for people, and being signed in at it." },
+        { "name": "administration", "description": "Keys and requests of a site, for its administrators." },
         { "name": "service", "description": "For those who run it." },
     ])
 }
@@ -88,6 +97,11 @@ fn security_schemes() -> Value {
         "apiKey": {
             "type": "apiKey", "in": "header", "name": "Authorization",
             "description": "An API key as it is, or after `Bearer `. `x-scope` names the scope that it needs.",
+        },
+        "session": {
+            "type": "apiKey", "in": "cookie", "name": "dossier_session",
+            "description": "Somebody who is signed in at the page, in place of an API key. Whatever is not \
+                            GET needs the session's token in `X-CSRF-Token` as well.",
         },
         "linkToken": {
             "type": "apiKey", "in": "query", "name": "token",

@@ -4,8 +4,10 @@ use serde_json::{Value, json};
 
 use super::build::{Operation, Paths};
 use super::schemas::{self, OTHER_CONTACT, guid, list, named, object, whole_or};
+use crate::domain::cursor::MAX_CURSOR_CHARS;
 use crate::domain::scope::{MODIFY, VIEW};
-use crate::http::contacts::{LIMIT, MAX_LABEL_CHARS, MAX_LIMIT, MOST_SOURCES};
+use crate::http::contacts::{LIMIT, MAX_LABEL_CHARS, MAX_LIMIT, MOST_SOURCES, SORTS};
+use crate::http::listing::MAX_SEARCH_CHARS;
 
 /// Describes them.
 pub(super) fn describe(paths: &mut Paths) {
@@ -60,12 +62,39 @@ fn paged(operation: Operation) -> Operation {
         .query("after", guid(), "The last id of the page before.")
 }
 
+/// A text that is searched for.
+pub(super) fn searched() -> Value {
+    json!({ "type": "string", "maxLength": MAX_SEARCH_CHARS })
+}
+
+/// The names of orders, of which the first needs no wish.
+pub(super) fn sorts<T>(sorts: &[(&str, T)]) -> Value {
+    let names: Vec<&str> = sorts.iter().map(|(name, _)| *name).collect();
+    json!({ "type": "string", "enum": names, "default": names[0] })
+}
+
 fn contacts() -> Operation {
-    paged(operation("listContacts", "Lists the contacts of the site, by id", VIEW)).answers(
-        "A page.",
-        object(json!({ "contacts": list(named("Contact")) })),
-        json!({ "contacts": [schemas::contact_example()] }),
-    )
+    let mut listed = schemas::contact_example();
+    listed["contactId"] = listed["id"].clone();
+    let next = json!({ "type": ["string", "null"], "description": "`null` on the last page." });
+    operation("listContacts", "Searches the contacts of the site, or lists all", VIEW)
+        .query(
+            "search",
+            searched(),
+            "What an id begins with, or a part of a label, in any case and with accents in either form.",
+        )
+        .query("sort", sorts(&SORTS), "`-` is the greatest or newest first.")
+        .query("limit", whole_or(1, MAX_LIMIT.into(), LIMIT.into()), "Most items of the answer.")
+        .query(
+            "after",
+            schemas::text(MAX_CURSOR_CHARS),
+            "The `next` of the page before, or by id also its last id.",
+        )
+        .answers(
+            "A page.",
+            object(json!({ "contacts": list(named("Contact")), "next": next })),
+            json!({ "contacts": [listed], "next": null }),
+        )
 }
 
 fn announce() -> Operation {

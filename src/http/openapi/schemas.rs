@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::errors;
 use crate::domain::file_name::MAX_FILE_NAME_CHARS;
+use crate::domain::media_type::FileKind;
 use crate::domain::webhook::{EventTypes, MAX_URL_CHARS};
 
 /// Ids of the examples.
@@ -15,7 +16,7 @@ pub(super) const WEBHOOK: &str = "5b0c1d2e-0000-4000-8000-000000000005";
 pub(super) const RECEIPT: &str = "5b0c1d2e-0000-7000-8000-000000000006";
 pub(super) const EVENT: &str = "5b0c1d2e-0000-7000-8000-000000000007";
 const APP: &str = "5b0c1d2e-0000-4000-8000-000000000008";
-const TIME: &str = "2027-01-15T08:00:00.000Z";
+pub(super) const TIME: &str = "2027-01-15T08:00:00.000Z";
 const LATER: &str = "2027-02-14T08:00:00.000Z";
 const LINK: &str = "https://files.example.net/media/\
                     3fa91c_5b0c1d2e000070008000000000000004~mv2.png?token=kSample";
@@ -117,6 +118,8 @@ pub(super) fn all() -> Value {
         })),
         "FileDescriptor": file_descriptor(),
         "Contact": contact(),
+        "File": noted_file(),
+        "ApiKey": super::administering::key(),
         "TrashedAttachment": object(json!({
             "id": guid(), "fileName": any_text(), "sizeInBytes": digits(),
             "deletedDate": time(), "purgeDate": time(),
@@ -167,6 +170,40 @@ pub(super) fn attachment_example() -> Value {
             "id": "3fa91c_5b0c1d2e000070008000000000000004~mv2.png", "url": LINK, "height": 480,
             "width": 640, "urlExpirationDate": TIME,
         },
+    })
+}
+
+/// A key of the examples.
+pub(super) fn key_example() -> Value {
+    json!({
+        "id": APP, "name": "Front desk",
+        "scopes": ["CONTACTS_ATTACHMENTS.VIEW", "CONTACTS_ATTACHMENTS.MODIFY"], "role": "editor",
+        "createdAt": TIME, "revokedAt": null,
+    })
+}
+
+fn noted_file() -> Value {
+    let kinds: Vec<&str> = FileKind::NAMED.iter().map(|(name, _)| *name).collect();
+    let pixels = json!({ "type": ["integer", "null"], "minimum": 1 });
+    let note = json!({ "type": ["string", "null"] });
+    object(json!({
+        "id": guid(), "fileName": any_text(), "mimeType": any_text(),
+        "type": { "type": "string", "enum": kinds }, "sizeBytes": digits(), "width": pixels,
+        "height": pixels, "createdAt": time(),
+        "sha256": { "type": "string", "pattern": "^[0-9a-f]{64}$" }, "label": note,
+        "description": note, "url": { "type": "string", "format": "uri" },
+        "previewUrl": { "type": ["string", "null"], "format": "uri" }, "linksExpireAt": time(),
+    }))
+}
+
+/// A file of the examples.
+pub(super) fn noted_example() -> Value {
+    json!({
+        "id": ATTACHMENT, "fileName": "harbour-plan.png", "mimeType": "image/png",
+        "type": "image", "sizeBytes": "2048", "width": 640, "height": 480, "createdAt": TIME,
+        "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+        "label": "Harbour", "description": null, "url": LINK, "previewUrl": null,
+        "linksExpireAt": TIME,
     })
 }
 
@@ -221,10 +258,10 @@ fn contact() -> Value {
         json!({
             "id": guid(), "state": { "type": "string", "enum": ["ACTIVE", "TRASHED"] },
             "label": { "type": ["string", "null"] }, "announcedDate": time_or_null(),
-            "attachmentCount": count(), "totalBytes": digits(), "deletedDate": time(),
-            "purgeDate": time(),
+            "attachmentCount": count(), "totalBytes": digits(), "lastActivityAt": time(),
+            "deletedDate": time(), "purgeDate": time(), "contactId": guid(),
         }),
-        &["deletedDate", "purgeDate"],
+        &["deletedDate", "purgeDate", "contactId"],
     )
 }
 
@@ -232,7 +269,7 @@ fn contact() -> Value {
 pub(super) fn contact_example() -> Value {
     json!({
         "id": CONTACT, "state": "ACTIVE", "label": "Vera Lind", "announcedDate": TIME,
-        "attachmentCount": 3, "totalBytes": "48213",
+        "attachmentCount": 3, "totalBytes": "48213", "lastActivityAt": TIME,
     })
 }
 

@@ -41,12 +41,33 @@ pub(crate) fn share(from: &Path, to: &Path) {
     KNOWN.lock().unwrap().insert(to.to_owned(), url);
 }
 
+/// Gives a data folder a copy of another one's rows, whose server has stopped.
+pub(crate) fn copy(from: &Path, to: &Path) {
+    let (Some(server), Some(url)) = (server(), of(from)) else {
+        std::fs::copy(from.join("dossier.db"), to.join("dossier.db")).unwrap();
+        return;
+    };
+    let (place, name) = url.rsplit_once('/').unwrap();
+    let copy = format!("t_{}", Uuid::new_v4().simple());
+    // Connections that were closed may not have ended yet.
+    let end =
+        format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'");
+    execute(&server, end);
+    execute(&server, format!("CREATE DATABASE {copy} TEMPLATE {name}"));
+    KNOWN.lock().unwrap().insert(to.to_owned(), format!("{place}/{copy}"));
+}
+
 /// Runs statements on a database.
 pub(crate) fn execute(url: &str, statements: String) {
     apart(
         async move |client: Client| client.batch_execute(&statements).await.unwrap(),
         url.to_owned(),
     );
+}
+
+/// The number that a question has for its answer.
+pub(crate) fn ask(url: String, question: String) -> i64 {
+    apart(async move |client: Client| client.query_one(&question, &[]).await.unwrap().get(0), url)
 }
 
 /// Changes rows beside a server, in whichever database its data folder has.

@@ -2,9 +2,10 @@
 //! test moves it; and a client that reads well.
 
 pub(crate) mod bucket;
+pub(crate) mod cluster;
 pub(crate) mod database;
-pub(crate) mod faulty;
 pub(crate) mod files;
+pub(crate) mod gate;
 mod process;
 pub(crate) mod proxy;
 pub(crate) mod raw;
@@ -12,6 +13,8 @@ pub(crate) mod receiver;
 pub(crate) mod schema;
 mod sites;
 mod state;
+pub(crate) mod terminal;
+pub(crate) mod tls;
 pub(crate) mod tus;
 
 use std::path::Path;
@@ -55,6 +58,8 @@ pub(crate) struct TestApp {
     pub(crate) site: Uuid,
     /// A key of the first site with every scope.
     pub(crate) key: String,
+    /// The link that the first start made.
+    pub(crate) sign_in_link: Option<String>,
     client: reqwest::Client,
     now_ms: Arc<AtomicI64>,
     // Dropped last: the server's files lie in it.
@@ -105,6 +110,7 @@ impl TestApp {
             base: format!("http://{}", server.http),
             site: first.site.id.0,
             key: first.key.secret,
+            sign_in_link: first.sign_in,
             client: client(),
             server,
             now_ms,
@@ -122,6 +128,7 @@ impl TestApp {
             base: format!("http://{}", server.http),
             site: self.site,
             key: self.key.clone(),
+            sign_in_link: None,
             client: client(),
             server,
             now_ms: Arc::clone(&self.now_ms),
@@ -156,6 +163,7 @@ impl TestApp {
             base: format!("http://{}", server.http),
             site: made["siteId"].as_str().unwrap().parse().unwrap(),
             key: made["apiKey"].as_str().unwrap().to_owned(),
+            sign_in_link: None,
             client: client(),
             server,
             now_ms,
@@ -165,11 +173,21 @@ impl TestApp {
 
     /// Stops the server and starts it again on the same folder.
     pub(crate) async fn restart_with(self, settings: &[(&str, &str)]) -> Self {
+        self.restart_after(async || {}, settings).await
+    }
+
+    /// Stops the server, lets something happen, and starts it again on the same folder.
+    pub(crate) async fn restart_after(
+        self,
+        between: impl AsyncFnOnce(),
+        settings: &[(&str, &str)],
+    ) -> Self {
         let Self { server, site, key, client, now_ms, folder, .. } = self;
         server.stop().await;
+        between().await;
         let server = start_in(&folder, settings, &now_ms, PROGRAM.as_ref()).await;
         let base = format!("http://{}", server.http);
-        Self { server, base, site, key, client, now_ms, folder }
+        Self { server, base, site, key, sign_in_link: None, client, now_ms, folder }
     }
 
     /// Stops the server and leaves its folder.

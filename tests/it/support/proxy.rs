@@ -1,7 +1,7 @@
-//! A TCP proxy before PostgreSQL that fails as networks do.
+//! A TCP proxy before PostgreSQL or a store that fails as networks and servers do.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -10,47 +10,60 @@ use tokio::task::JoinSet;
 
 /// How it fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
 pub(crate) enum Fault {
     /// Not at all.
     None,
-    /// Connections are refused, and those that are there end.
+    /// Connections end at once, also those that are there.
     Away,
-    /// The next COMMIT is not handed on; its connection ends. Then nothing fails.
-    CommitLost,
-    /// The next COMMIT is handed on, but not its answer; its connection ends. Then nothing fails.
-    AnswerLost,
+    /// Each connection ends after so many bytes of answers.
+    Cut(usize),
+    /// Every `ETag` in an answer to a GET is another one.
+    WrongEtag,
+    /// Answers to requests that contain this are lost, though the requests arrive.
+    AnswersLost(&'static str),
+    /// The next request that contains this is handed on, but not its answer; its connection ends. Then
+    /// nothing fails.
+    AnswerLost(&'static str),
+    /// This becomes something else in what is asked.
+    AskedAltered(&'static str),
+    /// This becomes something else in what is answered.
+    AnsweredAltered(&'static str),
+    /// The next request that contains this is not handed on; its connection ends. Then nothing fails.
+    RequestLost(&'static str),
 }
 
-/// A running proxy.
+/// A proxy that lives as long as the test.
 pub(crate) struct Proxy {
     /// Where it listens.
-    pub(crate) address: String,
-    fault: Arc<AtomicU8>,
+    pub(crate) address: SocketAddr,
+    fault: Arc<Mutex<Fault>>,
     cut: watch::Sender<()>,
     _task: JoinSet<()>,
 }
 
 impl Proxy {
-    /// Starts one before the server at `target`, as `host:port`.
-    pub(crate) async fn start(target: String) -> Self {
+    /// Starts a proxy before the server at `server`, as `host:port`.
+    pub(crate) async fn before(server: String) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap().to_string();
-        let (fault, (cut, _)) = (Arc::new(AtomicU8::new(0)), watch::channel(()));
+        let address = listener.local_addr().unwrap();
+        let (fault, (cut, _)) = (Arc::new(Mutex::new(Fault::None)), watch::channel(()));
         let (shared, cuts) = (Arc::clone(&fault), cut.clone());
         let mut task = JoinSet::new();
         task.spawn(async move {
             let mut open = JoinSet::new();
             loop {
                 let (client, _) = listener.accept().await.unwrap();
-                if shared.load(Ordering::SeqCst) == Fault::Away as u8 {
+                while open.try_join_next().is_some() {}
+                let mut ended = cuts.subscribe();
+                let fault = Arc::clone(&shared);
+                if *fault.lock().unwrap() == Fault::Away {
                     continue;
                 }
-                let server = TcpStream::connect(&target).await.unwrap();
-                let (fault, mut ended) = (Arc::clone(&shared), cuts.subscribe());
+                let server = TcpStream::connect(&server).await.unwrap();
                 open.spawn(async move {
                     tokio::select! {
-                        () = pass(client, server, &fault) => {}
+                        // A connection that ends is what a test wants to see.
+                        _ = carry(client, server, &fault) => {}
                         _ = ended.changed() => {}
                     }
                 });
@@ -59,55 +72,106 @@ impl Proxy {
         Self { address, fault, cut, _task: task }
     }
 
-    /// From now on it fails so.
+    /// From now on it fails so, also on connections that are there.
     pub(crate) fn fails(&self, fault: Fault) {
-        self.fault.store(fault as u8, Ordering::SeqCst);
+        *self.fault.lock().unwrap() = fault;
         if fault == Fault::Away {
             // Nobody may be connected.
             let _ = self.cut.send(());
         }
     }
 
-    /// Whether a fault for one COMMIT has come.
+    /// Whether a fault that comes once has come.
     pub(crate) fn has_failed(&self) -> bool {
-        self.fault.load(Ordering::SeqCst) == Fault::None as u8
+        *self.fault.lock().unwrap() == Fault::None
     }
 }
 
-async fn pass(client: TcpStream, server: TcpStream, fault: &AtomicU8) {
-    let (mut from_client, mut to_client) = client.into_split();
-    let (mut from_server, mut to_server) = server.into_split();
-    let answers = tokio::io::copy(&mut from_server, &mut to_client);
-    let questions = async {
-        let mut bytes = vec![0; 64 * 1024];
-        loop {
-            let count = from_client.read(&mut bytes).await.unwrap_or(0);
-            if count == 0 {
-                return None;
+/// What is to become of a request, or of a part of one.
+enum Request {
+    Passed,
+    Lost,
+    WithoutAnswer,
+}
+
+fn fate(fault: &Mutex<Fault>, asked: &[u8]) -> Request {
+    let has = |mark: &str| asked.windows(mark.len()).any(|window| window == mark.as_bytes());
+    let mut fault = fault.lock().unwrap();
+    match *fault {
+        Fault::AnswersLost(mark) if has(mark) => Request::WithoutAnswer,
+        Fault::AnswerLost(mark) if has(mark) => {
+            *fault = Fault::None;
+            Request::WithoutAnswer
+        }
+        Fault::RequestLost(mark) if has(mark) => {
+            *fault = Fault::None;
+            Request::Lost
+        }
+        _ => Request::Passed,
+    }
+}
+
+async fn carry(
+    mut client: TcpStream,
+    mut server: TcpStream,
+    fault: &Mutex<Fault>,
+) -> std::io::Result<()> {
+    let (mut asked, mut answered) = (vec![0; 64 << 10], vec![0; 64 << 10]);
+    let (mut answered_bytes, mut is_lost, mut is_get) = (0, false, false);
+    loop {
+        tokio::select! {
+            read = client.read(&mut asked) => {
+                let read = read?;
+                if read == 0 {
+                    return Ok(());
+                }
+                match fate(fault, &asked[..read]) {
+                    Request::Passed => {}
+                    Request::Lost => return Ok(()),
+                    Request::WithoutAnswer => is_lost = true,
+                }
+                if let Fault::AskedAltered(mark) = *fault.lock().unwrap() {
+                    alter(&mut asked[..read], mark);
+                }
+                is_get = asked.starts_with(b"GET ");
+                server.write_all(&asked[..read]).await?;
             }
-            let is_commit = bytes[..count].windows(6).any(|six| six == b"COMMIT");
-            for lost in [Fault::CommitLost, Fault::AnswerLost] {
-                let none = Fault::None as u8;
-                if is_commit
-                    && fault
-                        .compare_exchange(lost as u8, none, Ordering::SeqCst, Ordering::SeqCst)
-                        .is_ok()
-                {
-                    return Some((lost, bytes[..count].to_vec()));
+            read = server.read(&mut answered) => {
+                let mut read = read?;
+                // The answer comes when the work is done; nobody hears of it.
+                if read == 0 || is_lost {
+                    return Ok(());
+                }
+                let fault = *fault.lock().unwrap();
+                if let Fault::Cut(most) = fault {
+                    read = read.min(most.saturating_sub(answered_bytes));
+                }
+                if fault == Fault::WrongEtag && is_get {
+                    falsify_etag(&mut answered[..read]);
+                }
+                if let Fault::AnsweredAltered(mark) = fault {
+                    alter(&mut answered[..read], mark);
+                }
+                answered_bytes += read;
+                client.write_all(&answered[..read]).await?;
+                if fault == Fault::Cut(answered_bytes) {
+                    return Ok(());
                 }
             }
-            if to_server.write_all(&bytes[..count]).await.is_err() {
-                return None;
-            }
         }
-    };
-    let lost = tokio::select! {
-        lost = questions => lost,
-        _ = answers => None,
-    };
-    if let Some((Fault::AnswerLost, commit)) = lost {
-        // Its answer comes when it is done; nobody hears of it.
-        let _ = to_server.write_all(&commit).await;
-        let _ = from_server.read(&mut [0; 1024]).await;
+    }
+}
+
+fn alter(bytes: &mut [u8], mark: &str) {
+    while let Some(start) = bytes.windows(mark.len()).position(|w| w == mark.as_bytes()) {
+        bytes[start] ^= 1;
+    }
+}
+
+fn falsify_etag(answer: &mut [u8]) {
+    const NAME: &[u8] = b"etag: \"";
+    let found = answer.windows(NAME.len()).position(|window| window.eq_ignore_ascii_case(NAME));
+    if let Some(digit) = found.and_then(|start| answer.get_mut(start + NAME.len())) {
+        *digit = if *digit == b'0' { b'1' } else { b'0' };
     }
 }

@@ -1,0 +1,173 @@
+//! The page for people: files of `page/`, built into the program. They are read by a browser, which is
+//! told to load nothing from elsewhere but what links of the media host open (S11, S12).
+
+use std::io::Write as _;
+use std::sync::{Arc, LazyLock};
+
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::response::Response;
+use bytes::Bytes;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use serde_json::json;
+use sha2::{Digest as _, Sha256};
+use url::Url;
+
+use super::attachments::Ids;
+use crate::app::App;
+use crate::domain::hex;
+use crate::error::{Error, Result};
+
+/// What somebody reads where the page is off.
+pub(super) const OFF: &str = "the page is off: files and pages should not share a host. Set media_url to \
+                              a host of its own, or page = \"on\"";
+/// Stands in the HTML for the version of the files that it loads.
+const VERSION_MARK: &str = "{version}";
+const HTML: &str = include_str!("../../page/index.html");
+
+/// A file and its type.
+struct Asset {
+    name: &'static str,
+    media_type: &'static str,
+    plain: &'static [u8],
+    gzip: Bytes,
+}
+
+/// All files, and their version: it stands in their addresses, so that they can be kept for ever.
+struct Assets {
+    files: Vec<Asset>,
+    version: String,
+    html: Bytes,
+    html_gzip: Bytes,
+}
+
+/// Names the files of `page/` with their types.
+macro_rules! assets {
+    ($($name:literal $media_type:literal),* $(,)?) => {
+        [$(($name, $media_type, include_bytes!(concat!("../../page/", $name)).as_slice())),*]
+    };
+}
+
+const FILES: &[(&str, &str, &[u8])] = &assets![
+    "app.js" "text/javascript; charset=utf-8",
+    "icon.svg" "image/svg+xml",
+    "css/base.css" "text/css; charset=utf-8",
+    "css/views.css" "text/css; charset=utf-8",
+    "lib/api.js" "text/javascript; charset=utf-8",
+    "lib/choose.js" "text/javascript; charset=utf-8",
+    "lib/deleting.js" "text/javascript; charset=utf-8",
+    "lib/format.js" "text/javascript; charset=utf-8",
+    "lib/icons.js" "text/javascript; charset=utf-8",
+    "lib/route.js" "text/javascript; charset=utf-8",
+    "lib/strings.js" "text/javascript; charset=utf-8",
+    "lib/theme.js" "text/javascript; charset=utf-8",
+    "lib/types.js" "text/javascript; charset=utf-8",
+    "lib/ui.js" "text/javascript; charset=utf-8",
+    "lib/uploads.js" "text/javascript; charset=utf-8",
+    "lib/virtual.js" "text/javascript; charset=utf-8",
+    "vendor/licences.txt" "text/plain; charset=utf-8",
+    "vendor/preact.js" "text/javascript; charset=utf-8",
+    "vendor/tus.js" "text/javascript; charset=utf-8",
+    "views/contacts.js" "text/javascript; charset=utf-8",
+    "views/description.js" "text/javascript; charset=utf-8",
+    "views/developer.js" "text/javascript; charset=utf-8",
+    "views/file-items.js" "text/javascript; charset=utf-8",
+    "views/files.js" "text/javascript; charset=utf-8",
+    "views/operations.js" "text/javascript; charset=utf-8",
+    "views/shell.js" "text/javascript; charset=utf-8",
+    "views/sign-in.js" "text/javascript; charset=utf-8",
+    "views/upload-panel.js" "text/javascript; charset=utf-8",
+    "views/viewer.js" "text/javascript; charset=utf-8",
+    "views/webhooks.js" "text/javascript; charset=utf-8",
+];
+
+static ASSETS: LazyLock<Assets> = LazyLock::new(|| {
+    let mut hash = Sha256::new();
+    let files = FILES.iter().map(|(name, media_type, plain)| {
+        hash.update(name.as_bytes());
+        hash.update(plain);
+        Asset { name, media_type, plain, gzip: gzip(plain) }
+    });
+    let files = files.collect();
+    let version = hex::encode(&hash.finalize()[..8]);
+    let html = HTML.replace(VERSION_MARK, &version);
+    Assets { files, version, html_gzip: gzip(html.as_bytes()), html: Bytes::from(html) }
+});
+
+/// Packed once, when the page is first asked for.
+fn gzip(plain: &[u8]) -> Bytes {
+    let mut packed = GzEncoder::new(Vec::new(), Compression::best());
+    // Memory takes whatever it is given.
+    let packed = packed.write_all(plain).and_then(|()| packed.finish());
+    packed.unwrap_or_default().into()
+}
+
+/// GET `/`.
+pub(super) async fn index(State(app): State<Arc<App>>, headers: HeaderMap) -> Result<Response> {
+    if !app.page_is_on {
+        return Err(Error::PermissionDenied { problem: OFF.to_owned() });
+    }
+    let (html, packed) = (ASSETS.html.clone(), ASSETS.html_gzip.clone());
+    let mut response = file("text/html; charset=utf-8", html, packed, &headers);
+    let out = response.headers_mut();
+    out.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if let Ok(policy) = HeaderValue::try_from(content_security_policy(&app)) {
+        out.insert(header::CONTENT_SECURITY_POLICY, policy);
+    }
+    for (name, value) in [
+        ("x-frame-options", "DENY"),
+        ("cross-origin-opener-policy", "same-origin"),
+        ("permissions-policy", "geolocation=(), microphone=(), payment=(), usb=()"),
+    ] {
+        out.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+    }
+    Ok(response)
+}
+
+/// GET `/page/{version}/{file}`. Another version than this one is of a page from before an update.
+pub(super) async fn asset(path: Ids<(String, String)>, headers: HeaderMap) -> Result<Response> {
+    let Path((version, name)) = path.map_err(|_| not_found())?;
+    let assets = &*ASSETS;
+    let found = assets.files.iter().find(|asset| asset.name == name);
+    let asset = found.filter(|_| version == assets.version).ok_or_else(not_found)?;
+    let plain = Bytes::from_static(asset.plain);
+    let mut response = file(asset.media_type, plain, asset.gzip.clone(), &headers);
+    let kept = HeaderValue::from_static("public, max-age=31536000, immutable");
+    response.headers_mut().insert(header::CACHE_CONTROL, kept);
+    Ok(response)
+}
+
+fn not_found() -> Error {
+    Error::NotFound { what: "this file of the page", data: json!({}) }
+}
+
+fn file(media_type: &'static str, plain: Bytes, packed: Bytes, headers: &HeaderMap) -> Response {
+    let reads_gzip = headers.get(header::ACCEPT_ENCODING).is_some_and(|accepted| {
+        accepted.as_bytes().split(|byte| *byte == b',').any(|one| one.trim_ascii() == b"gzip")
+    });
+    let mut response = Response::new(Body::from(if reads_gzip { packed } else { plain }));
+    *response.status_mut() = StatusCode::OK;
+    let out = response.headers_mut();
+    out.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
+    out.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
+    if reads_gzip {
+        out.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    }
+    out.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    out.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    response
+}
+
+/// Pictures may come from the host of links, and uploads go where their URLs lead, by whatever name the page
+/// was opened.
+fn content_security_policy(app: &App) -> String {
+    let origin = |url: &str| Url::parse(url).map(|url| url.origin().ascii_serialization());
+    let (media, public) = (origin(&app.media_url), origin(&app.public_url));
+    let (media, public) = (media.unwrap_or_default(), public.unwrap_or_default());
+    format!(
+        "default-src 'self'; img-src 'self' blob: {media}; connect-src 'self' {public}; \
+         object-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
+}

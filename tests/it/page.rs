@@ -1,0 +1,77 @@
+//! The files of the page, as the program holds and answers them (S11, S12).
+
+use std::path::{Path, PathBuf};
+
+use reqwest::Method;
+
+use crate::support::{Answer, TestApp};
+
+/// What stands in `page/` for those who bundle, and is not answered.
+const NOT_ANSWERED: [&str; 4] =
+    ["index.html", "vendor/package.json", "vendor/package-lock.json", "vendor/.npmrc"];
+
+/// Every file below `page/` by its name there.
+fn files() -> Vec<(String, PathBuf)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("page");
+    let (mut folders, mut files) = (vec![root.clone()], Vec::new());
+    while let Some(folder) = folders.pop() {
+        for path in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+            let name = path.strip_prefix(&root).unwrap().display().to_string();
+            if path.is_dir() && !name.ends_with("node_modules") {
+                folders.push(path);
+            } else if path.is_file() && !NOT_ANSWERED.contains(&&*name) {
+                files.push((name, path));
+            }
+        }
+    }
+    files
+}
+
+#[tokio::test]
+async fn every_file_of_the_page_is_answered_under_the_version_of_all() {
+    let app = TestApp::start().await;
+    let html = String::from_utf8(Answer::of(app.anonymous(Method::GET, "/")).await.body).unwrap();
+    let version = html.split("/page/").nth(1).unwrap().split('/').next().unwrap();
+    assert!(!html.contains("{version}"), "{html}");
+    let files = files();
+    assert!(files.len() > 20, "only {} files were found", files.len());
+    for (name, path) in files {
+        let target = format!("/page/{version}/{name}");
+        let answer = Answer::of(app.anonymous(Method::GET, &target)).await;
+        assert_eq!(answer.status, 200, "{name}: name it in src/http/page.rs");
+        assert_eq!(answer.body, std::fs::read(path).unwrap(), "{name}");
+        assert!(answer.header("cache-control").contains("immutable"), "{name}");
+        assert_eq!(answer.header("x-content-type-options"), "nosniff", "{name}");
+        let packed = app.anonymous(Method::GET, &target).header("accept-encoding", "br, gzip");
+        let packed = Answer::of(packed).await;
+        assert_eq!(packed.header("content-encoding"), "gzip", "{name}");
+        assert!(packed.body.starts_with(&[0x1f, 0x8b]), "{name}");
+    }
+    for other in [format!("/page/{version}/none.js"), "/page/0000000000000000/app.js".to_owned()] {
+        let answer = Answer::of(app.anonymous(Method::GET, &other)).await;
+        assert_eq!(answer.refused(), (404, "NOT_FOUND".to_owned()), "{other}");
+    }
+}
+
+#[tokio::test]
+async fn s11_the_page_may_load_nothing_from_elsewhere_but_pictures_of_the_media_host() {
+    let app = TestApp::start_with(&[("media_url", "https://files.example.net/")]).await;
+    let answer = Answer::of(app.anonymous(Method::GET, "/")).await;
+    let policy = answer.header("content-security-policy");
+    let base = &app.base;
+    for part in [
+        "default-src 'self';",
+        "img-src 'self' blob: https://files.example.net;",
+        &format!("connect-src 'self' {base};"),
+        "object-src 'none'",
+        "base-uri 'none'",
+        "frame-ancestors 'none'",
+    ] {
+        assert!(policy.contains(part), "{part} is missing in {policy}");
+    }
+    assert!(!policy.contains("unsafe"), "{policy}");
+    assert_eq!(answer.header("referrer-policy"), "no-referrer");
+    assert_eq!(answer.header("cache-control"), "no-store");
+    let html = String::from_utf8(answer.body).unwrap();
+    assert!(!html.contains("<script>") && !html.contains("style="), "{html}");
+}

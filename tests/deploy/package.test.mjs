@@ -55,9 +55,11 @@ test('the package holds its files, with the modes that they need', () => {
     assert.equal(mode, name === '/usr/bin/dossier' ? '-rwxr-xr-x' : wanted, name);
   }
   for (const name of ['/usr/bin/dossier', '/usr/lib/systemd/system/dossier.service', '/etc/dossier/dossier.toml',
-    '/usr/share/doc/dossier/copyright', '/usr/share/doc/dossier/docs/deploy.md']) assert.ok(listed.has(name), name);
+    '/usr/share/doc/dossier/copyright', '/usr/share/doc/dossier/docs/deploy.md',
+    '/usr/share/man/man1/dossier-put.1.gz', '/usr/share/bash-completion/completions/dossier',
+    '/usr/share/zsh/vendor-completions/_dossier', '/usr/share/fish/vendor_completions.d/dossier.fish']) assert.ok(listed.has(name), name);
   // Those of its own alone: nothing is put where another package may be.
-  const own = /\/dossier(\/|\.service$|$)/;
+  const own = /\/dossier(\/|\.service$|$)|\/(_dossier|dossier\.fish|dossier(-[a-z-]+)?\.1\.gz)$/;
   const foreign = [...listed.keys()].filter((name) => !name.endsWith('/') && !own.test(name));
   assert.deepEqual(foreign, []);
 });

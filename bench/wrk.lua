@@ -1,7 +1,9 @@
 -- Prints wrk's figures as one line of JSON. With BENCH_CONTACTS=n, visits the n seeded contacts
--- in turn instead of the one URL: their ids count up (see examples/seed.rs).
+-- in turn instead of the one URL: their ids count up (see examples/seed.rs). BENCH_STRIDE=n goes on by n
+-- each time, so that contacts that lie side by side are not asked for one after another.
 
 local contacts = tonumber(os.getenv("BENCH_CONTACTS"))
+local stride = tonumber(os.getenv("BENCH_STRIDE")) or 1
 
 if contacts then
    local requests, next_one = {}, 0
@@ -14,7 +16,7 @@ if contacts then
    end
 
    function request()
-      next_one = next_one % contacts + 1
+      next_one = (next_one + stride - 1) % contacts + 1
       return requests[next_one]
    end
 end

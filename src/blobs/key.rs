@@ -71,6 +71,15 @@ impl BlobKey {
     }
 }
 
+/// How far a resumable upload has come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reached {
+    /// Bytes that are there.
+    pub offset_bytes: u64,
+    /// Their SHA-256: two nodes may have come as far with different bytes.
+    pub sha256: [u8; 32],
+}
+
 /// An upload that has not been committed: its blob and the attachment that it is to become.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StagedKey {

@@ -28,7 +28,7 @@ use crate::config::Config;
 use crate::domain::ids::BlobId;
 use crate::domain::store_place::{StoreKeys, StorePlace};
 pub use files::forget_cached;
-pub use key::{BlobKey, Part, StagedKey};
+pub use key::{BlobKey, Part, Reached, StagedKey};
 pub use moving::{MoveFailed, Whole};
 pub use results::CachedResult;
 pub use s3::{Probe, Reading, Remote};
@@ -203,7 +203,7 @@ impl Blobs {
         Ok(())
     }
 
-    /// Goes on with a resumable upload, where it was begun: what lies behind its first `offset_bytes`
+    /// Goes on with a resumable upload, where it was begun: what lies behind its `reached` bytes
     /// was never acknowledged and is cut off.
     ///
     /// # Errors
@@ -212,18 +212,19 @@ impl Blobs {
     pub fn resume(
         &self,
         staged: StagedKey,
-        offset_bytes: u64,
+        reached: &Reached,
         now_ms: i64,
     ) -> io::Result<Staged<'_>> {
-        self.in_either(|blobs| blobs.resume_here(staged, offset_bytes, now_ms))
+        self.in_either(|blobs| blobs.resume_here(staged, reached, now_ms))
     }
 
     fn resume_here(
         &self,
         staged: StagedKey,
-        offset_bytes: u64,
+        reached: &Reached,
         now_ms: i64,
     ) -> io::Result<Staged<'_>> {
+        let offset_bytes = reached.offset_bytes;
         let (file, way) = match &self.store {
             Store::Disk(disk) => {
                 let file = disk.resume(staged, offset_bytes)?;
@@ -231,7 +232,7 @@ impl Blobs {
             }
             Store::S3(s3) => {
                 let mut file = self.anonymous_file()?;
-                let sending = Sending::resume(s3, staged, offset_bytes, &mut file, now_ms)?;
+                let sending = Sending::resume(s3, staged, reached, &mut file, now_ms)?;
                 file.set_len(offset_bytes)?;
                 file.seek(io::SeekFrom::End(0))?;
                 (file, Way::S3(Box::new(sending)))

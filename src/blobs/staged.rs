@@ -6,7 +6,7 @@ use std::io::{self, Seek as _, Write as _};
 
 use super::Blobs;
 use super::disk::OnDisk;
-use super::key::StagedKey;
+use super::key::{Reached, StagedKey};
 use super::s3::Sending;
 
 /// An upload that is being written. Dropping it before it is sealed removes it, unless it is to
@@ -58,15 +58,15 @@ impl Staged<'_> {
         self.written
     }
 
-    /// Makes what was written so far durable, for an upload that goes on.
+    /// Makes what was written so far, all of it, durable for an upload that goes on.
     ///
     /// # Errors
     ///
     /// When it cannot be synced or sent.
-    pub fn sync(&mut self) -> io::Result<()> {
+    pub fn sync(&mut self, reached: &Reached) -> io::Result<()> {
         match &mut self.way {
             Way::Disk(disk) => disk.sync(&self.file),
-            Way::S3(sending) => sending.checkpoint(&self.file, self.written),
+            Way::S3(sending) => sending.checkpoint(&self.file, reached),
         }
     }
 

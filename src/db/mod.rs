@@ -75,7 +75,7 @@ use postgres::Postgres;
 use sqlite::Sqlite;
 
 /// Version of the schema that this program writes.
-pub const SCHEMA_VERSION: i64 = 7;
+pub const SCHEMA_VERSION: i64 = 8;
 
 /// The open database.
 pub struct Db {

@@ -40,6 +40,7 @@ const MIGRATIONS: &[(i64, &str)] = &[
     (5, include_str!("../../migrations/sqlite/0005_contacts.sql")),
     (6, include_str!("../../migrations/sqlite/0006_sessions.sql")),
     (7, include_str!("../../migrations/sqlite/0007_descriptions.sql")),
+    (8, include_str!("../../migrations/sqlite/0008_placing.sql")),
 ];
 
 type ReadJob = Box<dyn FnOnce(&Connection) + Send>;

@@ -107,7 +107,7 @@ impl Db {
                 let changed = connection
                     .prepare_cached(
                         "UPDATE uploads SET length_bytes = $1, offset_bytes = $2, \
-                         hash_state = $3, expires_at_ms = $4, contact_id = $5 \
+                         placing_sha256 = NULL, hash_state = $3, expires_at_ms = $4, contact_id = $5 \
                          WHERE site_id = $6 AND attachment_id = $7 AND blob_id = $8 \
                          AND offset_bytes = $9 AND expires_at_ms > 0 \
                          AND NOT EXISTS (SELECT 1 FROM contacts c \
@@ -127,6 +127,32 @@ impl Db {
                         ])
                     })?;
                 Ok(Done { value: changed > 0, changed: None })
+            })
+            .await
+    }
+
+    /// Writes down which bytes are put to an upload's place from where it stands; false when others are on
+    /// their way there, or another node has gone on with it, or it is over.
+    ///
+    /// # Errors
+    ///
+    /// Only when the database fails.
+    pub async fn place_upload(&self, upload: &UploadInFlight, sha256: [u8; 32]) -> Result<bool> {
+        let (site, attachment) = (upload.site_id, upload.attachment_id);
+        let (blob, offset) = (upload.blob_id, upload.offset_bytes as i64);
+        self.engine
+            .write(site, move |connection| {
+                let placing = connection
+                    .prepare_cached(
+                        "UPDATE uploads SET placing_sha256 = $1 WHERE site_id = $2 \
+                         AND attachment_id = $3 AND blob_id = $4 AND offset_bytes = $5 \
+                         AND expires_at_ms > 0 \
+                         AND (placing_sha256 IS NULL OR placing_sha256 = $1)",
+                    )
+                    .and_then(|mut statement| {
+                        statement.execute(params![&sha256[..], site, attachment, blob, offset])
+                    })?;
+                Ok(Done { value: placing > 0, changed: None })
             })
             .await
     }
@@ -232,7 +258,8 @@ fn begin(connection: &Connection, upload: &UploadInFlight) -> sql::Result<Begun>
              ON CONFLICT (site_id, attachment_id) DO UPDATE SET blob_id = excluded.blob_id, \
              length_bytes = excluded.length_bytes, offset_bytes = excluded.offset_bytes, \
              hash_state = excluded.hash_state, created_at_ms = excluded.created_at_ms, \
-             expires_at_ms = excluded.expires_at_ms, contact_id = excluded.contact_id",
+             expires_at_ms = excluded.expires_at_ms, contact_id = excluded.contact_id, \
+             placing_sha256 = NULL",
         )?
         .execute(params![
             site,

@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use crate::races::{pause, seed};
 use crate::rig::Dice;
+use crate::support::files::sha256_hex;
 use crate::support::tus::csv;
 use crate::support::{PNG, START_MS, TestApp, bucket, database, start_node, start_refused};
 
@@ -120,6 +121,50 @@ async fn of_two_nodes_that_go_on_with_one_upload_at_once_one_does() {
         let link = seen["attachments"][0]["document"]["url"].as_str().unwrap();
         assert!(a.open(link).await.body == file, "round {round}");
     }
+}
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL: scripts/postgres cargo test --test it -- --ignored"]
+async fn different_bytes_of_one_upload_at_two_nodes_are_never_mixed() {
+    let (a, b) = two_with_a_bucket().await;
+    let mut dice = Dice::new(seed());
+    let mut whole = 0;
+    for round in 0..24 {
+        // From one request to some parts, each file ended in one piece or two.
+        let (contact, bytes) = (Uuid::new_v4(), [40_000, 900_000, 6_000_000][round % 3]);
+        let file = csv(bytes);
+        let swapped = file.iter().map(|byte| match byte {
+            b'0'..=b'9' => b'9' - (byte - b'0'),
+            other => *other,
+        });
+        let files = [swapped.collect(), file];
+        assert!(files[0] != files[1]);
+        let (_, location) = a.tus_begin(contact, bytes).await;
+        let at_b = location.replacen(&a.base, &b.base, 1);
+        let middle = if round % 2 == 0 { bytes } else { bytes / 2 };
+        let schedules = [dice.next(), dice.next()];
+        join_all([(&a, &location), (&b, &at_b)].into_iter().enumerate().map(
+            |(at, (node, location))| {
+                let (file, schedule) = (&files[at], schedules[at]);
+                async move {
+                    pause(&mut Dice::new(schedule)).await;
+                    let first = node.tus_patch(location, 0, &file[..middle]).await;
+                    if first.status == 204 && middle < bytes {
+                        node.tus_patch(location, middle, &file[middle..]).await;
+                    }
+                }
+            },
+        ))
+        .await;
+        let seen = b.list(contact).await.ok();
+        let Some(link) = seen["attachments"][0]["document"]["url"].as_str() else { continue };
+        let found = a.open(link).await;
+        let tag = found.header("etag").trim_matches('"').to_owned();
+        assert_eq!(tag, sha256_hex(&found.body), "round {round}: other bytes than its row says");
+        assert!(files.contains(&found.body), "round {round}: bytes of both");
+        whole += 1;
+    }
+    assert!(whole > 12, "of 24 uploads only {whole} became attachments");
 }
 
 #[tokio::test]

@@ -94,7 +94,7 @@ fn doctor_says_what_a_server_does_not_keep() {
     let (ended, said) = doctor(data, &[]);
     assert_eq!(ended.code, Some(1), "{ended:?}");
     for part in
-        ["schema 7", "fsync is off", "set fsync = on", "rows can be written", "clock agrees"]
+        ["schema 8", "fsync is off", "set fsync = on", "rows can be written", "clock agrees"]
     {
         assert!(said.contains(part), "{part}: {said}");
     }

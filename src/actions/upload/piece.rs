@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use super::receive::{Message, Received, Writer, hash_state, restored};
 use super::resumable::{LIFE_MS, Progress};
 use crate::app::App;
-use crate::blobs::Staged;
+use crate::blobs::{Reached, Staged};
 use crate::db::UploadInFlight;
 use crate::domain::tus::{Checksum, Verifier};
 use crate::error::{Error, Result, UploadRefused};
@@ -51,8 +51,9 @@ impl Piece {
     pub(super) fn run(mut self, mut queue: mpsc::Receiver<Message>) -> Result<Outcome> {
         let blobs = Arc::clone(&self.app.blobs);
         let (staged, now_ms) = (self.writer.staged(), self.writer.now_ms());
-        let mut file = blobs.resume(staged, self.upload.offset_bytes, now_ms)?;
         let mut sha256 = restored(&self.upload.hash_state)?;
+        let reached = reached(self.upload.offset_bytes, &sha256);
+        let mut file = blobs.resume(staged, &reached, now_ms)?;
         let mut is_whole_piece = false;
         while let Some(message) = queue.blocking_recv() {
             let Message::Bytes(batch) = message else {
@@ -88,7 +89,11 @@ impl Piece {
             self.checkpoint(&mut file, &sha256)?;
             return Ok(Outcome::More(self.progress()));
         }
-        let received = self.writer.seal(file, sha256.finalize().into())?;
+        let sha256 = sha256.finalize().into();
+        if blobs.is_shared() {
+            self.claim_place(sha256)?;
+        }
+        let received = self.writer.seal(file, sha256)?;
         Ok(Outcome::Whole(Box::new(received)))
     }
 
@@ -102,25 +107,41 @@ impl Piece {
 
     /// Makes what has arrived durable, then writes it down.
     fn checkpoint(&mut self, file: &mut Staged<'_>, sha256: &Sha256) -> Result<()> {
-        file.sync()?;
+        file.sync(&reached(file.len_bytes(), sha256))?;
         let from_offset_bytes = self.upload.offset_bytes;
         self.upload.offset_bytes = file.len_bytes();
         self.upload.hash_state = hash_state(sha256);
         self.upload.expires_at_ms = self.app.clock.now_ms() + LIFE_MS;
         let (db, upload) = (&self.app.db, self.upload.clone());
-        let (site, attachment, blob) = (upload.site_id, upload.attachment_id, upload.blob_id);
         if self.runtime.block_on(db.checkpoint_upload(upload, from_offset_bytes))? {
             return Ok(());
         }
-        // Of two nodes that go on with one upload, one does.
-        let standing = self.runtime.block_on(db.upload_in_flight(site, attachment))?;
-        Err(Error::Upload(match standing {
-            Some(standing)
-                if standing.blob_id == blob && standing.offset_bytes != from_offset_bytes =>
-            {
-                UploadRefused::Offset { offset_bytes: standing.offset_bytes }
-            }
-            _ => UploadRefused::Gone,
+        self.refuse(from_offset_bytes)
+    }
+
+    /// Nobody puts other bytes to the place of the whole file from here on.
+    fn claim_place(&self, sha256: [u8; 32]) -> Result<()> {
+        let claimed = self.app.db.place_upload(&self.upload, sha256);
+        if self.runtime.block_on(claimed)? {
+            return Ok(());
+        }
+        self.refuse(self.upload.offset_bytes)
+    }
+
+    /// Of two nodes that go on with one upload, one does.
+    fn refuse(&self, from_offset_bytes: u64) -> Result<()> {
+        let (site, attachment) = (self.upload.site_id, self.upload.attachment_id);
+        let standing = self.runtime.block_on(self.app.db.upload_in_flight(site, attachment))?;
+        let standing = standing.filter(|standing| standing.blob_id == self.upload.blob_id);
+        Err(Error::Upload(match standing.map(|standing| standing.offset_bytes) {
+            None => UploadRefused::Gone,
+            // Another node is about to end it.
+            Some(offset_bytes) if offset_bytes == from_offset_bytes => UploadRefused::Locked,
+            Some(offset_bytes) => UploadRefused::Offset { offset_bytes },
         }))
     }
+}
+
+fn reached(offset_bytes: u64, sha256: &Sha256) -> Reached {
+    Reached { offset_bytes, sha256: sha256.clone().finalize().into() }
 }

@@ -1,6 +1,7 @@
 //! What is known of uploads that are under way, as small objects: `staging/<upload>` says that there is
-//! one, when it was last worked on and what it is called at the store; `states/<upload>/<offset>` is how
-//! a resumable one is gone on with from there, on whichever server.
+//! one, when it was last worked on and what it is called at the store; `states/<upload>/<offset>-<hash>` is how
+//! a resumable one is gone on with from there, on whichever server; the beginning of the SHA-256 of the bytes
+//! up to there keeps apart what two servers have got.
 
 use std::io;
 use std::sync::Arc;
@@ -10,13 +11,17 @@ use object_store::multipart::MultipartStore as _;
 use object_store::path::Path;
 use serde::{Deserialize, Serialize};
 
-use super::super::key::{Part, StagedKey};
+use super::super::key::{Part, Reached, StagedKey};
 use super::super::walk::{AllStaged, found};
 use super::link::Pending;
 use super::{DEADLINE, S3};
+use crate::domain::hex;
 
 const STAGING: &str = "staging/";
 const STATES: &str = "states/";
+/// What the name of a state has of its hash. Some stores make one file name of a whole key, which is why it and
+/// [`states_of`] are short.
+const HASH_BYTES: usize = 12;
 /// An upload of which nothing was heard for so long, and that has no row, was left behind. Whoever works on
 /// one renews its mark more often: see [`super::sending`].
 pub(super) const GIVEN_UP_MS: i64 = 60 * 60 * 1_000;
@@ -37,6 +42,18 @@ pub(super) struct State {
     pub(super) part_bytes: u64,
     /// What the store calls the parts that it has.
     pub(super) parts: Vec<String>,
+}
+
+/// Where the states of an upload lie.
+fn states_of(staged: StagedKey) -> String {
+    let StagedKey { key, .. } = staged;
+    format!("{STATES}{}.{}/", key.site_directory(), key.file(Part::Original))
+}
+
+/// The offset in the name of a state.
+fn offset_of(state: &str) -> u64 {
+    let offset = state.split('-').next().unwrap_or_default();
+    u64::from_str_radix(offset, 16).unwrap_or(0)
 }
 
 impl State {
@@ -69,23 +86,25 @@ impl S3 {
         self.path(&format!("{STAGING}{}", staged.file()))
     }
 
-    pub(super) fn state_path(&self, staged: StagedKey, offset_bytes: u64) -> Path {
-        self.path(&format!("{STATES}{}/{offset_bytes:016x}", staged.file()))
+    pub(super) fn state_path(&self, staged: StagedKey, reached: &Reached) -> Path {
+        let (offset, hash) = (reached.offset_bytes, hex::encode(&reached.sha256[..HASH_BYTES]));
+        self.path(&format!("{}{offset:016x}-{hash}", states_of(staged)))
     }
 
     /// The state at an offset, with the bytes behind its last part.
-    pub(super) fn state(&self, staged: StagedKey, offset: u64) -> io::Result<(State, Bytes)> {
-        let bytes = self.get(self.state_path(staged, offset))?;
+    pub(super) fn state(&self, staged: StagedKey, reached: &Reached) -> io::Result<(State, Bytes)> {
+        let bytes = self.get(self.state_path(staged, reached))?;
         let is_whole = |(state, tail): &(State, Bytes)| {
-            state.part_bytes * state.parts.len() as u64 + tail.len() as u64 == offset
+            let in_parts = state.part_bytes * state.parts.len() as u64;
+            in_parts + tail.len() as u64 == reached.offset_bytes
         };
         State::parse(&bytes).filter(is_whole).ok_or_else(|| {
             io::Error::new(io::ErrorKind::InvalidData, "the state of an upload is damaged")
         })
     }
 
-    pub(super) fn forget_state(&self, staged: StagedKey, offset_bytes: u64) -> io::Result<()> {
-        self.delete(self.state_path(staged, offset_bytes))
+    pub(super) fn forget_state(&self, staged: StagedKey, reached: &Reached) -> io::Result<()> {
+        self.delete(self.state_path(staged, reached))
     }
 
     /// Uploads that have a mark, and names that are none.
@@ -104,14 +123,16 @@ impl S3 {
         let (staged, foreign) = self.staged()?;
         let with_sizes = staged.into_iter().map(|staged| {
             // The furthest that it can be gone on with from.
-            Ok((staged, self.offsets(staged)?.into_iter().max().unwrap_or(0)))
+            let offsets = self.states(staged)?.into_iter().map(|state| offset_of(&state));
+            Ok((staged, offsets.max().unwrap_or(0)))
         });
         Ok((with_sizes.collect::<io::Result<_>>()?, foreign))
     }
 
-    fn offsets(&self, staged: StagedKey) -> io::Result<Vec<u64>> {
-        let listed = self.list(&format!("{STATES}{}/", staged.file()))?;
-        Ok(listed.iter().filter_map(|(name, _)| u64::from_str_radix(name, 16).ok()).collect())
+    /// The names of an upload's states.
+    fn states(&self, staged: StagedKey) -> io::Result<Vec<String>> {
+        let listed = self.list(&states_of(staged))?;
+        Ok(listed.into_iter().map(|(name, _)| name).collect())
     }
 
     pub(in super::super) fn is_given_up(&self, staged: StagedKey, now_ms: i64) -> io::Result<bool> {
@@ -126,8 +147,8 @@ impl S3 {
             if let Some(upload) = mark.upload {
                 self.abort(staged, upload)?;
             }
-            for offset_bytes in self.offsets(staged)? {
-                self.forget_state(staged, offset_bytes)?;
+            for state in self.states(staged)? {
+                self.delete(self.path(&format!("{}{state}", states_of(staged))))?;
             }
         }
         self.delete(self.mark_path(staged))

@@ -14,7 +14,7 @@ use object_store::path::Path;
 use object_store::{ObjectStoreExt as _, PutPayload};
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::super::key::{Part, StagedKey};
+use super::super::key::{Part, Reached, StagedKey};
 use super::link::Pending;
 use super::marks::{GIVEN_UP_MS, Mark, State};
 use super::{DEADLINE, LONG_DEADLINE, Remote, S3};
@@ -45,8 +45,8 @@ pub(in super::super) struct Sending<'a> {
     flying: VecDeque<(usize, Pending<PartId>)>,
     /// Bytes at the beginning of the file that were sent earlier and are not in it.
     hole_bytes: u64,
-    /// Offsets of states: the acknowledged one and the one before it.
-    states: VecDeque<u64>,
+    /// Where there are states: the acknowledged one and the one before it.
+    states: VecDeque<Reached>,
     is_resumable: bool,
     /// Whether it may be at its place.
     is_placed: bool,
@@ -86,10 +86,11 @@ impl<'a> Sending<'a> {
     pub(in super::super) fn resume(
         s3: &'a S3,
         staged: StagedKey,
-        offset_bytes: u64,
+        reached: &Reached,
         file: &mut File,
         now_ms: i64,
     ) -> io::Result<Self> {
+        let offset_bytes = reached.offset_bytes;
         let mark = s3.mark(staged)?;
         let mut sending = Self::new(s3, staged, now_ms);
         (sending.upload, sending.is_resumable) = (mark.upload, true);
@@ -97,7 +98,7 @@ impl<'a> Sending<'a> {
         if offset_bytes == 0 {
             return Ok(sending);
         }
-        sending.states.push_back(offset_bytes);
+        sending.states.push_back(reached.clone());
         if let Some(meta) = s3.head(&sending.path)? {
             // A commit that failed had put it at its place, which has used its parts up; no row
             // names it there. They are sent again.
@@ -111,7 +112,7 @@ impl<'a> Sending<'a> {
             sending.upload = None;
             return Ok(sending);
         }
-        let (state, tail) = s3.state(staged, offset_bytes)?;
+        let (state, tail) = s3.state(staged, reached)?;
         sending.part_bytes = state.part_bytes;
         sending.sent_bytes = offset_bytes - tail.len() as u64;
         sending.hole_bytes = sending.sent_bytes;
@@ -209,24 +210,28 @@ impl<'a> Sending<'a> {
     }
 
     /// Makes what was written so far durable, with what it takes to go on from there.
-    pub(in super::super) fn checkpoint(&mut self, file: &File, written: u64) -> io::Result<()> {
+    pub(in super::super) fn checkpoint(
+        &mut self,
+        file: &File,
+        reached: &Reached,
+    ) -> io::Result<()> {
         self.marked()?;
         let parts = self.land_all()?;
         let state = State { upload: self.upload.clone(), part_bytes: self.part_bytes, parts };
-        let tail_bytes = written - self.sent_bytes;
+        let tail_bytes = reached.offset_bytes - self.sent_bytes;
         let _buffer = self.s3.buffer(tail_bytes)?;
         let mut bytes = state.head()?;
         let head_bytes = bytes.len();
         bytes.resize(head_bytes + tail_bytes as usize, 0);
         file.read_exact_at(&mut bytes[head_bytes..], self.sent_bytes)?;
-        self.s3.put(self.s3.state_path(self.staged, written), bytes)?;
-        if self.states.back() != Some(&written) {
-            self.states.push_back(written);
+        self.s3.put(self.s3.state_path(self.staged, reached), bytes)?;
+        if self.states.back() != Some(reached) {
+            self.states.push_back(reached.clone());
         }
         // The one before it stays until it is known that this one was acknowledged.
         while self.states.len() > 2 {
-            let old = self.states.pop_front().unwrap_or_default();
-            self.s3.forget_state(self.staged, old)?;
+            let Some(old) = self.states.pop_front() else { break };
+            self.s3.forget_state(self.staged, &old)?;
         }
         Ok(())
     }

@@ -13,6 +13,7 @@ const MIGRATIONS: &[(i64, &str)] = &[
     (5, include_str!("../../../migrations/postgres/0005_initial.sql")),
     (6, include_str!("../../../migrations/postgres/0006_sessions.sql")),
     (7, include_str!("../../../migrations/postgres/0007_descriptions.sql")),
+    (8, include_str!("../../../migrations/postgres/0008_placing.sql")),
 ];
 
 /// The schema of the data, and the oldest program that may use it.

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::contacts::guid;
 use super::remote::{self, EXIT_CODES, Remote, bytes, confirm, is_interactive, say, variable};
 use super::several::summary;
-use crate::client::{Attachment, Client, Failure, Kind, Result};
+use crate::client::{Client, Failure, Kind, Result};
 use crate::domain::file_name::visible;
 
 /// Arguments of `dossier ls`.
@@ -74,29 +74,38 @@ fn contact_line(contact: &Value) -> String {
 }
 
 async fn files(client: &Client, contact: Uuid, json: bool) -> Result<()> {
-    let (mut all, mut offset) = (Vec::new(), 0);
+    let (mut all, mut cursor, mut is_first) = (Vec::new(), None, true);
     loop {
-        let (page, is_last) = client.list(contact, offset).await?;
+        let (page, next) = client.files(contact, cursor.as_deref()).await?;
         if json {
-            all.extend(page.iter().map(|one| one.json.clone()));
+            all.extend(page);
         } else {
-            if offset == 0 {
-                head(&format!("{:36}  {:16}  NAME", "ATTACHMENT", "TYPE"))?;
+            if std::mem::take(&mut is_first) {
+                head(&format!(
+                    "{:36}  {:>10}  {:16}  {:12}  NAME",
+                    "ATTACHMENT", "SIZE", "ADDED", "TYPE"
+                ))?;
             }
             say_lines(&page.iter().map(file_line).collect::<Vec<_>>())?;
         }
-        offset += page.len();
-        if is_last {
+        cursor = next;
+        if cursor.is_none() {
             break;
         }
     }
     if json { say(&json!({ "attachments": all }).to_string()) } else { Ok(()) }
 }
 
-fn file_line(one: &Attachment) -> String {
+fn file_line(file: &Value) -> String {
+    let text = |name: &str| visible(file[name].as_str().unwrap_or_default());
+    let size = file["sizeBytes"].as_str().and_then(|bytes| bytes.parse().ok()).unwrap_or_default();
+    // Up to the minute, in UTC.
+    let added: String = text("createdAt").replacen('T', " ", 1).chars().take(16).collect();
+    let mime_type = text("mimeType");
     // The long names of Office's types say less than the file's own name.
-    let kind = one.mime_type.rsplit(['/', '.']).next().unwrap_or_default();
-    format!("{}  {:16}  {}", one.id, visible(kind), visible(&one.file_name))
+    let kind = mime_type.rsplit(['/', '.']).next().unwrap_or_default();
+    let (id, name) = (text("id"), text("fileName"));
+    format!("{id:36}  {:>10}  {added:16}  {kind:12}  {name}", bytes(size))
 }
 
 fn head(text: &str) -> Result<()> {

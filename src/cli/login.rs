@@ -1,4 +1,4 @@
-//! `dossier login` and `dossier status`.
+//! `dossier login`, `dossier logout` and `dossier status`.
 
 use std::fmt::Write as _;
 use std::io::{IsTerminal as _, Read as _};
@@ -17,8 +17,6 @@ use crate::domain::file_name::visible;
 const LOCAL: &str = "http://127.0.0.1:8080";
 /// Longest key that is read.
 const MOST_KEY_BYTES: u64 = 4 * 1024;
-/// Contacts that are counted at most.
-const MOST_COUNTED: usize = 100_000;
 
 /// Arguments of `dossier login`.
 #[derive(Args)]
@@ -46,14 +44,15 @@ async fn login(remote: &Remote) -> Result<()> {
         None => read_key(server.url.as_str())?,
     };
     let client = Client::new(&server, &key, remote.site)?;
-    let scopes = client.scopes().await?;
+    let who = client.who_am_i().await?;
     let (name, file) = (remote.profile_name(), Profiles::file()?);
     let profile =
         Profile { server: server.url.to_string(), key, site: remote.site, ca, allow_http };
     Profiles::load(&file)?.keep(&file, &name, profile)?;
     if remote.json {
         return say(&json!({
-            "profile": name, "server": client.address(), "scopes": scopes,
+            "profile": name, "server": client.address(),
+            "scopes": scopes_of(&who), "key": who["key"], "site": who["site"],
             "file": file.display().to_string(),
         })
         .to_string());
@@ -66,13 +65,25 @@ async fn login(remote: &Remote) -> Result<()> {
     say(&format!(
         "Logged in to {}: the key may {}. Kept in {}, as profile {name}.\nNext: {with}",
         client.address(),
-        may(&scopes),
+        may(&who),
         file.display()
     ))
 }
 
-fn may(scopes: &[&str]) -> String {
-    if scopes.is_empty() { "nothing".to_owned() } else { scopes.join(" and ") }
+/// The last words of what the key may do: VIEW, MODIFY, ADMIN.
+fn scopes_of(who: &Value) -> Vec<&str> {
+    let scopes = who["key"]["scopes"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let scopes = scopes.iter().filter_map(Value::as_str);
+    scopes.map(|scope| scope.rsplit('.').next().unwrap_or_default()).collect()
+}
+
+fn may(who: &Value) -> String {
+    let scopes: Vec<String> = scopes_of(who).into_iter().map(visible).collect();
+    match scopes.split_last() {
+        None => "nothing".to_owned(),
+        Some((last, [])) => last.clone(),
+        Some((last, first)) => format!("{} and {last}", first.join(", ")),
+    }
 }
 
 fn read_key(server: &str) -> Result<String> {
@@ -111,6 +122,41 @@ fn ask_unseen(question: &str) -> std::io::Result<String> {
     asked.map(|_| line)
 }
 
+/// Arguments of `dossier logout`.
+#[derive(Args)]
+#[command(after_help = EXIT_CODES)]
+pub(super) struct Logout {
+    /// Which of the servers that you have logged in to [env: `DOSSIER_PROFILE`] [default: default].
+    #[arg(long, value_name = "NAME")]
+    profile: Option<String>,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs `dossier logout`.
+pub(super) fn run_logout(command: &Logout) -> ExitCode {
+    remote::run(command.json, async { logout(command) })
+}
+
+fn logout(command: &Logout) -> Result<()> {
+    let (name, file) = (remote::profile_name(command.profile.as_deref()), Profiles::file()?);
+    let mut profiles = Profiles::load(&file)?;
+    let server = profiles.get(&name).map(|profile| profile.server.clone());
+    let Some(server) = server else {
+        return Err(remote::no_profile(&name, &profiles));
+    };
+    profiles.forget(&file, &name)?;
+    if command.json {
+        return say(&json!({ "profile": name, "server": server }).to_string());
+    }
+    say(&format!(
+        "Forgot the key of {}, profile {}. It still opens the server: dossier key revoke ends that.",
+        visible(server.trim_end_matches('/')),
+        visible(&name)
+    ))
+}
+
 /// Arguments of `dossier status`.
 #[derive(Args)]
 #[command(after_help = EXIT_CODES)]
@@ -124,38 +170,30 @@ pub(super) fn run_status(command: &Status) -> ExitCode {
     remote::run(command.remote.json, status(&command.remote))
 }
 
-/// What is in a site.
-#[derive(Default)]
-struct Held {
-    contacts: usize,
-    files: u64,
-    bytes: u64,
-    is_all: bool,
-}
-
 async fn status(remote: &Remote) -> Result<()> {
     let chosen = remote.choose()?;
     let client = &chosen.client;
     let health = client.health().await?;
-    let asked = if chosen.has_key { Some(client.scopes().await) } else { None };
-    let held = match &asked {
-        Some(Ok(scopes)) if scopes.contains(&"VIEW") => Some(count(client).await?),
+    let asked = if chosen.has_key { Some(client.who_am_i().await) } else { None };
+    let who = asked.as_ref().and_then(|asked| asked.as_ref().ok());
+    let usage = match who {
+        Some(who) if scopes_of(who).contains(&"VIEW") => Some(client.usage().await?),
         _ => None,
     };
-    let scopes = asked.as_ref().and_then(|asked| asked.as_ref().ok());
     if remote.json {
+        let usage = usage.as_ref();
         say(&json!({
             "server": client.address(), "profile": chosen.profile,
             "health": health["status"], "problems": health["problems"],
-            "version": health["version"], "scopes": scopes,
-            "contacts": held.as_ref().map(|held| held.contacts),
-            "files": held.as_ref().map(|held| held.files),
-            "bytes": held.as_ref().map(|held| held.bytes.to_string()),
-            "countedAll": held.as_ref().map(|held| held.is_all),
+            "version": health["version"], "scopes": who.map(scopes_of),
+            "key": who.map(|who| &who["key"]), "site": who.map(|who| &who["site"]),
+            "files": usage.map(|usage| &usage["attachmentCount"]),
+            "bytes": usage.map(|usage| &usage["totalBytes"]),
+            "quotas": usage.map(|usage| &usage["quotas"]),
         })
         .to_string())?;
     } else {
-        say(&shown(client, chosen.profile.as_deref(), &health, scopes, held.as_ref()))?;
+        say(&shown(client, chosen.profile.as_deref(), &health, who, usage.as_ref()))?;
     }
     if let Some(Err(failure)) = asked {
         return Err(failure);
@@ -174,50 +212,44 @@ fn shown(
     client: &Client,
     profile: Option<&str>,
     health: &Value,
-    scopes: Option<&Vec<&'static str>>,
-    held: Option<&Held>,
+    who: Option<&Value>,
+    usage: Option<&Value>,
 ) -> String {
-    let text = |name: &str| visible(health[name].as_str().unwrap_or("unknown"));
-    let (state, version) = (text("status"), text("version"));
+    let text = |value: &Value| visible(value.as_str().unwrap_or("unknown"));
+    let (state, version) = (text(&health["status"]), text(&health["version"]));
     let state = if state == "ok" { style(state).green() } else { style(state).red() };
     let mut out = format!("server    {} (Dossier {version})\nhealth    {state}", client.address());
     // Writing to a text cannot fail.
     if let Some(profile) = profile {
         let _ = write!(out, "\nprofile   {profile}");
     }
-    let may = scopes
-        .map_or("unknown: no key is given, or not a known one".to_owned(), |scopes| may(scopes));
-    let _ = write!(out, "\nkey may   {may}");
-    if let Some(held) = held {
-        let more = if held.is_all { "" } else { " and more" };
-        let _ = write!(
-            out,
-            "\ncontacts  {}{more}\nfiles     {}{more}\nsize      {}{more}",
-            held.contacts,
-            held.files,
-            bytes(held.bytes)
-        );
+    let Some(who) = who else {
+        let _ = write!(out, "\nkey may   unknown: no key is given, or not a known one");
+        return out;
+    };
+    let _ = write!(out, "\nsite      {}", named(&who["site"]));
+    let _ = write!(out, "\nkey       {}\nkey may   {}", named(&who["key"]), may(who));
+    if let Some(usage) = usage {
+        let most = &usage["quotas"];
+        let of = |most: Option<String>| most.map(|most| format!(" of {most}")).unwrap_or_default();
+        let files = usage["attachmentCount"].as_u64().unwrap_or_default();
+        let _ = write!(out, "\nfiles     {files}");
+        let _ = write!(out, "{}", of(most["maxFiles"].as_u64().map(|most| most.to_string())));
+        let size = count(&usage["totalBytes"]).unwrap_or_default();
+        let _ =
+            write!(out, "\nsize      {}{}", bytes(size), of(count(&most["maxBytes"]).map(bytes)));
     }
     out
 }
 
-/// Counts what the contacts hold, those in the trash left out.
-async fn count(client: &Client) -> Result<Held> {
-    let (mut held, mut after) = (Held { is_all: true, ..Held::default() }, None);
-    loop {
-        let (page, next) = client.contacts(after.as_deref()).await?;
-        for contact in page.iter().filter(|contact| contact["state"] == "ACTIVE") {
-            held.contacts += 1;
-            held.files += contact["attachmentCount"].as_u64().unwrap_or_default();
-            let bytes = contact["totalBytes"].as_str().and_then(|bytes| bytes.parse().ok());
-            held.bytes += bytes.unwrap_or(0u64);
-        }
-        after = next;
-        if after.is_none() {
-            return Ok(held);
-        }
-        if held.contacts >= MOST_COUNTED {
-            return Ok(Held { is_all: false, ..held });
-        }
-    }
+/// A name for people, with the id that commands take.
+fn named(thing: &Value) -> String {
+    let text = |field: &str| visible(thing[field].as_str().unwrap_or_default());
+    let (name, id) = (text("name"), text("id"));
+    if name.is_empty() { id } else { format!("{name} ({id})") }
+}
+
+/// Bytes as answers state them: a number in a text.
+fn count(bytes: &Value) -> Option<u64> {
+    bytes.as_str()?.parse().ok()
 }

@@ -62,6 +62,8 @@ enum Command {
     /// read. On a terminal the key is asked for and not shown; otherwise it is the first line of standard
     /// input.
     Login(login::Login),
+    /// Forget a server and its key on this machine; the key itself goes on opening the server.
+    Logout(login::Logout),
     /// Send files, folders or standard input to a contact; goes on after a cut.
     ///
     /// Folders are sent with all that is in them. A large file that was cut off goes on where it stopped,
@@ -180,6 +182,7 @@ pub fn run() -> ExitCode {
         Command::Serve(command) => serve::run(&command),
         Command::Demo(command) => demo::run(&command),
         Command::Login(command) => return login::run(&command),
+        Command::Logout(command) => return login::run_logout(&command),
         Command::Put(command) => return put::run(&command),
         Command::Ls(command) => return files::run_ls(&command),
         Command::Get(command) => return get::run(&command),

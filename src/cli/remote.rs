@@ -68,11 +68,23 @@ pub(super) fn variable(name: &str) -> Option<String> {
     std::env::var_os(name)?.into_string().ok().filter(|value| !value.is_empty())
 }
 
+/// A profile's name: the argument, the variable, or the default.
+pub(super) fn profile_name(named: Option<&str>) -> String {
+    let named = named.map(str::to_owned).or_else(|| variable("DOSSIER_PROFILE"));
+    named.unwrap_or_else(|| DEFAULT_PROFILE.to_owned())
+}
+
+/// There is no profile of this name.
+pub(super) fn no_profile(name: &str, profiles: &Profiles) -> Failure {
+    let names = profiles.names();
+    let names = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+    Failure::new(Kind::Usage, format!("there is no profile {name}; there are: {names}"))
+}
+
 impl Remote {
     /// The profile's name: the argument, the variable, or the default.
     pub(super) fn profile_name(&self) -> String {
-        let named = self.profile.clone().or_else(|| variable("DOSSIER_PROFILE"));
-        named.unwrap_or_else(|| DEFAULT_PROFILE.to_owned())
+        profile_name(self.profile.as_deref())
     }
 
     /// The server and the key that are meant.
@@ -133,11 +145,8 @@ impl Remote {
         let profiles = Profiles::load(&Profiles::file()?)?;
         let found = profiles.get(name).cloned();
         if found.is_none() && is_named {
-            let names = profiles.names();
-            let names = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
-            let what = format!("there is no profile {name}; there are: {names}");
             let next = format!("dossier login --profile {name} --server URL");
-            return Err(Failure::new(Kind::Usage, what).next(next));
+            return Err(no_profile(name, &profiles).next(next));
         }
         Ok(found)
     }

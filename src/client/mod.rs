@@ -32,6 +32,8 @@ const SILENCE: Duration = Duration::from_mins(1);
 const MOST_ANSWER_BYTES: usize = 16 << 20;
 /// Attachments in one list answer: the contract's most.
 const LIST_PAGE: usize = 100;
+/// Files in one answer of the search: the server's most.
+const FILES_PAGE: usize = 200;
 /// Contacts in one list answer: the server's most.
 const CONTACTS_PAGE: usize = 1_000;
 const USER_AGENT: &str = concat!("dossier/", env!("CARGO_PKG_VERSION"));
@@ -299,22 +301,25 @@ impl Client {
         if health["status"].is_string() { Ok(health) } else { Err(self.is_no_server()) }
     }
 
-    /// What the key may do, found out by asking for what changes nothing.
+    /// Whose key it is: `key` with its `name` and `scopes`, and the `site` that it opens.
     ///
     /// # Errors
     ///
     /// When the key is not known, or the server has several sites and none was named.
-    pub async fn scopes(&self) -> Result<Vec<&'static str>> {
-        let mut scopes = Vec::new();
-        let probes = [("VIEW", "dossier/v1/contacts?limit=1"), ("MODIFY", "dossier/v1/webhooks")];
-        for (scope, path) in probes {
-            match self.call(Method::GET, path, None).await {
-                Ok(_) => scopes.push(scope),
-                Err(lacking) if lacking.what.contains("lacks the scope") => {}
-                Err(failure) => return Err(failure),
-            }
-        }
-        Ok(scopes)
+    pub async fn who_am_i(&self) -> Result<Value> {
+        let who = self.call(Method::GET, "dossier/v1/whoami", None).await?;
+        if who["key"]["scopes"].is_array() { Ok(who) } else { Err(self.is_no_server()) }
+    }
+
+    /// What the site holds, and may hold at most.
+    ///
+    /// # Errors
+    ///
+    /// When the key may not see it.
+    pub async fn usage(&self) -> Result<Value> {
+        let mut usage = self.call(Method::GET, "dossier/v1/usage", None).await?;
+        let site = usage["site"].take();
+        if site["totalBytes"].is_string() { Ok(site) } else { Err(self.is_no_server()) }
     }
 
     /// A page of the site's contacts, behind one; the next call's `after` unless it was the last.
@@ -327,6 +332,27 @@ impl Client {
         let path = format!("dossier/v1/contacts?limit={CONTACTS_PAGE}{behind}");
         let mut answer = self.call(Method::GET, &path, None).await?;
         let Value::Array(found) = answer["contacts"].take() else {
+            return Err(self.is_no_server());
+        };
+        Ok((found, answer["next"].as_str().map(str::to_owned)))
+    }
+
+    /// A page of a contact's files as people look for them, oldest first; the next call's `cursor` unless
+    /// it was the last.
+    ///
+    /// # Errors
+    ///
+    /// When the server does not answer it.
+    pub async fn files(
+        &self,
+        contact: Uuid,
+        cursor: Option<&str>,
+    ) -> Result<(Vec<Value>, Option<String>)> {
+        let behind = cursor.map(|cursor| format!("&cursor={cursor}")).unwrap_or_default();
+        let asked = format!("sort=created&limit={FILES_PAGE}{behind}");
+        let path = format!("dossier/v1/contacts/{contact}/attachments?{asked}");
+        let mut answer = self.call(Method::GET, &path, None).await?;
+        let Value::Array(found) = answer["attachments"].take() else {
             return Err(self.is_no_server());
         };
         Ok((found, answer["next"].as_str().map(str::to_owned)))

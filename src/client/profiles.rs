@@ -95,6 +95,20 @@ impl Profiles {
     /// When they cannot be written; what was there is there still.
     pub fn keep(&mut self, path: &Path, name: &str, profile: Profile) -> Result<()> {
         self.profiles.insert(name.to_owned(), profile);
+        self.write(path)
+    }
+
+    /// Takes one away and writes the others; false when there is none of that name.
+    ///
+    /// # Errors
+    ///
+    /// When they cannot be written; what was there is there still.
+    pub fn forget(&mut self, path: &Path, name: &str) -> Result<bool> {
+        let known = self.profiles.remove(name).is_some();
+        if known { self.write(path).map(|()| true) } else { Ok(false) }
+    }
+
+    fn write(&self, path: &Path) -> Result<()> {
         let text = toml::to_string(self)
             .map_err(|error| Failure::failed(format!("the profile cannot be written: {error}")))?;
         write_private(path, text.as_bytes())

@@ -46,6 +46,17 @@ impl Caller {
         Ok(caller)
     }
 
+    /// Reads who is calling, whatever they may do.
+    ///
+    /// # Errors
+    ///
+    /// As [`Caller::with_scope`], but for the scope.
+    pub(super) async fn with_any_scope(app: &App, headers: &HeaderMap) -> Result<Self> {
+        let caller = Self::known(app, headers).await?;
+        caller.check_site(app, headers)?;
+        Ok(caller)
+    }
+
     /// Reads who is calling, for addresses that name the site themselves; what they may is still to
     /// be checked. Without a key the session counts.
     ///

@@ -1,4 +1,5 @@
-//! API keys of the caller's site, `/dossier/v1/keys…`: shown, made, revoked. All of it asks for ADMIN.
+//! API keys of the caller's site, `/dossier/v1/keys…`: shown, made, revoked, which asks for ADMIN; and which
+//! one is calling.
 
 use std::sync::Arc;
 
@@ -84,6 +85,22 @@ pub(super) async fn revoke(
     }
     app.registry.refresh(&app.db).await?;
     Ok(answer::json(StatusCode::OK, &json!({})))
+}
+
+/// GET `/dossier/v1/whoami`: the caller's key and site, whatever the key may do.
+pub(super) async fn whoami(State(app): State<Arc<App>>, headers: HeaderMap) -> Result<Response> {
+    let caller = Caller::with_any_scope(&app, &headers).await?;
+    let (key, site) = (caller.key(), caller.site());
+    let body = json!({
+        "key": {
+            "id": key.id.to_string(),
+            "name": key.name,
+            "scopes": ids_of(key.scopes),
+            "role": key.scopes.role().map(Role::as_str),
+        },
+        "site": { "id": site.id.to_string(), "name": site.name },
+    });
+    Ok(answer::unkept_json(StatusCode::OK, &body))
 }
 
 fn unknown(id: Uuid) -> Error {

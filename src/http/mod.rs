@@ -131,6 +131,7 @@ fn own_routes(routes: Routes) -> Routes {
         .post("/dossier/v1/contacts/{contact}/attachments/bulk-delete", files::bulk_delete)
         .get("/dossier/v1/contacts/{contact}/zip", zip::zip)
         .get("/dossier/v1/usage", files::usage)
+        .get("/dossier/v1/whoami", keys::whoami)
         .get("/dossier/v1/keys", keys::list)
         .post("/dossier/v1/keys", keys::add)
         .delete("/dossier/v1/keys/{key}", keys::revoke)

@@ -63,13 +63,22 @@ async fn contacts_are_listed_with_what_they_hold() {
     );
     let shown = person.done(&["ls"]).await;
     assert!(shown.starts_with("CONTACT ") && shown.contains(&id), "{shown}");
+    let shown = person.done(&["ls", &id]).await;
+    let line = shown.lines().nth(1).unwrap();
+    let size = format!("  {} B  ", PDF.len());
+    assert!(line.contains(&size) && line.contains("  2027-01-15 08:00  "), "{shown}");
+    let list = person.json(&["ls", &id]).await;
+    assert_eq!(list["attachments"][0]["sizeBytes"], PDF.len().to_string());
     let status = person.json(&["status"]).await;
-    assert_eq!(status["scopes"], serde_json::json!(["VIEW", "MODIFY"]));
+    assert_eq!(status["scopes"], serde_json::json!(["VIEW", "MODIFY", "ADMIN"]));
     assert_eq!(
-        (&status["files"], &status["contacts"], &status["health"]),
-        (&serde_json::json!(1), &serde_json::json!(1), &serde_json::json!("ok"))
+        (&status["files"], &status["health"]),
+        (&serde_json::json!(1), &serde_json::json!("ok"))
     );
     assert_eq!(status["bytes"], PDF.len().to_string());
+    assert_eq!(status["site"]["id"], app.site.to_string());
+    let shown = person.done(&["status"]).await;
+    assert!(shown.contains("\nfiles     1\n"), "{shown}");
 }
 
 #[tokio::test]

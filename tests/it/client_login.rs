@@ -17,7 +17,7 @@ async fn a_login_is_kept_for_its_owner_and_used_from_then_on() {
     let words = ["login", "--server", &app.base];
     let ended = person.fed(&words, format!("{}\n", app.key).into_bytes()).await;
     assert_eq!(ended.code, Some(0), "{ended:?}");
-    assert!(ended.out.contains("the key may VIEW and MODIFY"), "{}", ended.out);
+    assert!(ended.out.contains("the key may VIEW, MODIFY and ADMIN"), "{}", ended.out);
     assert!(!ended.out.contains(&app.key), "{}", ended.out);
     let mode = std::fs::metadata(person.profiles()).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
@@ -26,6 +26,26 @@ async fn a_login_is_kept_for_its_owner_and_used_from_then_on() {
     std::fs::set_permissions(person.profiles(), PermissionsExt::from_mode(0o644)).unwrap();
     let error = person.failed(&["ls"], 1).await;
     assert!(error.contains("\n  -> chmod 600 "), "{error}");
+}
+
+#[tokio::test]
+async fn a_logout_forgets_the_key_of_one_profile() {
+    let app = TestApp::start().await;
+    let person = Person::nowhere();
+    for name in ["default", "work"] {
+        let words = ["login", "--server", &app.base, "--profile", name];
+        let ended = person.fed(&words, app.key.clone().into_bytes()).await;
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+    }
+    let told = person.done(&["logout", "--profile", "work"]).await;
+    assert!(told.contains("profile work. It still opens the server: dossier key revoke"), "{told}");
+    let kept = std::fs::read_to_string(person.profiles()).unwrap();
+    assert_eq!(kept.matches(&app.key).count(), 1, "{kept}");
+    let error = person.failed(&["logout", "--profile", "work"], 2).await;
+    assert!(error.contains("there is no profile work; there are: default"), "{error}");
+    let told = person.json(&["logout"]).await;
+    assert_eq!(told["profile"], "default");
+    person.failed(&["ls"], 2).await;
 }
 
 #[tokio::test]

@@ -15,7 +15,7 @@ use crate::support::{Answer, Member, TestApp, database};
 /// Routes whose address is signed; their cases are below, in `isolation.rs` and in the tests of uploads.
 const SIGNED: [&str; 3] = ["/upload/", "/media/", "/ugd/"];
 /// Routes that name nothing, and those of no site.
-const NAMELESS: [&str; 14] = [
+const NAMELESS: [&str; 15] = [
     "/contacts/v4/attachments",
     "/contacts/v4/attachments/",
     "/_api/contacts/v4/attachments",
@@ -24,6 +24,7 @@ const NAMELESS: [&str; 14] = [
     "/dossier/v1/openapi.json",
     "/dossier/v1/contacts",
     "/dossier/v1/usage",
+    "/dossier/v1/whoami",
     "/dossier/v1/keys",
     "/dossier/v1/requests",
     "/dossier/v1/operations",

@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use crate::support::{Answer, Member, TestApp};
 
+const WHO: &str = "/dossier/v1/whoami";
 const KEYS: &str = "/dossier/v1/keys";
 
 async fn add(app: &TestApp, body: &Value) -> Answer {
@@ -100,4 +101,20 @@ async fn what_a_new_key_gets_wrong_is_named() {
     }
     let answer = app.delete(&format!("{KEYS}/x")).await;
     assert_eq!(answer.violations(), [("keyId".to_owned(), "FORMAT".to_owned())]);
+}
+
+#[tokio::test]
+async fn a_key_is_told_who_it_is_whatever_it_may() {
+    let app = TestApp::start().await;
+    let reader = app.other_key("VIEW").await;
+    let asked = async |member| Answer::of(app.request_as(member, Method::GET, WHO)).await.ok();
+    let who = asked(&reader).await;
+    assert_eq!(
+        (&who["key"]["id"], &who["key"]["scopes"], &who["key"]["role"]),
+        (&json!(reader.key_id), &json!(["CONTACTS_ATTACHMENTS.VIEW"]), &json!("viewer"))
+    );
+    let usage = Answer::of(app.request_as(&reader, Method::GET, "/dossier/v1/usage")).await.ok();
+    assert_eq!(who["site"]["id"], usage["site"]["siteId"]);
+    let answer = Answer::of(app.anonymous(Method::GET, WHO)).await;
+    assert_eq!(answer.refused(), (401, "UNAUTHENTICATED".to_owned()));
 }

@@ -250,6 +250,7 @@ async fn what_is_answered_is_what_is_described() {
     let key = format!("/dossier/v1/keys/{}", key["key"]["id"].as_str().unwrap());
     asked.ask("revokeKey", delete.clone(), &key, Value::Null).await;
     asked.ask("listRequests", get.clone(), "/dossier/v1/requests", Value::Null).await;
+    asked.ask("whoAmI", get.clone(), "/dossier/v1/whoami", Value::Null).await;
     asked.ask("getUsage", get.clone(), "/dossier/v1/usage", Value::Null).await;
     let gone = json!({ "attachmentIds": [last, Uuid::new_v4()] });
     asked.ask("deleteFiles", post.clone(), &format!("{files}/bulk-delete"), gone).await;

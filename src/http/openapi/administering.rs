@@ -14,6 +14,7 @@ pub(super) fn describe(paths: &mut Paths) {
     paths.add("get", "/dossier/v1/keys", keys());
     paths.add("post", "/dossier/v1/keys", add());
     paths.add("delete", "/dossier/v1/keys/{key}", revoke());
+    paths.add("get", "/dossier/v1/whoami", whoami());
     paths.add("get", "/dossier/v1/requests", requests());
     paths.add("get", "/dossier/v1/operations", operations());
 }
@@ -57,6 +58,27 @@ fn revoke() -> Operation {
         .fails(400, &["INVALID_ARGUMENT"])
         .fails(404, &["NOT_FOUND"])
         .answers("It opens nothing any more.", schemas::empty(), json!({}))
+}
+
+fn whoami() -> Operation {
+    let text = json!({ "type": "string" });
+    let site = object(json!({ "id": guid(), "name": text }));
+    let key = object(json!({
+        "id": guid(), "name": text, "scopes": list(text.clone()), "role": role(),
+    }));
+    Operation::new("whoAmI", "administration", "Says which key is calling, and of which site it is")
+        .with_key("any")
+        .answers(
+            "That.",
+            object(json!({ "key": key, "site": site })),
+            json!({
+                "key": {
+                    "id": schemas::key_example()["id"], "name": "Front desk",
+                    "scopes": schemas::key_example()["scopes"], "role": schemas::key_example()["role"],
+                },
+                "site": { "id": schemas::SITE, "name": "Harbour clinic" },
+            }),
+        )
 }
 
 fn requests() -> Operation {
@@ -139,9 +161,13 @@ pub(super) fn key() -> Value {
     object(json!({
         "id": guid(), "name": { "type": "string" },
         "scopes": list(json!({ "type": "string" })),
-        "role": { "anyOf": [
-            { "type": "string", "enum": ["viewer", "editor", "admin"] }, { "type": "null" },
-        ] },
+        "role": role(),
         "createdAt": time(), "revokedAt": { "type": ["string", "null"], "format": "date-time" },
     }))
+}
+
+fn role() -> Value {
+    json!({ "anyOf": [
+        { "type": "string", "enum": ["viewer", "editor", "admin"] }, { "type": "null" },
+    ] })
 }

@@ -96,7 +96,7 @@ fn security_schemes() -> Value {
     json!({
         "apiKey": {
             "type": "apiKey", "in": "header", "name": "Authorization",
-            "description": "An API key as it is, or after `Bearer `. `x-scope` names the scope that it needs.",
+            "description": "An API key as it is, or after `Bearer `. `x-scope` names the scope that it needs; with `any` it needs none.",
         },
         "session": {
             "type": "apiKey", "in": "cookie", "name": "dossier_session",

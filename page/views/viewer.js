@@ -107,11 +107,22 @@ async function copyLink(file) {
 function Stage({ file, view, setView }) {
   const isPicture = file.type === 'image' && (SHOWN_BY_BROWSERS.includes(file.mimeType) || file.preview);
   if (isPicture) return html`<${Picture} key=${file.id} file=${file} view=${view} setView=${setView} />`;
-  if (file.preview) {
-    return html`<figure class="first-page" key=${file.id}><img src=${file.preview} alt=${t('viewer.pdf')} />
-      <figcaption>${t('viewer.pdf')}</figcaption></figure>`;
-  }
+  if (file.type === 'pdf') return html`<${FirstPage} key=${file.id} file=${file} />`;
   return html`<div class="no-preview">${icon(file.type)}<p>${t('viewer.noPreview')}</p></div>`;
+}
+
+/**
+ * A PDF's first page, and the way to all of them. No frame: browsers show no PDF in one that is sandboxed, and in
+ * another one a link within the PDF could lead this page away.
+ */
+function FirstPage({ file }) {
+  const [isBroken, setBroken] = useState(false);
+  const isShown = file.preview && !isBroken;
+  return html`<figure class="${isShown ? 'first-page' : 'no-preview'}">
+    ${isShown ? html`<img src=${file.preview} alt=${t('viewer.pdf')} onError=${() => setBroken(true)} />` : icon(file.type)}
+    <figcaption>${t(isShown ? 'viewer.pdf' : 'viewer.noFirstPage')}</figcaption>
+    <a class="button primary" href=${file.url} target="_blank" rel="noreferrer">${icon('open')}<span>${t('viewer.readAll')}</span></a>
+  </figure>`;
 }
 
 export function Viewer({ file, contactId, previous, next, mayChange, onOpen, onClose, onDelete, onChanged }) {

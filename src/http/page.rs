@@ -168,6 +168,7 @@ fn content_security_policy(app: &App) -> String {
     let (media, public) = (media.unwrap_or_default(), public.unwrap_or_default());
     format!(
         "default-src 'self'; img-src 'self' blob: {media}; connect-src 'self' {public}; \
-         object-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+         frame-src 'none'; object-src 'none'; base-uri 'none'; form-action 'none'; \
+         frame-ancestors 'none'"
     )
 }

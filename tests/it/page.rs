@@ -63,6 +63,7 @@ async fn s11_the_page_may_load_nothing_from_elsewhere_but_pictures_of_the_media_
         "default-src 'self';",
         "img-src 'self' blob: https://files.example.net;",
         &format!("connect-src 'self' {base};"),
+        "frame-src 'none'",
         "object-src 'none'",
         "base-uri 'none'",
         "frame-ancestors 'none'",

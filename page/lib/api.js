@@ -128,7 +128,13 @@ export async function files(contactId, { search, type, sort, cursor, signal }) {
 export const describe = async (contactId, id, change) =>
   file((await ask('PATCH', `${OWN}/contacts/${contactId}/attachments/${id}`, change)).attachment);
 
-export const deleteFile = (contactId, id) => ask('DELETE', `${CONTRACT}/${contactId}/${id}`);
+/**
+ * Deletes up to 100 files together.
+ *
+ * @returns {Promise<{ deleted: string[], notFound: string[] }>}
+ */
+export const deleteFiles = (contactId, attachmentIds) =>
+  ask('POST', `${OWN}/contacts/${contactId}/attachments/bulk-delete`, { attachmentIds });
 
 export const restoreFile = (contactId, id) =>
   ask('POST', `${OWN}/contacts/${contactId}/attachments/${id}/restore`);

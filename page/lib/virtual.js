@@ -105,6 +105,8 @@ export function usePaged(fetchPage, needs) {
     own.items = edit(own.items);
     own.total += own.items.length - before;
     setState((last) => ({ ...last, items: own.items, total: own.total }));
+    // What was in sight may be gone, with more behind it.
+    own.more();
   };
   return { ...state, want, change, again: () => setRound((before) => before + 1) };
 }

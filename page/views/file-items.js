@@ -94,7 +94,7 @@ export function Items({ list, virtual, layout, selected, setSelected, onOpen, on
     } else if (event.key === ' ' && isHere && event.target.type !== 'checkbox') {
       event.preventDefault();
       select(at, event.shiftKey);
-    } else if (event.key === 'a' && (event.ctrlKey || event.metaKey)) {
+    } else if (event.key.toLowerCase() === 'a' && (event.ctrlKey || event.metaKey)) {
       event.preventDefault();
       setSelected(new Set(list.items.map(({ id }) => id)));
     } else if (event.key === 'Delete' && onDelete) {

@@ -8,6 +8,9 @@ import { fileURLToPath } from 'node:url';
 /** Screenshots, for whoever looks at what was built. */
 export const SHOTS = fileURLToPath(new URL('../../build/screenshots/', import.meta.url));
 
+/** How long something may take before the test fails, in milliseconds. */
+export const PATIENCE = 60_000;
+
 /** Headers of the first key. */
 export const headersOf = ({ ready }) => ({ Authorization: ready.apiKey, 'wix-site-id': ready.siteId });
 
@@ -36,6 +39,15 @@ export async function put(server, contact, { name, type, bytes }) {
 export async function namesOf(server, contact) {
   const answer = await fetch(`${server.ready.http}/contacts/v4/attachments/${contact}?paging.limit=100`, { headers: headersOf(server) });
   return (await answer.json()).attachments.map(({ fileName }) => fileName);
+}
+
+/** Asks again and again until the answer is yes. */
+export async function until(check) {
+  const end = Date.now() + PATIENCE;
+  while (!(await check())) {
+    if (Date.now() > end) throw new Error(`not within ${PATIENCE} ms: ${check}`);
+    await new Promise((resolve) => { setTimeout(resolve, 20); });
+  }
 }
 
 /** A tab that is signed in with a key. */

@@ -6,12 +6,11 @@ import { once } from 'node:events';
 import { connect, createServer } from 'node:net';
 import { after, before, beforeEach, afterEach, test } from 'node:test';
 
-import { announce, csv, drop, headersOf, namesOf, openContact, pdf, picture, put, signedIn } from './page.mjs';
+import { PATIENCE, announce, csv, drop, headersOf, namesOf, openContact, pdf, picture, put, signedIn } from './page.mjs';
 import { startBrowser, startServer } from './support.mjs';
 
 /** Bytes over the network until the first contact can be read. */
 const FIRST_LOAD = 150_000;
-const PATIENCE = 60_000;
 
 let server;
 let browser;

@@ -11,12 +11,13 @@ function entriesOf(reader) {
   return new Promise((resolve, reject) => { reader.readEntries(resolve, reject); });
 }
 
+/** What systems and programs leave in folders, and nobody means to add. */
+const isLeftover = (name) => name.startsWith('.') || name === 'Thumbs.db';
+
 /** The files below a folder. What the browser may not read is passed over. */
 async function walk(entry, found) {
-  if (found.length >= MOST) return;
+  if (found.length >= MOST || isLeftover(entry.name)) return;
   if (entry.isFile) {
-    // Files that systems leave in folders.
-    if (entry.name.startsWith('.') || entry.name === 'Thumbs.db') return;
     found.push({ file: await read(entry) });
     return;
   }
@@ -43,6 +44,12 @@ export async function dropped(transfer) {
     else await walk(entry, found);
   }
   return found;
+}
+
+/** The files of a folder that was chosen. */
+export function ofFolder(files) {
+  const kept = [...files].filter((file) => !file.webkitRelativePath.split('/').slice(1).some(isLeftover));
+  return kept.slice(0, MOST).map((file) => ({ file }));
 }
 
 /** What was pasted; a picture without a name of its own gets one with the time. */

@@ -2,7 +2,7 @@
 
 import { html, useEffect, useRef, useState } from '../vendor/preact.js';
 import * as api from '../lib/api.js';
-import { dropped, hasFiles, pasted } from '../lib/choose.js';
+import { dropped, hasFiles, ofFolder, pasted } from '../lib/choose.js';
 import { deleteFiles } from '../lib/deleting.js';
 import { contactName, count, plainName } from '../lib/format.js';
 import { icon } from '../lib/icons.js';
@@ -24,13 +24,17 @@ const SETTLE = 400;
 function AddButtons({ onFiles }) {
   const [files, folder, camera] = [useRef(null), useRef(null), useRef(null)];
   const chosen = (event) => {
-    onFiles([...event.target.files].filter(({ name }) => !name.startsWith('.')).map((file) => ({ file })));
+    onFiles([...event.target.files].map((file) => ({ file })));
+    event.target.value = '';
+  };
+  const folderChosen = (event) => {
+    onFiles(ofFolder(event.target.files));
     event.target.value = '';
   };
   const isTouch = window.matchMedia('(pointer: coarse)').matches;
   return html`<div class="adds">
     <input ref=${files} type="file" multiple hidden onChange=${chosen} data-test="files" />
-    <input ref=${folder} type="file" webkitdirectory hidden onChange=${chosen} data-test="folder" />
+    <input ref=${folder} type="file" webkitdirectory hidden onChange=${folderChosen} data-test="folder" />
     <input ref=${camera} type="file" accept="image/*" capture="environment" hidden onChange=${chosen} />
     ${isTouch ? html`<${Button} iconOnly icon="camera" label=${t('files.camera')} onClick=${() => camera.current.click()} />`
       : html`<${Button} iconOnly icon="folder" label=${t('files.addFolder')} onClick=${() => folder.current.click()} />`}

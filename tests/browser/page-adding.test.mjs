@@ -1,0 +1,132 @@
+// The ways in which files come to a contact, and what stands in the way of some: a folder, a picture that is
+// pasted, a quota that is full until somebody raises it, a key that is revoked.
+
+import assert from 'node:assert/strict';
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { after, before, beforeEach, afterEach, test } from 'node:test';
+
+import { dossier } from '../sdk/server.mjs';
+import { PATIENCE, announce, csv, drop, headersOf, namesOf, openContact, put, signedIn, until } from './page.mjs';
+import { startBrowser, startServer } from './support.mjs';
+
+let server;
+let browser;
+let page;
+let folder;
+before(async () => {
+  server = await startServer();
+  browser = await startBrowser();
+  folder = await makeFolder();
+});
+after(async () => {
+  await browser?.stop();
+  await rm(folder.root, { recursive: true, force: true });
+  assert.equal(await server?.stop(), 'code 0');
+});
+beforeEach(async () => { page = await signedIn(browser.context, server); });
+afterEach(() => page.close({ runBeforeUnload: false }));
+
+/** A folder as people have them: with others in it, and with what systems leave there. */
+async function makeFolder() {
+  const root = await mkdtemp(path.join(tmpdir(), 'dossier-folder-'));
+  const top = path.join(root, 'Holiday');
+  await mkdir(path.join(top, 'second day', 'evening'), { recursive: true });
+  await mkdir(path.join(top, '.cache'));
+  const wanted = ['list.csv', 'second day/route.csv', 'second day/evening/bill.csv'];
+  for (const name of [...wanted, '.DS_Store', 'second day/Thumbs.db', '.cache/kept.csv']) {
+    await writeFile(path.join(top, name), csv(100));
+  }
+  return { root, top, names: wanted.map((name) => path.basename(name)).sort() };
+}
+
+async function at(label) {
+  const contact = await announce(server, label);
+  await openContact(page, contact);
+  return contact;
+}
+
+async function has(contact, names) {
+  await page.waitForFunction((wanted) => document.querySelectorAll('.item .open').length === wanted, names.length, { timeout: PATIENCE });
+  assert.deepEqual((await namesOf(server, contact)).sort(), names);
+}
+
+test('a folder that is dropped: the files of all folders in it, and nothing that systems leave there', async () => {
+  const contact = await at('Dropped folder');
+  const devtools = await browser.context.newCDPSession(page);
+  const { width, height } = page.viewportSize();
+  for (const type of ['dragEnter', 'dragOver', 'drop']) {
+    const data = { items: [], files: [folder.top], dragOperationsMask: 1 };
+    await devtools.send('Input.dispatchDragEvent', { type, x: width / 2, y: height / 2, data });
+  }
+  await has(contact, folder.names);
+});
+
+test('a folder that is chosen gives the same files', async () => {
+  const contact = await at('Chosen folder');
+  const choosing = page.waitForEvent('filechooser');
+  await page.getByRole('button', { name: 'Add a folder' }).click();
+  await (await choosing).setFiles(folder.top);
+  await has(contact, folder.names);
+});
+
+test('a picture that is pasted gets a name with the time', async () => {
+  const contact = await at('Pasted');
+  await browser.context.grantPermissions(['clipboard-read', 'clipboard-write'], { origin: server.ready.http });
+  await page.evaluate(async () => {
+    const canvas = Object.assign(document.createElement('canvas'), { width: 40, height: 30 });
+    canvas.getContext('2d').fillRect(5, 5, 20, 10);
+    const blob = await new Promise((resolve) => { canvas.toBlob(resolve, 'image/png'); });
+    await navigator.clipboard.write([new ClipboardItem({ 'image/png': blob })]);
+  });
+  await page.keyboard.press('Control+V');
+  await page.waitForFunction(() => document.querySelector('.thumb img')?.naturalWidth > 0, undefined, { timeout: PATIENCE });
+  const [name] = await namesOf(server, contact);
+  assert.match(name, /^\d{4}-\d\d-\d\d \d\d\.\d\d\.\d\d\.png$/);
+});
+
+test('a full contact says so, and the file is added once the quota is raised', async () => {
+  const contact = await at('Full');
+  const set = (...quotas) => dossier(server.data, 'site', 'set', ...quotas);
+  const known = (field, wanted) => until(async () => {
+    const answer = await fetch(`${server.ready.http}/dossier/v1/usage`, { headers: headersOf(server) });
+    return (await answer.json()).site.quotas[field] === wanted;
+  });
+  await put(server, contact, { name: 'first.csv', type: 'text/csv', bytes: csv(100) });
+  await set('--contact-max-bytes', '1000000');
+  await known('contactMaxBytes', '1000000');
+  await drop(page, [
+    { name: 'small.csv', type: 'text/csv', bytes: csv(2000) }, { name: 'large.csv', type: 'text/csv', bytes: csv(3_000_000) },
+  ]);
+  await page.getByText('This contact is full: 1 MB at most.').waitFor();
+  await page.getByText('1 of 2 done').waitFor();
+  await set('--contact-max-bytes', 'default');
+  await known('contactMaxBytes', null);
+  await page.getByRole('button', { name: 'Try large.csv again' }).click();
+  await page.getByText('2 of 2 done').waitFor({ timeout: PATIENCE });
+  await has(contact, ['first.csv', 'large.csv', 'small.csv']);
+});
+
+test('a key that is revoked in the middle of uploads: they go on when somebody signs in again', async () => {
+  await page.close();
+  const key = await dossier(server.data, 'key', 'create');
+  page = await signedIn(browser.context, server, key.apiKey);
+  const contact = await at('Revoked');
+  const network = await browser.context.newCDPSession(page);
+  await network.send('Network.enable');
+  const speed = (uploadThroughput) => network.send('Network.emulateNetworkConditions', {
+    offline: false, latency: 0, downloadThroughput: -1, uploadThroughput,
+  });
+  await speed(2_000_000);
+  const names = Array.from({ length: 4 }, (_, n) => `r${n}.csv`);
+  await drop(page, names.map((name) => ({ name, type: 'text/csv', bytes: csv(2_500_000) })));
+  await page.waitForFunction(() => document.querySelector('progress')?.value > 0, undefined, { timeout: PATIENCE });
+  await dossier(server.data, 'key', 'revoke', key.keyId ?? key.id);
+  await page.getByText('Your session has ended').waitFor({ timeout: PATIENCE });
+  await speed(-1);
+  await page.getByLabel('API key').fill(server.ready.apiKey);
+  await page.getByRole('dialog').getByRole('button', { name: 'Sign in' }).click();
+  await page.getByText('4 of 4 done').waitFor({ timeout: PATIENCE });
+  await has(contact, names);
+});

@@ -8,7 +8,7 @@ import { applyTheme } from './lib/theme.js';
 import { uploads } from './lib/uploads.js';
 import { Contacts } from './views/contacts.js';
 import { Files } from './views/files.js';
-import { Shell } from './views/shell.js';
+import { Shell, Top } from './views/shell.js';
 import { SignIn, SignInAgain, takeLink } from './views/sign-in.js';
 import { UploadPanel } from './views/upload-panel.js';
 
@@ -56,9 +56,9 @@ function App() {
   const route = useRoute();
   useEffect(() => setSession(begun.value?.session ?? null), [begun.value]);
   useEffect(() => api.onSessionEnd(() => setHasEnded(true)), []);
-  if (begun.error) return html`<main class="alone"><${Failed} error=${begun.error} retry=${begun.again} /></main>`;
-  if (begun.loading || (begun.value.session && !session)) return html`<div class="alone"></div>`;
-  if (!session) return html`<${SignIn} refused=${begun.value.refused} onSignedIn=${setSession} />`;
+  if (begun.error) return html`<${Top} /><main class="alone"><${Failed} error=${begun.error} retry=${begun.again} /></main>`;
+  if (begun.loading || (begun.value.session && !session)) return html`<${Top} />`;
+  if (!session) return html`<${Top} /><${SignIn} refused=${begun.value.refused} onSignedIn=${setSession} />`;
   const signOut = async () => {
     await api.signOut().catch(() => undefined);
     window.location.replace('/');

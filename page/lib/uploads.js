@@ -1,20 +1,23 @@
-// Uploads of files: several at once, each resumable (tus), each with its own state. Knows nothing of how
-// that is shown.
+// Uploads of files: several at once, each with its own state; small ones whole, the others resumable (tus). Knows
+// nothing of how that is shown.
 
 import * as api from './api.js';
 import { session } from './api.js';
 import { mediaType } from './types.js';
+import { Whole } from './whole.js';
 
 /** Uploads that run at the same time: as many as browsers have connections to a host, but for two. */
 const AT_ONCE = 4;
 /** Larger ones of them. */
 const LARGE_AT_ONCE = 2;
-/** Files up to this size travel with the request that begins them. */
+/** Files up to this size are sent whole: beginning again costs less than remembering where they were. */
 const IN_ONE_REQUEST = 1024 * 1024;
 /** How long a piece may be: a request that a proxy cuts off costs no more than this. */
 const PIECE = 64 * 1024 * 1024;
 /** When a piece that failed is tried again, in milliseconds; after that the network is taken to be away. */
 const RETRIES = [0, 500, 2000];
+/** Answers that may be others in a moment; 0 is none at all. */
+const PASSING = [0, 429, 500, 502, 503, 504];
 /** How often it is looked whether the network is back, besides being told. */
 const LOOK_AGAIN = 5000;
 /** An upload of which nothing moves for so long is taken to be cut off, in milliseconds. */
@@ -28,7 +31,7 @@ const STORED = 'tus::dossier-';
  * @typedef {'waiting' | 'starting' | 'running' | 'paused' | 'offline' | 'signedOut' | 'refused' | 'done'} State
  * @typedef {{ id: number, contactId: string, file: File, name: string, size: number, type: string,
  *   state: State, sent: number, speed: number | null, error: any, problem: string, resumedAt: number,
- *   preview: string | null }} Upload
+ *   uploadUrl: string | null }} Upload
  */
 
 class Uploads extends EventTarget {
@@ -62,7 +65,7 @@ class Uploads extends EventTarget {
     const added = files.map(({ file, name }) => ({
       id: (this.#number += 1), contactId, file, name: name ?? file.name, size: file.size,
       type: mediaType({ name: name ?? file.name, type: file.type }), state: 'waiting', sent: 0, speed: null,
-      error: null, problem: '', resumedAt: 0, samples: [],
+      error: null, problem: '', resumedAt: 0, samples: [], uploadUrl: null,
     }));
     for (const one of added) {
       const problem = this.#refusal(one);
@@ -168,11 +171,8 @@ class Uploads extends EventTarget {
     const place = { isGone: false, abort: async () => { place.isGone = true; }, url: null };
     this.#running.set(one.id, place);
     try {
-      const [url, tus] = await Promise.all([api.uploadUrl(one.contactId, one), import('../vendor/tus.js')]);
-      const upload = this.#upload(tus, one, new URL(url));
-      const [before] = await upload.findPreviousUploads();
+      const upload = await (one.size > IN_ONE_REQUEST ? this.#resumable(one) : this.#whole(one));
       if (place.isGone) return;
-      if (before) upload.resumeFromPreviousUpload(before);
       this.#running.set(one.id, upload);
       upload.start();
       this.#set(one, { state: 'running', kept: upload, movedAt: performance.now() });
@@ -181,19 +181,35 @@ class Uploads extends EventTarget {
     }
   }
 
-  #upload(tus, one, url) {
+  async #whole(one) {
+    one.uploadUrl ??= await api.uploadUrl(one.contactId, one);
+    const mayPass = (status) => PASSING.includes(status);
+    return new Whole(one.file, one.uploadUrl, { type: one.type, retryDelays: RETRIES, mayPass, ...this.#tell(one) });
+  }
+
+  async #resumable(one) {
+    const [address, tus] = await Promise.all([api.uploadUrl(one.contactId, one), import('../vendor/tus.js')]);
+    const url = new URL(address);
     const endpoint = new URL('/upload/tus', url).href;
     const token = url.pathname.slice(url.pathname.lastIndexOf('/') + 1);
-    return new tus.Upload(one.file, {
+    const upload = new tus.Upload(one.file, {
       endpoint, metadata: { filename: one.name, filetype: one.type, token },
-      chunkSize: PIECE, retryDelays: RETRIES, uploadDataDuringCreation: one.size <= IN_ONE_REQUEST,
-      removeFingerprintOnSuccess: true, storeFingerprintForResuming: one.size > IN_ONE_REQUEST,
+      chunkSize: PIECE, retryDelays: RETRIES, removeFingerprintOnSuccess: true,
       fingerprint: async (file) => [STORED.slice(5), one.contactId, one.size, file.lastModified, one.name].join('-'),
-      onShouldRetry: (error) => [0, 409, 423, 429, 500, 502, 503, 504].includes(statusOf(error)),
+      onShouldRetry: (error) => [...PASSING, 409, 423].includes(statusOf(error)),
+      ...this.#tell(one),
+    });
+    const [before] = await upload.findPreviousUploads();
+    if (before) upload.resumeFromPreviousUpload(before);
+    return upload;
+  }
+
+  #tell(one) {
+    return {
       onProgress: (sent) => this.#progress(one, sent),
       onSuccess: () => this.#done(one),
       onError: (error) => this.#failed(one, error),
-    });
+    };
   }
 
   #progress(one, sent) {
@@ -221,7 +237,7 @@ class Uploads extends EventTarget {
     if (isUnreadable) this.#set(one, { state: 'refused', problem: 'unreadable', error });
     else if (status === 401) this.#set(one, { state: 'signedOut', speed: null });
     else if (status === 0 || status === 429 || status >= 502) this.#set(one, { state: 'offline', speed: null });
-    else this.#set(one, { state: 'refused', error: asApiError(error), speed: null });
+    else this.#set(one, { state: 'refused', error: asApiError(error), speed: null, uploadUrl: null });
     this.#pump();
   }
 }

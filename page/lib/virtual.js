@@ -40,9 +40,11 @@ export function useVirtual({ total, rowRem, columnRem }) {
   const show = (index) => {
     const element = ref.current;
     if (!element) return;
-    const top = Math.floor(index / columns) * row;
+    // What stands above the rows scrolls with them, and is left in sight below the last one too.
+    const [top, space] = [Math.floor(index / columns) * row, Number.parseFloat(getComputedStyle(element).paddingTop)];
     if (top < element.scrollTop) element.scrollTop = top;
-    else if (top + row > element.scrollTop + element.clientHeight) element.scrollTop = top + row - element.clientHeight;
+    const bottom = top + row + 2 * space;
+    if (bottom > element.scrollTop + element.clientHeight) element.scrollTop = bottom - element.clientHeight;
   };
   return {
     ref, columns, show, height: rows * row, from: first * columns, to: Math.min(total, last * columns),

@@ -7,6 +7,7 @@ import { THEMES, applyTheme, theme } from '../lib/theme.js';
 import { Button } from '../lib/ui.js';
 import { t } from '../lib/strings.js';
 
+const ICON = new URL('../icon.svg', import.meta.url).pathname;
 const PLACES = [
   ['contacts', 'person', () => true],
   ['developer', 'code', (role) => role !== 'viewer'],
@@ -25,6 +26,12 @@ function ThemeSwitch() {
     label=${t('theme.switch', { now: t(`theme.${now}`) })} />`;
 }
 
+/** What stands in `index.html` as well, so that it is seen before any of this runs: nothing jumps when this does. */
+export function Top({ children }) {
+  return html`<header class="top"><span class="brand">
+    <img src=${ICON} width="26" height="26" alt="" /><span>${t('app.name')}</span></span>${children}</header>`;
+}
+
 export function Shell({ session, route, onSignOut, children }) {
   const [place] = route.path;
   const skip = (event) => {
@@ -34,7 +41,7 @@ export function Shell({ session, route, onSignOut, children }) {
   return html`<a class="skip" href="#main" onClick=${skip}>${t('app.skip')}</a>
   <header class="top">
     <a class="brand" href=${linkTo('contacts')} aria-label=${t('app.name')}>
-      <img src=${new URL('../icon.svg', import.meta.url)} width="26" height="26" alt="" /><span>${t('app.name')}</span></a>
+      <img src=${ICON} width="26" height="26" alt="" /><span>${t('app.name')}</span></a>
     <nav aria-label=${t('nav.label')}>
       ${PLACES.filter(([, , isFor]) => isFor(session.role)).map(([name, picture]) => html`<a key=${name}
         href=${linkTo(name)} aria-current=${place === name ? 'page' : undefined}>${icon(picture)}<span>${t(`nav.${name}`)}</span></a>`)}

@@ -43,8 +43,7 @@ function KeyForm({ onSignedIn, checks = () => true }) {
 export function SignIn({ refused, onSignedIn }) {
   const isSpent = refused?.status === 401;
   return html`<main class="alone sign-in">
-    <img src=${new URL('../icon.svg', import.meta.url)} width="48" height="48" alt="" />
-    <h1>${t('app.name')}</h1>
+    <h1>${t('signIn.title')}</h1>
     ${refused && html`<p class="notice warn" role="alert">${isSpent ? t('signIn.spentLink') : reason(refused)}</p>`}
     <p>${t('signIn.lead')}</p>
     <${KeyForm} onSignedIn=${onSignedIn} />

@@ -1,6 +1,6 @@
 // What is being uploaded, wherever one is in the page.
 
-import { html, useEffect, useReducer, useState } from '../vendor/preact.js';
+import { html, useEffect, useReducer, useRef, useState } from '../vendor/preact.js';
 import { session } from '../lib/api.js';
 import { plainName, size, span } from '../lib/format.js';
 import { icon } from '../lib/icons.js';
@@ -10,7 +10,10 @@ import { kindOf } from '../lib/types.js';
 import { uploads } from '../lib/uploads.js';
 
 /** Rows in the page at most; the others follow as these are done. */
-const SHOWN = 60;
+const SHOWN = 30;
+
+/** How long reports are gathered before they are shown, in milliseconds. */
+const REDRAW = 200;
 
 /** Why a file was refused, in words. */
 export function refusal({ error, problem, type }) {
@@ -71,13 +74,28 @@ function Row({ one }) {
   </li>`;
 }
 
+/** Draws a row; one of which nothing has changed is what it was, so that it costs nothing. */
+function useRows() {
+  const drawn = useRef(new Map());
+  return (list) => {
+    const rows = list.map((one) => {
+      const seen = [one.state, one.sent, one.speed, one.problem].join();
+      const before = drawn.current.get(one.id);
+      return before?.seen === seen ? before : { seen, id: one.id, node: html`<${Row} key=${one.id} one=${one} />` };
+    });
+    drawn.current = new Map(rows.map((row) => [row.id, row]));
+    return rows.map(({ node }) => node);
+  };
+}
+
 export function UploadPanel() {
   const [, redraw] = useReducer((round) => round + 1, 0);
+  const rows = useRows();
   const [isOpen, setOpen] = useState(true);
   useEffect(() => {
     let wanted = 0;
-    // Many files report often: once a frame is enough.
-    const changed = () => { wanted ||= requestAnimationFrame(() => { wanted = 0; redraw(); }); };
+    // Many files report often, and drawing takes time from sending them.
+    const changed = () => { wanted ||= setTimeout(() => { wanted = 0; redraw(); }, REDRAW); };
     uploads.addEventListener('change', changed);
     return () => uploads.removeEventListener('change', changed);
   }, []);
@@ -92,6 +110,6 @@ export function UploadPanel() {
       <${Button} kind="quiet" label=${t('uploads.clear')} onClick=${() => uploads.clearFinished()} />
       <${Button} iconOnly kind="quiet" icon=${isOpen ? 'down' : 'up'} aria-expanded=${isOpen}
         label=${t(isOpen ? 'uploads.collapse' : 'uploads.expand')} onClick=${() => setOpen(!isOpen)} /></div>
-    ${isOpen && html`<ul tabindex="0" aria-label=${t('uploads.title')}>${sorted.slice(0, SHOWN).map((one) => html`<${Row} key=${one.id} one=${one} />`)}</ul>`}
+    ${isOpen && html`<ul tabindex="0" aria-label=${t('uploads.title')}>${rows(sorted.slice(0, SHOWN))}</ul>`}
   </section>`;
 }

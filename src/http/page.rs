@@ -67,6 +67,7 @@ const FILES: &[(&str, &str, &[u8])] = &assets![
     "lib/ui.js" "text/javascript; charset=utf-8",
     "lib/uploads.js" "text/javascript; charset=utf-8",
     "lib/virtual.js" "text/javascript; charset=utf-8",
+    "lib/whole.js" "text/javascript; charset=utf-8",
     "vendor/licences.txt" "text/plain; charset=utf-8",
     "vendor/preact.js" "text/javascript; charset=utf-8",
     "vendor/tus.js" "text/javascript; charset=utf-8",

@@ -86,6 +86,24 @@ test('a picture that is pasted gets a name with the time', async () => {
   assert.match(name, /^\d{4}-\d\d-\d\d \d\d\.\d\d\.\d\d\.png$/);
 });
 
+test('a small file whose answer was lost is sent again and not kept twice', async () => {
+  const contact = await at('Answer lost');
+  let lost = 0;
+  await page.route('**/upload/*', async (route) => {
+    if (lost > 0) {
+      await route.continue();
+      return;
+    }
+    lost += 1;
+    assert.equal((await route.fetch()).status(), 200);
+    await route.abort('connectionreset');
+  });
+  await drop(page, [{ name: 'once.csv', type: 'text/csv', bytes: csv(2000) }]);
+  await page.getByText('1 of 1 done').waitFor({ timeout: PATIENCE });
+  assert.equal(lost, 1);
+  await has(contact, ['once.csv']);
+});
+
 test('a full contact says so, and the file is added once the quota is raised', async () => {
   const contact = await at('Full');
   const set = (...quotas) => dossier(server.data, 'site', 'set', ...quotas);

@@ -76,3 +76,42 @@ async fn s11_the_page_may_load_nothing_from_elsewhere_but_pictures_of_the_media_
     let html = String::from_utf8(answer.body).unwrap();
     assert!(!html.contains("<script>") && !html.contains("style="), "{html}");
 }
+
+/// What a module imports before it runs, from the root of the page.
+fn imports(name: &str) -> Vec<String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("page");
+    let text = std::fs::read_to_string(root.join(name)).unwrap();
+    let folder = Path::new(name).parent().unwrap();
+    let named = text.split("from '").skip(1).filter_map(|rest| rest.split('\'').next());
+    let named = named.filter(|one| one.starts_with('.'));
+    let path = |one: &str| match one.strip_prefix("../") {
+        Some(up) => up.to_owned(),
+        None => folder.join(one.trim_start_matches("./")).display().to_string(),
+    };
+    named.map(path).collect()
+}
+
+#[tokio::test]
+async fn what_the_first_view_imports_is_asked_for_at_once() {
+    let mut needed = vec!["app.js".to_owned()];
+    let mut at = 0;
+    while at < needed.len() {
+        for name in imports(&needed[at]) {
+            if !needed.contains(&name) {
+                needed.push(name);
+            }
+        }
+        at += 1;
+    }
+    let app = TestApp::start().await;
+    let html = String::from_utf8(Answer::of(app.anonymous(Method::GET, "/")).await.body).unwrap();
+    let named = |line: &str| {
+        line.split("/page/").nth(1)?.split_once('/')?.1.split_once('"').map(|it| it.0.to_owned())
+    };
+    let preloads = html.lines().filter(|line| line.contains("modulepreload"));
+    let mut preloads: Vec<String> = preloads.filter_map(named).collect();
+    preloads.push("app.js".to_owned());
+    needed.sort();
+    preloads.sort();
+    assert_eq!(preloads, needed, "name it in page/index.html");
+}

@@ -15,11 +15,15 @@ const SHOWN = 30;
 /** How long reports are gathered before they are shown, in milliseconds. */
 const REDRAW = 200;
 
+/** Refusals that say something of the file itself: they stay true however often it is sent. */
+const OF_THE_FILE = ['UNSUPPORTED_MIME_TYPE', 'EXTENSION_MISMATCH', 'MIME_TYPE_MISMATCH', 'EMPTY_FILE', 'FILE_TOO_LARGE'];
+const codeOf = (error) => error?.violations?.[0]?.ruleName ?? error?.code;
+
 /** Why a file was refused, in words. */
 export function refusal({ error, problem, type }) {
   if (problem) return t(`refused.${problem}`, { limit: size(session()?.server.uploadMaxBytes) });
   const [violation] = error?.violations ?? [];
-  const code = violation?.ruleName ?? error?.code;
+  const code = codeOf(error);
   if (code === 'UNSUPPORTED_MIME_TYPE') return t('refused.type', { type });
   if (code === 'EXTENSION_MISMATCH') return t('refused.extension');
   if (code === 'MIME_TYPE_MISMATCH') return t('refused.content');
@@ -68,7 +72,7 @@ function Row({ one }) {
     <div class="acts">
       ${['running', 'waiting', 'starting', 'offline'].includes(one.state) && act('pause', 'pause', (it) => uploads.pause(it))}
       ${one.state === 'paused' && act('play', 'resume', (it) => uploads.resume(it))}
-      ${one.state === 'refused' && !one.problem && act('retry', 'retry', (it) => uploads.resume(it))}
+      ${one.state === 'refused' && !one.problem && !OF_THE_FILE.includes(codeOf(one.error)) && act('retry', 'retry', (it) => uploads.resume(it))}
       ${isOver ? act('close', 'dismiss', (it) => uploads.dismiss(it)) : act('close', 'cancel', (it) => uploads.cancel(it))}
     </div>
   </li>`;

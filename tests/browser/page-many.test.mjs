@@ -56,27 +56,26 @@ const scrolled = (screens) => page.evaluate(async (count) => {
 }, screens);
 
 test('10,000 files scroll with a bounded document, and the last is reached by scrolling and by a key', async () => {
+  await openContact(page, large);
+  await page.getByText('10,000 files').waitFor({ timeout: PATIENCE });
   for (const layout of ['List', 'Grid']) {
-    await openContact(page, large);
-    await page.getByText('10,000 files').waitFor({ timeout: PATIENCE });
     await page.getByRole('button', { name: layout, exact: true }).click();
+    await page.evaluate(() => { document.querySelector('.scroller').scrollTop = 0; });
     await page.getByRole('button', { name: 'Open file-09999.png' }).waitFor();
     const most = await scrolled(40);
-    assert.ok(most < MOST_ELEMENTS, `${most} elements`);
+    assert.ok(most < MOST_ELEMENTS, `${layout}: ${most} elements`);
     // What was scrolled to is fetched.
     await page.waitForFunction(() => document.querySelector('.item .open') && !document.querySelector('.skeleton'), undefined, { timeout: PATIENCE });
-    await page.evaluate(() => { document.querySelector('.scroller').scrollTop = 1e9; });
-    await page.getByRole('button', { name: 'Open file-00000.png' }).waitFor({ timeout: PATIENCE });
-    assert.ok((await elements()) < MOST_ELEMENTS);
-    await page.evaluate(() => { document.querySelector('.scroller').scrollTop = 0; });
-    await page.getByRole('button', { name: 'Open file-09999.png' }).focus();
-    await page.keyboard.press('End');
-    await page.waitForFunction(() => document.activeElement.dataset.index === '9999', undefined, { timeout: PATIENCE });
-    await page.keyboard.press('Home');
-    await page.waitForFunction(() => document.activeElement.dataset.index === '0', undefined, { timeout: PATIENCE });
-    await page.evaluate(() => { window.location.hash = '#/contacts'; });
-    await page.getByRole('heading', { name: 'Contacts', exact: true }).waitFor();
   }
+  await page.evaluate(() => { document.querySelector('.scroller').scrollTop = 1e9; });
+  await page.getByRole('button', { name: 'Open file-00000.png' }).waitFor({ timeout: PATIENCE });
+  assert.ok((await elements()) < MOST_ELEMENTS);
+  await page.evaluate(() => { document.querySelector('.scroller').scrollTop = 0; });
+  await page.getByRole('button', { name: 'Open file-09999.png' }).focus();
+  await page.keyboard.press('End');
+  await page.waitForFunction(() => document.activeElement.dataset.index === '9999', undefined, { timeout: PATIENCE });
+  await page.keyboard.press('Home');
+  await page.waitForFunction(() => document.activeElement.dataset.index === '0', undefined, { timeout: PATIENCE });
 });
 
 test('the last file is reached by its key also when nothing behind the first page was fetched', async () => {

@@ -307,6 +307,7 @@ test('what is refused says why, and nothing is kept of it', async () => {
     for (const reason of ['The file is empty.', 'Files of this type are not taken', 'longer than 260 characters', 'The content is not what the name says.']) {
       await page.getByText(reason).waitFor();
     }
+    assert.equal(await page.getByRole('button', { name: /^Try .* again$/ }).count(), 0, 'none of these would be taken');
     await put(full, contact, { name: 'first.csv', type: 'text/csv', bytes: csv(10) });
     await drop(page, [{ name: 'second.csv', type: 'text/csv', bytes: csv(10) }]);
     await page.getByText('This contact is full: 1 file at most.').waitFor();

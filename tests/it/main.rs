@@ -7,6 +7,7 @@ mod backup;
 mod binary;
 mod binary_folder;
 mod binary_settings;
+mod blobs_moto;
 mod blobs_s3;
 mod blobs_tls;
 mod client;

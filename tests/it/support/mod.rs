@@ -6,6 +6,7 @@ pub(crate) mod cluster;
 pub(crate) mod database;
 pub(crate) mod files;
 pub(crate) mod gate;
+pub(crate) mod moto;
 mod process;
 pub(crate) mod proxy;
 pub(crate) mod raw;
@@ -185,6 +186,22 @@ impl TestApp {
         let Self { server, site, key, client, now_ms, folder, .. } = self;
         server.stop().await;
         between().await;
+        let server = start_in(&folder, settings, &now_ms, PROGRAM.as_ref()).await;
+        let base = format!("http://{}", server.http);
+        Self { server, base, site, key, sign_in_link: None, client, now_ms, folder }
+    }
+
+    /// Stops the server and starts another one in a folder that has its rows and its keys, and no other
+    /// file of it.
+    pub(crate) async fn replaced(self, settings: &[(&str, &str)]) -> Self {
+        let Self { server, site, key, client, now_ms, folder: before, .. } = self;
+        server.stop().await;
+        let folder = tempfile::tempdir().unwrap();
+        database::copy(before.path(), folder.path());
+        for keys in ["signing.keys", "webhook.keys"] {
+            // Those for webhooks may not have been made yet.
+            let _ = std::fs::copy(before.path().join(keys), folder.path().join(keys));
+        }
         let server = start_in(&folder, settings, &now_ms, PROGRAM.as_ref()).await;
         let base = format!("http://{}", server.http);
         Self { server, base, site, key, sign_in_link: None, client, now_ms, folder }

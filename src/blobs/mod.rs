@@ -31,7 +31,7 @@ pub use files::forget_cached;
 pub use key::{BlobKey, Part, Reached, StagedKey};
 pub use moving::{MoveFailed, Whole};
 pub use results::CachedResult;
-pub use s3::{Probe, Reading, Remote};
+pub use s3::{Failed, Probe, Reading, Remote, Step, Trouble};
 pub use staged::Staged;
 pub use walk::{AllStaged, Stored};
 
@@ -124,12 +124,21 @@ impl Blobs {
         Ok(Self { store, cache, active: Mutex::default(), also: None })
     }
 
-    /// Tries all that is needed of a bucket; `None` on disk.
-    pub fn probe(&self) -> Option<Probe> {
-        match &self.store {
-            Store::Disk(_) => None,
-            Store::S3(s3) => Some(s3.probe()),
-        }
+    /// Tries all that is needed of the buckets that the settings name, by the setting. No data folder is
+    /// needed for it.
+    pub fn probe(config: &Config) -> Vec<(&'static str, anyhow::Result<Probe>)> {
+        let also = config.blobs_also.as_ref().map(|(place, keys)| ("blobs_also", place, keys));
+        let places =
+            [Some(("blobs", &config.blobs, &config.blobs_keys)), also].into_iter().flatten();
+        let buckets = places.filter_map(|(setting, place, keys)| match place {
+            StorePlace::Local => None,
+            StorePlace::S3(bucket) => Some((setting, bucket, keys)),
+        });
+        let probes = buckets.map(|(setting, bucket, keys)| {
+            let opened = S3::open(bucket, keys.as_ref(), config.upload_max_bytes);
+            (setting, opened.map(|s3| s3.probe()))
+        });
+        probes.collect()
     }
 
     /// Whether bytes lie where other servers reach them too.

@@ -24,7 +24,7 @@ async fn attached(app: &TestApp, bytes: &[u8]) -> (Uuid, Value) {
     (contact, attachment)
 }
 
-fn link(attachment: &Value) -> &str {
+pub(crate) fn link(attachment: &Value) -> &str {
     attachment["document"]["url"].as_str().unwrap()
 }
 
@@ -33,7 +33,7 @@ async fn range(app: &TestApp, url: &str, range: &str) -> Answer {
 }
 
 /// A server whose bucket is behind a proxy.
-async fn behind_proxy() -> (TestApp, Proxy) {
+pub(crate) async fn behind_proxy(more: &[(&str, &str)]) -> (TestApp, Proxy) {
     let folder = tempfile::tempdir().unwrap();
     let bucket = bucket::make(&folder.path().join("data"));
     let proxy = Proxy::before(bucket::address().to_string()).await;
@@ -41,7 +41,7 @@ async fn behind_proxy() -> (TestApp, Proxy) {
     let data = folder.keep().join("data");
     let settings =
         [("data", data.to_str().unwrap()), ("blobs", &url), ("blobs_credentials_file", &keys)];
-    (TestApp::start_with(&settings).await, proxy)
+    (TestApp::start_with(&[&settings, more].concat()).await, proxy)
 }
 
 #[tokio::test]
@@ -198,7 +198,7 @@ async fn a_redirect_is_not_given_for_what_is_deleted_or_unchanged() {
 
 #[tokio::test]
 async fn r12_while_the_store_is_away_answers_say_so_and_it_comes_back_by_itself() {
-    let (app, proxy) = behind_proxy().await;
+    let (app, proxy) = behind_proxy(&[]).await;
     let bytes = csv(SMALL);
     let (contact, attachment) = attached(&app, &bytes).await;
     let url = app.upload_url(contact, "b.csv", "text/csv").await;
@@ -215,7 +215,7 @@ async fn r12_while_the_store_is_away_answers_say_so_and_it_comes_back_by_itself(
 
 #[tokio::test]
 async fn r12_a_truncated_answer_is_never_taken_for_whole() {
-    let (app, proxy) = behind_proxy().await;
+    let (app, proxy) = behind_proxy(&[]).await;
     let (small, large) = (csv(SMALL), csv(LARGE));
     let ((_, first), (_, second)) = (attached(&app, &small).await, attached(&app, &large).await);
     proxy.fails(Fault::Cut(700));
@@ -230,16 +230,16 @@ async fn r12_a_truncated_answer_is_never_taken_for_whole() {
 
 #[tokio::test]
 async fn r12_an_object_of_another_version_is_not_sent() {
-    let (app, proxy) = behind_proxy().await;
+    let (app, proxy) = behind_proxy(&[]).await;
     let (_, attachment) = attached(&app, &csv(LARGE)).await;
-    proxy.fails(Fault::WrongEtag);
+    proxy.fails(Fault::WrongEtag("GET"));
     let answer = app.client().get(link(&attachment)).send().await.unwrap();
     assert!(!answer.status().is_success() || answer.bytes().await.is_err());
 }
 
 #[tokio::test]
 async fn r12_an_upload_whose_last_answer_was_lost_is_there_once() {
-    let (app, proxy) = behind_proxy().await;
+    let (app, proxy) = behind_proxy(&[]).await;
     for (size, lost) in [(SMALL, "/blobs/"), (LARGE, "CompleteMultipartUpload")] {
         proxy.fails(Fault::AnswersLost(lost));
         let contact = Uuid::new_v4();

@@ -8,6 +8,7 @@ mod binary;
 mod binary_folder;
 mod binary_settings;
 mod blobs_moto;
+mod blobs_refused;
 mod blobs_s3;
 mod blobs_tls;
 mod client;

@@ -224,8 +224,19 @@ async fn keep(
             end(app, staged, i64::MAX).await?;
             Err(error)
         }
+        Err(Error::Internal(error)) if is_lost(&error) => {
+            tracing::error!(%error, blob = %staged.key.blob, "the store has lost an upload in pieces");
+            end(app, staged, i64::MAX).await?;
+            Err(UploadRefused::Gone.into())
+        }
         Err(error) => Err(error),
     }
+}
+
+/// Whether the store does not have what was acknowledged, so that nobody can go on from there.
+fn is_lost(error: &anyhow::Error) -> bool {
+    let error = error.downcast_ref::<std::io::Error>();
+    error.is_some_and(|error| error.kind() == std::io::ErrorKind::NotFound)
 }
 
 /// Ends an upload: its row and its bytes go.

@@ -218,46 +218,107 @@ pub(super) fn check_length(is: u64, should_be: u64) -> object_store::Result<()> 
     Err(object_store::Error::Generic { store: "S3", source })
 }
 
+/// What keeps the store from doing what was asked, as far as one can do something about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trouble {
+    /// The keys lack the right to it.
+    Right,
+    /// The clock of this machine is wrong.
+    Clock,
+    /// It is none of the store's that can be used with these settings: bucket, region, keys.
+    Settings,
+    /// The store is away, or too busy.
+    Away,
+}
+
+/// An error of the store's; whatever the trouble is, it may work again without a new start.
+#[derive(Debug, thiserror::Error)]
+#[error("{words}")]
+struct Troubled {
+    trouble: Trouble,
+    words: String,
+}
+
+fn troubled(trouble: Trouble, words: String) -> io::Error {
+    io::Error::new(io::ErrorKind::NetworkDown, Troubled { trouble, words })
+}
+
 /// The store cannot be used now; it is no fault of what was asked.
 pub(super) fn away(problem: impl Into<String>) -> io::Error {
-    io::Error::new(io::ErrorKind::NetworkDown, problem.into())
+    troubled(Trouble::Away, problem.into())
 }
+
+/// The keys lack the right to it.
+pub(super) fn lacks_right(problem: String) -> io::Error {
+    troubled(Trouble::Right, problem)
+}
+
+/// What kept the store from doing it; `None` when it did, and it is not as it should be.
+pub(super) fn trouble(error: &io::Error) -> Option<Trouble> {
+    Some(error.get_ref()?.downcast_ref::<Troubled>()?.trouble)
+}
+
+/// One object under two versions: it was written anew, or the store is not to be believed.
+pub(super) fn other_version() -> io::Error {
+    away("the object is not the one it was: its ETag has changed")
+}
+
+/// What codes of the store's mean. In this order: a text may contain several.
+const KNOWN: [(&str, Trouble, &str); 10] = [
+    ("NoSuchBucket", Trouble::Settings, "there is no such bucket: make it, or correct its name"),
+    ("InvalidAccessKeyId", Trouble::Settings, "the store does not know the access key id"),
+    ("SignatureDoesNotMatch", Trouble::Settings, "the secret access key is wrong"),
+    ("AuthorizationHeaderMalformed", Trouble::Settings, "the region is wrong"),
+    (
+        "PermanentRedirect",
+        Trouble::Settings,
+        "the bucket is in another region or at another endpoint",
+    ),
+    ("ExpiredToken", Trouble::Settings, "the session token has expired"),
+    ("RequestTimeTooSkewed", Trouble::Clock, "the clock of this machine is wrong"),
+    ("AccessDenied", Trouble::Right, "these keys lack the right to it"),
+    ("SlowDown", Trouble::Away, "the store is too busy and asks to be slower"),
+    ("ServiceUnavailable", Trouble::Away, "the store says that it cannot be used now"),
+];
+/// Codes that say that parts which the store had taken are not there any more.
+const PARTS_LOST: [&str; 2] = ["NoSuchUpload", "InvalidPart"];
 
 /// What an error of the store means.
 pub(super) fn explained(error: &object_store::Error) -> io::Error {
     use object_store::Error;
 
-    // In this order: what a text names wins over what its status says.
+    // What a text names wins over what its status says.
     let text = chain(error);
-    let known = [
-        ("NoSuchUpload", None),
-        ("NoSuchBucket", Some("there is no such bucket: make it, or correct its name")),
-        ("InvalidAccessKeyId", Some("the store does not know the access key id")),
-        ("SignatureDoesNotMatch", Some("the secret access key is wrong")),
-        ("AuthorizationHeaderMalformed", Some("the region is wrong")),
-        ("PermanentRedirect", Some("the bucket is in another region or at another endpoint")),
-        ("RequestTimeTooSkewed", Some("the clock of this machine is wrong")),
-        ("ExpiredToken", Some("the session token has expired")),
-    ];
     if let Some(words) = certificates::refused(&text) {
-        return away(format!("the store cannot be believed: {words}"));
+        let words = format!("the store cannot be believed: {words}");
+        return troubled(Trouble::Settings, words);
     }
-    match known.iter().find(|(code, _)| text.contains(code)) {
-        Some((_, None)) => return io::ErrorKind::NotFound.into(),
-        Some((code, Some(words))) => return away(format!("{words} ({code})")),
-        None => {}
+    if PARTS_LOST.iter().any(|code| text.contains(code)) {
+        return io::ErrorKind::NotFound.into();
+    }
+    if let Some((code, trouble, words)) = KNOWN.iter().find(|(code, ..)| text.contains(code)) {
+        let time = store_time(&text).filter(|_| *trouble == Trouble::Clock);
+        let time = time.map(|time| format!("; the store's says {time}")).unwrap_or_default();
+        return troubled(*trouble, format!("{words} ({code}){time}"));
     }
     let text = shown(&text);
     match error {
         Error::NotFound { .. } => io::Error::new(io::ErrorKind::NotFound, text),
+        // An answer to HEAD has no body that says more.
         Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => {
-            away(format!("the store refuses these keys or rights: {text}"))
+            troubled(Trouble::Right, format!("the store refuses these keys or rights: {text}"))
         }
-        Error::Precondition { .. } => {
-            io::Error::new(io::ErrorKind::InvalidData, "the object is not the one it was")
-        }
+        Error::Precondition { .. } => other_version(),
         _ => away(text),
     }
+}
+
+/// The time at the store, which it says when it refuses ours.
+fn store_time(text: &str) -> Option<&str> {
+    const MOST_CHARACTERS: usize = 30;
+    let time = text.split_once("<ServerTime>")?.1.split_once("</ServerTime>")?.0;
+    let is_time = |c: char| c.is_ascii_digit() || matches!(c, 'T' | 'Z' | ':' | '-' | '.');
+    (time.len() <= MOST_CHARACTERS && time.chars().all(is_time)).then_some(time)
 }
 
 /// An error with what caused it.

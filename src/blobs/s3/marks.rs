@@ -76,10 +76,11 @@ impl S3 {
         Ok(self.put_later(self.mark_path(staged), serde_json::to_vec(mark)?))
     }
 
-    pub(super) fn mark(&self, staged: StagedKey) -> io::Result<Mark> {
+    /// What stands in a mark; `None` when it is there and is none: then the store is not to be believed, or
+    /// somebody else has written there.
+    pub(super) fn mark(&self, staged: StagedKey) -> io::Result<Option<Mark>> {
         let bytes = self.get(self.mark_path(staged))?;
-        // One that cannot be read is as old as can be.
-        Ok(serde_json::from_slice(&bytes).unwrap_or_default())
+        Ok(serde_json::from_slice(&bytes).ok())
     }
 
     fn mark_path(&self, staged: StagedKey) -> Path {
@@ -136,15 +137,22 @@ impl S3 {
     }
 
     pub(in super::super) fn is_given_up(&self, staged: StagedKey, now_ms: i64) -> io::Result<bool> {
-        // Without a mark somebody has settled it since.
-        let mark = found(self.mark(staged))?;
-        Ok(mark.is_some_and(|mark| mark.at_ms.saturating_add(GIVEN_UP_MS) < now_ms))
+        match found(self.mark(staged))? {
+            Some(Some(mark)) => Ok(mark.at_ms.saturating_add(GIVEN_UP_MS) < now_ms),
+            // Another server may be at work on it: what nobody can read is no reason to take its bytes away.
+            Some(None) => {
+                tracing::warn!(name = staged.file(), "the mark of an upload cannot be read");
+                Ok(false)
+            }
+            // Somebody has settled it since.
+            None => Ok(false),
+        }
     }
 
     /// Takes away all that speaks of an upload. The mark goes last, so that the rest is found again.
     pub(in super::super) fn settle(&self, staged: StagedKey, is_plain: bool) -> io::Result<()> {
         if !is_plain && let Some(mark) = found(self.mark(staged))? {
-            if let Some(upload) = mark.upload {
+            if let Some(upload) = mark.and_then(|mark| mark.upload) {
                 self.abort(staged, upload)?;
             }
             for state in self.states(staged)? {

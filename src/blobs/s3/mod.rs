@@ -25,7 +25,8 @@ use tokio::sync::Semaphore;
 
 use super::key::{BLOBS, BlobKey, Part};
 use super::walk::{LOST_AND_FOUND, found};
-pub use probe::Probe;
+pub use link::Trouble;
+pub use probe::{Failed, Probe, Step};
 pub use reading::{Reading, Remote};
 pub(super) use sending::Sending;
 

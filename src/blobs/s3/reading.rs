@@ -13,8 +13,8 @@ use object_store::{GetOptions, GetRange, ObjectStore as _, ObjectStoreExt as _};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
-use super::link::explained;
-use super::{PRESIGNED_LIFE, write_all};
+use super::link::{away, explained, other_version};
+use super::{DEADLINE, PRESIGNED_LIFE, write_all};
 
 /// Pieces of an answer that wait for their reader; the store sends pieces of some tens of KiB.
 const PIECES: usize = 4;
@@ -60,12 +60,12 @@ impl Remote {
         let (send, answer) = std::sync::mpsc::sync_channel(1);
         let (client, path) = (Arc::clone(&self.client), self.path.clone());
         self.runtime.spawn(async move {
-            let head = tokio::time::timeout(super::DEADLINE, client.head(&path)).await;
+            let head = tokio::time::timeout(DEADLINE, client.head(&path)).await;
             let _ = send.send(head);
         });
         let meta = match answer.recv() {
             Ok(Ok(head)) => head.map_err(|error| explained(&error))?,
-            _ => return Err(super::link::away("the store did not answer in time")),
+            _ => return Err(away("the store did not answer in time")),
         };
         if meta.size != self.size_bytes {
             let problem = format!("{} bytes, {} expected", meta.size, self.size_bytes);
@@ -88,12 +88,15 @@ impl Remote {
             // Some stores do not compare it themselves.
             let is_other = move |now: &Option<String>| version.is_some() && *now != version;
             self.runtime.spawn(async move {
-                match client.get_opts(&path, options).await {
-                    Err(error) => drop(send.send(Err(explained(&error))).await),
+                let asked = tokio::time::timeout(DEADLINE, client.get_opts(&path, options)).await;
+                let asked = match asked {
+                    Ok(answer) => answer.map_err(|error| explained(&error)),
+                    Err(_) => Err(away("the store did not answer in time")),
+                };
+                match asked {
+                    Err(error) => drop(send.send(Err(error)).await),
                     Ok(answer) if is_other(&answer.meta.e_tag) => {
-                        let problem = "the object is not the one it was";
-                        let error = io::Error::new(io::ErrorKind::InvalidData, problem);
-                        drop(send.send(Err(error)).await);
+                        drop(send.send(Err(other_version())).await);
                     }
                     Ok(answer) => {
                         let mut stream = answer.into_stream();

@@ -15,7 +15,7 @@ use object_store::{ObjectStoreExt as _, PutPayload};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::super::key::{Part, Reached, StagedKey};
-use super::link::Pending;
+use super::link::{Pending, Trouble, away, trouble};
 use super::marks::{GIVEN_UP_MS, Mark, State};
 use super::{DEADLINE, LONG_DEADLINE, Remote, S3};
 
@@ -37,6 +37,8 @@ pub(in super::super) struct Sending<'a> {
     /// When the last mark was begun, and its call if it was not waited for.
     marked_at: Instant,
     marking: Option<Pending<()>>,
+    /// False once a mark could not be written. Then an earlier one speaks of all that is there.
+    is_marked: bool,
     upload: Option<String>,
     part_bytes: u64,
     /// Bytes that are in parts.
@@ -48,8 +50,17 @@ pub(in super::super) struct Sending<'a> {
     /// Where there are states: the acknowledged one and the one before it.
     states: VecDeque<Reached>,
     is_resumable: bool,
-    /// Whether it may be at its place.
-    is_placed: bool,
+    placed: Placed,
+}
+
+/// Whether an upload is at its place.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Placed {
+    No,
+    /// It was put there; that may have failed.
+    Perhaps,
+    /// Nobody knows what became of a call: it may also come there later.
+    Unknown,
 }
 
 impl<'a> Sending<'a> {
@@ -70,6 +81,7 @@ impl<'a> Sending<'a> {
             began_ms: now_ms,
             marked_at: now,
             marking: None,
+            is_marked: true,
             upload: None,
             part_bytes: s3.part_bytes,
             sent_bytes: 0,
@@ -78,7 +90,7 @@ impl<'a> Sending<'a> {
             hole_bytes: 0,
             states: VecDeque::new(),
             is_resumable: false,
-            is_placed: false,
+            placed: Placed::No,
         }
     }
 
@@ -91,7 +103,7 @@ impl<'a> Sending<'a> {
         now_ms: i64,
     ) -> io::Result<Self> {
         let offset_bytes = reached.offset_bytes;
-        let mark = s3.mark(staged)?;
+        let mark = s3.mark(staged)?.unwrap_or_default();
         let mut sending = Self::new(s3, staged, now_ms);
         (sending.upload, sending.is_resumable) = (mark.upload, true);
         sending.marking = Some(sending.mark()?);
@@ -113,6 +125,8 @@ impl<'a> Sending<'a> {
             return Ok(sending);
         }
         let (state, tail) = s3.state(staged, reached)?;
+        // The parts are of this one, whatever the mark says.
+        sending.upload = state.upload.or(sending.upload);
         sending.part_bytes = state.part_bytes;
         sending.sent_bytes = offset_bytes - tail.len() as u64;
         sending.hole_bytes = sending.sent_bytes;
@@ -131,7 +145,7 @@ impl<'a> Sending<'a> {
     /// Waits until the mark is there.
     pub(in super::super) fn marked(&mut self) -> io::Result<()> {
         match self.marking.take() {
-            Some(marking) => marking.wait(),
+            Some(marking) => marking.wait().inspect_err(|_| self.is_marked = false),
             None => Ok(()),
         }
     }
@@ -266,15 +280,19 @@ impl<'a> Sending<'a> {
 
     /// Puts the bytes to their place.
     fn place(&mut self, file: &File, written: u64) -> io::Result<()> {
-        if self.is_placed {
+        if self.placed != Placed::No {
             return Ok(());
         }
         self.marked()?;
         let placed = match self.upload.clone() {
             Some(upload) if !self.parts.is_empty() => self.place_parts(file, written, upload),
+            // Never with a hole where bytes were sent earlier.
+            _ if self.hole_bytes > 0 => Err(io::ErrorKind::NotFound.into()),
             _ => self.place_in_one(file, written),
         };
-        self.is_placed = true;
+        let trouble = placed.as_ref().err().and_then(trouble);
+        let is_unknown = trouble == Some(Trouble::Away);
+        self.placed = if is_unknown { Placed::Unknown } else { Placed::Perhaps };
         if placed.is_ok() && self.parts.is_empty() {
             // Its signature covers the hash of all bytes: the store has compared them.
             return Ok(());
@@ -291,7 +309,14 @@ impl<'a> Sending<'a> {
             }
             found => {
                 let problem = format!("the store has {} bytes of {written}", found.unwrap_or(0));
-                placed.and(Err(io::Error::new(io::ErrorKind::InvalidData, problem)))
+                match placed {
+                    Ok(()) => Err(away(problem)),
+                    // All of it can be sent again.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound && !self.is_resumable => {
+                        Err(away("the store does not have the parts that it took"))
+                    }
+                    Err(error) => Err(error),
+                }
             }
         }
     }
@@ -319,9 +344,20 @@ impl<'a> Sending<'a> {
     pub(in super::super) fn give_up(&mut self) -> io::Result<()> {
         self.cut();
         self.marked()?;
+        if !self.is_marked {
+            // Its client would only wait longer for what this store does not do now.
+            return Err(away("the mark of an upload could not be written"));
+        }
         if let Some(upload) = self.upload.take() {
             self.s3.abort(self.staged, upload)?;
         }
-        if self.is_placed { self.s3.delete(self.path.clone()) } else { Ok(()) }
+        if self.placed != Placed::No {
+            self.s3.delete(self.path.clone())?;
+        }
+        if self.placed == Placed::Unknown {
+            // So its mark stays, and the recovery in an hour looks once more.
+            return Err(away("nobody knows what became of a call to the store"));
+        }
+        Ok(())
     }
 }

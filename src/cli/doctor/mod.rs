@@ -2,6 +2,8 @@
 //! and what to do about it. Changes nothing, but for one small object that it puts into a bucket and
 //! takes away.
 
+mod stores;
+
 use std::fmt::Write as _;
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
@@ -15,12 +17,10 @@ use serde_json::{Value, json};
 
 use super::{Settings, say, tell};
 use crate::app::Clock;
-use crate::blobs::{Blobs, Probe};
 use crate::config::Config;
 use crate::data_folder::{DataFolder, SECRETS};
 use crate::db::{Inspection, Place, check_server};
 use crate::domain::image::{HeicSupport, heic_support};
-use crate::domain::store_place::StorePlace;
 
 /// Free space under which something must be done, besides room for one upload in each place.
 const FREE_BYTES_MIN: u64 = 1 << 30;
@@ -118,7 +118,8 @@ fn look(config: &Config) -> Vec<Check> {
         checks.push(found);
         newest_ms = newest;
         checks.extend(database_server(config));
-        checks.extend(store(folder.root(), config));
+        checks.extend(stores::folder(folder.root(), config));
+        checks.extend(stores::buckets(config));
         checks.extend(server(&folder, config));
     } else {
         checks.push(Check::note(
@@ -234,48 +235,6 @@ fn database_server(config: &Config) -> Vec<Check> {
         Check { name, state, detail: found.detail, remedy: found.remedy.to_owned() }
     });
     checks.collect()
-}
-
-fn store(root: &Path, config: &Config) -> Vec<Check> {
-    let name = "stored files";
-    let blobs = match Blobs::open(root, config) {
-        Ok(blobs) => blobs,
-        Err(error) => {
-            let remedy = match config.blobs {
-                StorePlace::Local => "check the folder's permissions",
-                StorePlace::S3(_) => "docs/s3.md says what is needed of a bucket",
-            };
-            return vec![Check::problem(name, format!("{error:#}"), remedy)];
-        }
-    };
-    if let Some(probe) = blobs.probe() {
-        return bucket(&probe, Clock::System.now_ms());
-    }
-    vec![Check::fine(name, "the store opens; `dossier fsck` compares every file")]
-}
-
-fn bucket(probe: &Probe, now_ms: i64) -> Vec<Check> {
-    let name = "bucket";
-    let tried: Vec<&str> = probe.steps.iter().map(|(what, _)| *what).collect();
-    let broken = probe.steps.iter().filter_map(|(what, outcome)| {
-        let error = outcome.as_ref().err()?;
-        let remedy = "give these keys the rights that docs/s3.md lists";
-        Some(Check::problem(name, format!("{what} does not work: {error}"), remedy))
-    });
-    let mut checks: Vec<Check> = broken.collect();
-    if checks.is_empty() {
-        checks.push(Check::fine(name, format!("tried: {}", tried.join(", "))));
-    }
-    let skew_ms = probe.store_ms.map_or(0, |store_ms| store_ms.abs_diff(now_ms));
-    if skew_ms > CLOCK_SLACK_MS.unsigned_abs() {
-        let detail = format!("the store's clock is {} seconds away from this one", skew_ms / 1_000);
-        checks.push(Check::problem(
-            "clock of the bucket",
-            detail,
-            "let NTP keep this machine's clock",
-        ));
-    }
-    checks
 }
 
 /// Whether a server is at work, else whether one could listen.

@@ -13,7 +13,8 @@ use std::sync::OnceLock;
 use rustix::fs::{AtFlags, Mode, OFlags};
 
 use super::files::{
-    PRIVATE_FILE, begin_write_back, make_directory, open_below, open_directory, remove_file,
+    PRIVATE_FILE, begin_write_back, check_one_disk, make_directory, open_below, open_directory,
+    remove_file,
 };
 use super::key::{BLOBS, BlobKey, Part, StagedKey};
 
@@ -33,6 +34,7 @@ pub(super) struct Disk {
 impl Disk {
     pub(super) fn open(root: OwnedFd) -> anyhow::Result<Self> {
         let (staging, blobs) = (open_below(&root, "staging")?, open_below(&root, BLOBS)?);
+        check_one_disk(["staging", BLOBS], [&staging, &blobs])?;
         Ok(Self { root, staging, blobs, failed: OnceLock::new() })
     }
 

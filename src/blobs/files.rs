@@ -6,8 +6,8 @@ use std::num::NonZeroU64;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use anyhow::Context as _;
-use rustix::fs::{AtFlags, CWD, Mode, OFlags};
+use anyhow::{Context as _, bail};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 const PRIVATE_DIRECTORY: Mode = Mode::RWXU;
@@ -25,7 +25,55 @@ pub(super) fn open_below(root: &OwnedFd, name: &str) -> anyhow::Result<OwnedFd> 
     make_directory(root, name)
         .and_then(|is_new| if is_new { Ok(rustix::fs::fsync(root)?) } else { Ok(()) })
         .and_then(|()| open_directory(root, name))
-        .with_context(|| format!("cannot use the folder {name} below the data folder"))
+        .with_context(|| {
+            let problem = format!("cannot use the folder {name} below the data folder");
+            let stat = rustix::fs::statat(root, name, AtFlags::SYMLINK_NOFOLLOW);
+            let is_link =
+                |stat: rustix::fs::Stat| FileType::from_raw_mode(stat.st_mode) == FileType::Symlink;
+            if !stat.is_ok_and(is_link) {
+                return problem;
+            }
+            format!(
+                "{problem}: it is a symbolic link, and none is followed there; put the whole data \
+                 folder elsewhere instead, with --data or a link in its own place"
+            )
+        })
+}
+
+/// Refuses two folders between which no file can be linked, because they are on two disks or were mounted
+/// apart.
+pub(super) fn check_one_disk(names: [&str; 2], folders: [&OwnedFd; 2]) -> anyhow::Result<()> {
+    let [one, other] = folders.map(disk);
+    if one? == other? {
+        return Ok(());
+    }
+    bail!(
+        "the folders {} and {} below the data folder are on two disks, or mounted apart: a file that \
+         is whole gets its place by a link, which leads to no other disk; mount the whole data folder \
+         instead, or keep the bytes in a bucket",
+        names[0],
+        names[1]
+    )
+}
+
+/// What tells the disks of folders apart: their device and, where the system says it, their mount.
+fn disk(folder: &OwnedFd) -> io::Result<(u64, Option<u64>)> {
+    Ok((rustix::fs::fstat(folder)?.st_dev, mount(folder)))
+}
+
+#[cfg(target_os = "linux")]
+fn mount(folder: &OwnedFd) -> Option<u64> {
+    use rustix::fs::{StatxFlags, statx};
+
+    let found = statx(folder, c"", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID).ok()?;
+    // Since Linux 5.8.
+    let is_said = StatxFlags::from_bits_retain(found.stx_mask).contains(StatxFlags::MNT_ID);
+    is_said.then_some(found.stx_mnt_id)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn mount(_: &OwnedFd) -> Option<u64> {
+    None
 }
 
 /// Makes nothing durable, so its outcome does not matter: [`super::Staged::seal`] syncs.

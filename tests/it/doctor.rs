@@ -124,6 +124,15 @@ fn a_folder_that_is_not_there_yet_is_only_worth_a_note() {
 }
 
 #[test]
+fn a_folder_that_cannot_be_made_is_a_finding() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("file"), "").unwrap();
+    let ended = doctor(&folder.path().join("file/data"), &["--json"]);
+    assert_eq!(unusual(&ended), problem("data folder"));
+    assert!(ended.out.contains("cannot be"), "{ended:?}");
+}
+
+#[test]
 fn unreadable_settings_are_no_finding_but_a_failure() {
     let ended = run(&["doctor", "--json", "--set", "nonsense=1"]);
     assert_eq!(ended.code, Some(2), "{ended:?}");

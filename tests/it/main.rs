@@ -28,6 +28,7 @@ mod cors;
 mod delete;
 mod disk_faults;
 mod doctor;
+mod doctor_before;
 mod errors;
 mod errors_http;
 

@@ -111,28 +111,59 @@ pub(super) fn run(command: &Doctor) -> ExitCode {
 
 fn look(config: &Config) -> Vec<Check> {
     let (mut checks, mut newest_ms) = (Vec::new(), None);
-    if let Ok(folder) = Place::folder(config) {
-        checks.extend(folder_checks(folder.root(), config));
-        checks.push(secrets(folder.root()));
+    let folder = used_folder(config);
+    match &folder {
+        Some(folder) => {
+            checks.extend(folder_checks(folder.root(), config));
+            checks.push(secrets(folder.root()));
+        }
+        None => checks.push(missing(&config.data)),
+    }
+    // Without a folder there may be rows and bytes elsewhere, or a place for them.
+    if folder.is_some() || config.database_url.is_some() {
         let (found, newest) = database(config);
         checks.push(found);
         newest_ms = newest;
         checks.extend(database_server(config));
-        checks.extend(stores::folder(folder.root(), config));
-        checks.extend(stores::buckets(config));
-        checks.extend(server(&folder, config));
-    } else {
-        checks.push(Check::note(
-            "data folder",
-            format!("there is no data in {} yet", config.data.display()),
-            "the first `dossier serve` makes it",
-        ));
-        checks.extend(ports(config));
+    }
+    checks.extend(folder.as_ref().and_then(|folder| stores::folder(folder.root(), config)));
+    checks.extend(stores::buckets(config));
+    match &folder {
+        Some(folder) => checks.extend(server(folder, config)),
+        None => checks.extend(ports(config)),
     }
     checks.push(handles());
     checks.push(clock(Clock::System.now_ms(), newest_ms));
     checks.extend(formats());
     checks
+}
+
+/// The data folder, if it is there. With the rows elsewhere it need not have been used: but it is the
+/// server that makes it.
+fn used_folder(config: &Config) -> Option<DataFolder> {
+    if !config.data.is_dir() {
+        return None;
+    }
+    Place::folder(config).ok()
+}
+
+/// What is said of a data folder that is not there, or was not used yet.
+fn missing(data: &Path) -> Check {
+    let (name, shown) = ("data folder", data.display());
+    let detail = format!("there is no data in {shown} yet");
+    let here = |path: &Path| path.as_os_str().is_empty();
+    let mut above = data.ancestors().map(|path| if here(path) { Path::new(".") } else { path });
+    let Some(there) = above.find(|path| stat(*path).is_ok()) else {
+        return Check::problem(name, detail, "name another folder with --data");
+    };
+    match accessat(CWD, there, Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS) {
+        Ok(()) => Check::note(name, detail, "the first `dossier serve` makes it"),
+        Err(error) => {
+            let detail = format!("{detail}, and {} cannot be written: {error}", there.display());
+            let remedy = "run as a user who may make it there, or name another one with --data";
+            Check::problem(name, detail, remedy)
+        }
+    }
 }
 
 fn folder_checks(root: &Path, config: &Config) -> Vec<Check> {

@@ -12,7 +12,7 @@ use crate::blobs_s3::{behind_proxy, link};
 use crate::support::files::{csv, eventually};
 use crate::support::moto::{self, MotoBucket};
 use crate::support::proxy::{Fault, Proxy, Right};
-use crate::support::{Answer, Bucket, TestApp, bucket, run};
+use crate::support::{Answer, TestApp, bucket, run};
 
 /// More than two parts.
 const LARGE: usize = 20 << 20;
@@ -276,6 +276,22 @@ async fn a_store_that_names_wrong_versions_never_sends_wrong_bytes() {
 }
 
 #[tokio::test]
+async fn other_bytes_of_a_small_file_are_never_sent() {
+    let rig = Rig::start().await;
+    let mark = "14057b7ef767814f";
+    assert!(csv(SMALL).starts_with(mark.as_bytes()));
+    let links = rig.links().await;
+    rig.proxy.fails(Fault::AnsweredAltered(mark));
+    let mut statuses = Vec::new();
+    for link in &links {
+        let answer = rig.app.client().get(link).send().await.unwrap();
+        statuses.push((answer.status().as_u16(), answer.content_length()));
+    }
+    assert!(statuses.iter().any(|(status, _)| *status == 500), "{statuses:?}");
+    rig.recovers().await;
+}
+
+#[tokio::test]
 async fn a_mark_that_cannot_be_read_makes_no_hole_and_takes_nothing_away() {
     let mut rig = Rig::start().await;
     let bytes = csv(LARGE);
@@ -291,7 +307,7 @@ async fn a_mark_that_cannot_be_read_makes_no_hole_and_takes_nothing_away() {
 }
 
 /// Of stores only some compare what they called the parts.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn parts_that_were_called_by_wrong_names_are_sent_again() {
     let bucket = MotoBucket::make().await;
     let proxy = Proxy::before(moto::address().to_owned()).await;
@@ -302,6 +318,9 @@ async fn parts_that_were_called_by_wrong_names_are_sent_again() {
     let url = app.upload_url(contact, "a.csv", "text/csv").await;
     let (_, location) = app.tus_begin(contact, LARGE).await;
     proxy.fails(Fault::WrongEtag("PUT"));
+    let found = doctor(app.data(), Path::new(&bucket.credentials()), &blobs);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].0.contains("does not know the parts by the ETags"), "{found:?}");
     says_away(&app.put(&url, &bytes).await);
     assert_eq!(app.tus_patch(&location, 0, &bytes[..12 << 20]).await.status, 204);
     proxy.fails(Fault::None);
@@ -320,9 +339,9 @@ async fn parts_that_were_called_by_wrong_names_are_sent_again() {
 }
 
 /// What doctor says of the bucket: each thing that is wrong, with what to do.
-fn doctor(data: &Path, bucket: &Bucket, url: &str) -> Vec<(String, String)> {
+fn doctor(data: &Path, credentials: &Path, url: &str) -> Vec<(String, String)> {
     let blobs = format!("blobs={url}");
-    let keys = format!("blobs_credentials_file={}", bucket.credentials.display());
+    let keys = format!("blobs_credentials_file={}", credentials.display());
     let data = data.to_str().unwrap();
     let looked = run(&["doctor", "--json", "--data", data, "--set", &blobs, "--set", &keys]);
     let report: Value = serde_json::from_str(&looked.out).unwrap();
@@ -342,7 +361,7 @@ async fn doctor_and_a_start_say_what_a_store_refuses() {
     let url = bucket.at(proxy.address);
     let probes = bucket.folder.join("probe");
     let left = || std::fs::read_dir(&probes).map_or(0, Iterator::count);
-    assert_eq!(doctor(&data, &bucket, &url), []);
+    assert_eq!(doctor(&data, &bucket.credentials, &url), []);
     for (fault, said, remedy) in [
         (Fault::Denied(Right::List), &["listing", "lack the right"][..], "s3:ListBucket"),
         (Fault::Denied(Right::Put), &["writing", "lack the right"], "s3:PutObject"),
@@ -350,10 +369,11 @@ async fn doctor_and_a_start_say_what_a_store_refuses() {
         (Fault::Skewed, &["clock of this machine", "2031-02-03T04:05:06Z"], "NTP"),
         (Fault::Slow(u32::MAX), &["too busy"], "look at the store"),
         (Fault::Away, &["listing"], "look at the store"),
+        (Fault::Silent, &["did not answer in time"], "look at the store"),
         (Fault::WrongEtag("HEAD"), &["reading a range", "ETag"], "look at the store"),
     ] {
         proxy.fails(fault);
-        let found = doctor(&data, &bucket, &url);
+        let found = doctor(&data, &bucket.credentials, &url);
         assert_eq!(found.len(), 1, "{fault:?} {found:?}");
         let (detail, told) = &found[0];
         assert!(said.iter().all(|said| detail.contains(said)), "{fault:?} {detail}");
@@ -362,7 +382,7 @@ async fn doctor_and_a_start_say_what_a_store_refuses() {
         assert_eq!(left(), 0, "{fault:?}");
     }
     proxy.fails(Fault::Denied(Right::Delete));
-    let found = doctor(&data, &bucket, &url);
+    let found = doctor(&data, &bucket.credentials, &url);
     for (number, right) in [(0, "s3:DeleteObject"), (1, "s3:AbortMultipartUpload")] {
         assert!(found[number].1.contains(right), "{found:?}");
     }

@@ -54,7 +54,7 @@ impl S3 {
     pub(in super::super) fn probe(&self) -> Probe {
         let path = self.path(&format!("probe/{}", Uuid::new_v4().simple()));
         let mut probe = Probe::default();
-        probe.note("listing", "s3:ListBucket", self.list("staging/").map(drop));
+        probe.note("listing", "s3:ListBucket", self.check());
         if probe.is_hopeless() {
             return probe;
         }

@@ -63,7 +63,7 @@ fn migrate_makes_the_schema_and_finds_nothing_to_do_after() {
     let folder = tempfile::tempdir().unwrap();
     for _ in 0..2 {
         let json = printed(&with_data(&["migrate", "--json"], folder.path(), &[]));
-        assert_eq!(serde_json::from_str::<Value>(&json).unwrap()["schema"], 7);
+        assert_eq!(serde_json::from_str::<Value>(&json).unwrap()["schema"], 8);
     }
     let (server, ready) = Dossier::serve(folder.path(), &[]);
     assert!(ready["apiKey"].is_string());

@@ -1,7 +1,8 @@
 //! Takes away what is over: uploads that nobody goes on with, bytes of deleted attachments, upload
-//! URLs that have expired, sessions that are over, what was in the trash for its time, old tombstones, old events, ended subscriptions. Under a lease, safe to repeat at any point, and bounded a
-//! run (R27).
+//! URLs that have expired, sessions that are over, what was in the trash for its time, old tombstones,
+//! old events, ended subscriptions. Under a lease, safe to repeat at any point, and bounded a run (R27).
 
+use std::io::ErrorKind;
 use std::sync::Arc;
 
 use crate::actions::upload::resumable::end_expired;
@@ -108,6 +109,11 @@ async fn remove_blobs(app: &App, lease: &Lease, now_ms: i64) -> Result<usize> {
             Ok(()) => {
                 app.transforms.cache.forget(BlobKey { site, blob });
                 gone.push((site, blob));
+            }
+            // It would be the same with the others, and each may take long to say so.
+            Err(error) if error.kind() == ErrorKind::NetworkDown => {
+                tracing::warn!(%error, "removed blobs wait for the store");
+                break;
             }
             // One file that cannot be removed must not keep the others.
             Err(error) => tracing::error!(%error, %blob, "a removed blob's bytes are still there"),

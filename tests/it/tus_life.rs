@@ -61,6 +61,27 @@ async fn an_upload_goes_on_after_a_restart() {
 }
 
 #[tokio::test]
+async fn what_cannot_be_settled_does_not_hold_up_what_can() {
+    let app = TestApp::start().await;
+    let id = || Uuid::new_v4().simple().to_string();
+    let staging = app.data().join("staging");
+    // What nobody knows; where one of them would lie something else does, which is no file to remove.
+    let site = app.site.simple().to_string();
+    for _ in 0..8 {
+        std::fs::write(staging.join(format!("{site}.{}.{}", id(), id())), b"a,b\n").unwrap();
+    }
+    let blob = id();
+    let stuck = staging.join(format!("{site}.{}.{blob}", id()));
+    std::fs::write(&stuck, b"a,b\n").unwrap();
+    std::fs::create_dir_all(app.data().join("blobs").join(&site).join(&blob[..2]).join(&blob))
+        .unwrap();
+    dossier::actions::recover::recover(app.app()).await.unwrap_err();
+    let left: Vec<_> =
+        std::fs::read_dir(&staging).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert_eq!(left, [stuck]);
+}
+
+#[tokio::test]
 async fn a_commit_that_a_crash_cut_off_is_taken_back_and_the_last_piece_sent_again() {
     let (app, contact, file) = (TestApp::start().await, Uuid::new_v4(), csv(1_000));
     let (_, location) = app.tus_begin(contact, file.len()).await;

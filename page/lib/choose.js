@@ -1,7 +1,7 @@
 // Files that people give: dropped, with whole folders; pasted; chosen.
 
-/** Files of one drop at most. */
-const MOST = 10_000;
+/** Files of one drop or folder at most. */
+export const MOST = 10_000;
 
 function read(entry) {
   return new Promise((resolve, reject) => { entry.file(resolve, reject); });
@@ -14,9 +14,9 @@ function entriesOf(reader) {
 /** What systems and programs leave in folders, and nobody means to add. */
 const isLeftover = (name) => name.startsWith('.') || name === 'Thumbs.db';
 
-/** The files below a folder. What the browser may not read is passed over. */
+/** The files below a folder, one more than the most at most. What the browser may not read is passed over. */
 async function walk(entry, found) {
-  if (found.length >= MOST || isLeftover(entry.name)) return;
+  if (found.length > MOST || isLeftover(entry.name)) return;
   if (entry.isFile) {
     found.push({ file: await read(entry) });
     return;
@@ -33,7 +33,7 @@ async function walk(entry, found) {
  * What was dropped. Must be called while the event is being handled.
  *
  * @param {DataTransfer} transfer
- * @returns {Promise<{ file: File, name?: string }[]>}
+ * @returns {Promise<{ file: File, name?: string }[]>} may be more than {@link MOST}
  */
 export async function dropped(transfer) {
   const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
@@ -46,10 +46,10 @@ export async function dropped(transfer) {
   return found;
 }
 
-/** The files of a folder that was chosen. */
+/** The files of a folder that was chosen; may be more than {@link MOST}. */
 export function ofFolder(files) {
   const kept = [...files].filter((file) => !file.webkitRelativePath.split('/').slice(1).some(isLeftover));
-  return kept.slice(0, MOST).map((file) => ({ file }));
+  return kept.map((file) => ({ file }));
 }
 
 /** What was pasted; a picture without a name of its own gets one with the time. */

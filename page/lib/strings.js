@@ -168,6 +168,7 @@ const ENGLISH = {
   'uploads.resumed': 'Went on at {percent}%',
   'uploads.progress': 'Progress of {name}',
   'uploads.unnamed': 'pasted',
+  'uploads.tooMany': 'Only the first {count} files are added. Add the others in another go.',
   'uploads.leave': 'Uploads are running.',
 
   'refused.empty': 'The file is empty.',

@@ -2,12 +2,12 @@
 
 import { html, useEffect, useRef, useState } from '../vendor/preact.js';
 import * as api from '../lib/api.js';
-import { dropped, hasFiles, ofFolder, pasted } from '../lib/choose.js';
+import { MOST, dropped, hasFiles, ofFolder, pasted } from '../lib/choose.js';
 import { deleteFiles } from '../lib/deleting.js';
 import { contactName, count, plainName } from '../lib/format.js';
 import { icon } from '../lib/icons.js';
 import { go, linkTo } from '../lib/route.js';
-import { Button, Confirm, Empty, Failed, Loading, Select, useLoaded } from '../lib/ui.js';
+import { Button, Confirm, Empty, Failed, Loading, Select, say, useLoaded } from '../lib/ui.js';
 import { t } from '../lib/strings.js';
 import { KINDS } from '../lib/types.js';
 import { forgetInterrupted, interrupted, uploads } from '../lib/uploads.js';
@@ -163,7 +163,11 @@ export function Files({ contactId, route }) {
     return { items: page.files, next: page.next, total: page.total };
   }, [contactId, wishes.search, wishes.type, wishes.sort]);
   const again = () => { list.again(); contact.again(); };
-  const onFiles = mayChange ? (files) => files.length > 0 && uploads.add(contactId, files) : null;
+  const add = (files) => {
+    if (files.length > MOST) say(t('uploads.tooMany', { count: MOST }));
+    if (files.length > 0) uploads.add(contactId, files.slice(0, MOST));
+  };
+  const onFiles = mayChange ? add : null;
   const isOver = useGiven(onFiles);
   useAdded(contactId, again);
   const name = contact.value ? contactName(contact.value) ?? t('contacts.unnamed') : '';

@@ -71,6 +71,23 @@ test('a folder that is chosen gives the same files', async () => {
   await has(contact, folder.names);
 });
 
+test('of more files than one drop may have the page says which are added', async () => {
+  await at('Far too many');
+  // None of them is to arrive: what is looked at is what was said.
+  await browser.context.setOffline(true);
+  try {
+    await page.evaluate(() => {
+      const dataTransfer = new DataTransfer();
+      for (let number = 0; number <= 10_000; number += 1) dataTransfer.items.add(new File(['a'], `${number}.csv`));
+      window.dispatchEvent(new DragEvent('drop', { dataTransfer, bubbles: true, cancelable: true }));
+    });
+    await page.getByText(/Only the first 10.?000 files are added/).waitFor({ timeout: PATIENCE });
+    await page.getByText(/^0 of 10.?000 done/).waitFor({ timeout: PATIENCE });
+  } finally {
+    await browser.context.setOffline(false);
+  }
+});
+
 test('a picture that is pasted gets a name with the time', async () => {
   const contact = await at('Pasted');
   await browser.context.grantPermissions(['clipboard-read', 'clipboard-write'], { origin: server.ready.http });

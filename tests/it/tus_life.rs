@@ -4,6 +4,7 @@ use reqwest::Method;
 use uuid::Uuid;
 
 use crate::support::TestApp;
+use crate::support::files::eventually;
 use crate::support::raw::Raw;
 use crate::support::tus::{PIECE, csv};
 
@@ -41,6 +42,23 @@ async fn what_a_cut_client_had_sent_is_kept() {
     assert_eq!(app.tus_patch(&location, offset, &file[offset..]).await.status, 204);
     let url = app.tus_finish(&upload_url).await.ok()["file"]["url"].as_str().unwrap().to_owned();
     assert_eq!(app.open(&url).await.body, file);
+}
+
+#[tokio::test]
+async fn a_piece_whose_contact_goes_while_it_arrives_ends_with_410() {
+    let (app, contact, file) = (TestApp::start().await, Uuid::new_v4(), csv(900_000));
+    let (_, location) = app.tus_begin(contact, file.len()).await;
+    // Not the last piece: it would only be written down.
+    let piece = &file[..600_000];
+    let mut raw = cut_patch(&app, &location, piece, 0, 500_000).await;
+    eventually("some of it is written", async || {
+        app.stored_files().iter().any(|file| file.metadata().is_ok_and(|file| file.len() > 0))
+    })
+    .await;
+    app.delete(&format!("/dossier/v1/contacts/{contact}")).await.ok();
+    raw.send(&piece[500_000..]).await;
+    let head = raw.read_head().await;
+    assert!(head.starts_with("HTTP/1.1 410 "), "{head}");
 }
 
 #[tokio::test]

@@ -116,7 +116,8 @@ impl Piece {
         if self.runtime.block_on(db.checkpoint_upload(upload, from_offset_bytes))? {
             return Ok(());
         }
-        self.refuse(from_offset_bytes)
+        // Where it stood, it is over: its contact has gone.
+        self.refuse(from_offset_bytes, UploadRefused::Gone)
     }
 
     /// Nobody puts other bytes to the place of the whole file from here on.
@@ -125,18 +126,22 @@ impl Piece {
         if self.runtime.block_on(claimed)? {
             return Ok(());
         }
-        self.refuse(self.upload.offset_bytes)
+        // Where it stands, another node is about to end it.
+        self.refuse(self.upload.offset_bytes, UploadRefused::Locked)
     }
 
-    /// Of two nodes that go on with one upload, one does.
-    fn refuse(&self, from_offset_bytes: u64) -> Result<()> {
+    /// Of two nodes that go on with one upload, one does. `unmoved` is why there was nothing to do for an
+    /// upload that nobody has gone on with.
+    fn refuse(&self, from_offset_bytes: u64, unmoved: UploadRefused) -> Result<()> {
         let (site, attachment) = (self.upload.site_id, self.upload.attachment_id);
         let standing = self.runtime.block_on(self.app.db.upload_in_flight(site, attachment))?;
-        let standing = standing.filter(|standing| standing.blob_id == self.upload.blob_id);
+        // One that was ended with its contact waits for the sweep with a time of 0.
+        let standing = standing.filter(|standing| {
+            standing.blob_id == self.upload.blob_id && standing.expires_at_ms > 0
+        });
         Err(Error::Upload(match standing.map(|standing| standing.offset_bytes) {
             None => UploadRefused::Gone,
-            // Another node is about to end it.
-            Some(offset_bytes) if offset_bytes == from_offset_bytes => UploadRefused::Locked,
+            Some(offset_bytes) if offset_bytes == from_offset_bytes => unmoved,
             Some(offset_bytes) => UploadRefused::Offset { offset_bytes },
         }))
     }

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::contacts::guid;
 use super::remote::{self, EXIT_CODES, Remote, bytes, confirm, is_interactive, say, variable};
 use super::several::summary;
-use crate::client::{Client, Failure, Kind, Result};
+use crate::client::{Client, Failure, Kind, Page, Result};
 use crate::domain::file_name::visible;
 
 /// Arguments of `dossier ls`.
@@ -36,27 +36,45 @@ pub(super) fn run_ls(command: &Ls) -> ExitCode {
 }
 
 async fn contacts(client: &Client, json: bool) -> Result<()> {
-    let (mut all, mut after, mut is_first) = (Vec::new(), None, true);
-    loop {
-        let (page, next) = client.contacts(after.as_deref()).await?;
-        if json {
-            all.extend(page);
-        } else {
-            if std::mem::take(&mut is_first) {
-                head(&format!(
-                    "{:36}  {:7}  {:>7}  {:>10}  LABEL",
-                    "CONTACT", "STATE", "FILES", "SIZE"
-                ))?;
+    let heading = format!("{:36}  {:7}  {:>7}  {:>10}  LABEL", "CONTACT", "STATE", "FILES", "SIZE");
+    let list = List { items: "contacts", heading, line: contact_line };
+    list.show(json, async |after| client.contacts(after).await).await
+}
+
+/// What a list looks like.
+struct List {
+    /// What its items are called for programs.
+    items: &'static str,
+    heading: String,
+    line: fn(&Value) -> String,
+}
+
+impl List {
+    /// Prints it page by page, or for programs whole.
+    async fn show(
+        &self,
+        json: bool,
+        page: impl AsyncFn(Option<&str>) -> Result<Page>,
+    ) -> Result<()> {
+        let (mut all, mut next) = (Vec::new(), None);
+        let mut is_first = true;
+        loop {
+            let (found, more) = page(next.as_deref()).await?;
+            if json {
+                all.extend(found);
+            } else {
+                if std::mem::take(&mut is_first) {
+                    head(&self.heading)?;
+                }
+                say_lines(&found.iter().map(self.line).collect::<Vec<_>>())?;
             }
-            let lines: Vec<String> = page.iter().map(contact_line).collect();
-            say_lines(&lines)?;
+            next = more;
+            if next.is_none() {
+                break;
+            }
         }
-        after = next;
-        if after.is_none() {
-            break;
-        }
+        if json { say(&json!({ self.items: all }).to_string()) } else { Ok(()) }
     }
-    if json { say(&json!({ "contacts": all }).to_string()) } else { Ok(()) }
 }
 
 fn contact_line(contact: &Value) -> String {
@@ -74,26 +92,10 @@ fn contact_line(contact: &Value) -> String {
 }
 
 async fn files(client: &Client, contact: Uuid, json: bool) -> Result<()> {
-    let (mut all, mut cursor, mut is_first) = (Vec::new(), None, true);
-    loop {
-        let (page, next) = client.files(contact, cursor.as_deref()).await?;
-        if json {
-            all.extend(page);
-        } else {
-            if std::mem::take(&mut is_first) {
-                head(&format!(
-                    "{:36}  {:>10}  {:16}  {:12}  NAME",
-                    "ATTACHMENT", "SIZE", "ADDED", "TYPE"
-                ))?;
-            }
-            say_lines(&page.iter().map(file_line).collect::<Vec<_>>())?;
-        }
-        cursor = next;
-        if cursor.is_none() {
-            break;
-        }
-    }
-    if json { say(&json!({ "attachments": all }).to_string()) } else { Ok(()) }
+    let heading =
+        format!("{:36}  {:>10}  {:16}  {:12}  NAME", "ATTACHMENT", "SIZE", "ADDED", "TYPE");
+    let list = List { items: "attachments", heading, line: file_line };
+    list.show(json, async |after| client.files(contact, after).await).await
 }
 
 fn file_line(file: &Value) -> String {

@@ -39,6 +39,9 @@ const CONTACTS_PAGE: usize = 1_000;
 const USER_AGENT: &str = concat!("dossier/", env!("CARGO_PKG_VERSION"));
 const SITE: &str = "wix-site-id";
 
+/// Items as the server shows them, and what names the next page.
+pub type Page = (Vec<Value>, Option<String>);
+
 /// Told how far something has come.
 pub type Told = dyn Fn(Event) + Send + Sync;
 
@@ -327,11 +330,16 @@ impl Client {
     /// # Errors
     ///
     /// When the server does not answer it.
-    pub async fn contacts(&self, after: Option<&str>) -> Result<(Vec<Value>, Option<String>)> {
+    pub async fn contacts(&self, after: Option<&str>) -> Result<Page> {
         let behind = after.map(|after| format!("&after={after}")).unwrap_or_default();
         let path = format!("dossier/v1/contacts?limit={CONTACTS_PAGE}{behind}");
-        let mut answer = self.call(Method::GET, &path, None).await?;
-        let Value::Array(found) = answer["contacts"].take() else {
+        self.page(&path, "contacts").await
+    }
+
+    /// A page of a list of ours: its items, and `next` unless it was the last.
+    async fn page(&self, path: &str, items: &str) -> Result<Page> {
+        let mut answer = self.call(Method::GET, path, None).await?;
+        let Value::Array(found) = answer[items].take() else {
             return Err(self.is_no_server());
         };
         Ok((found, answer["next"].as_str().map(str::to_owned)))
@@ -343,19 +351,11 @@ impl Client {
     /// # Errors
     ///
     /// When the server does not answer it.
-    pub async fn files(
-        &self,
-        contact: Uuid,
-        cursor: Option<&str>,
-    ) -> Result<(Vec<Value>, Option<String>)> {
+    pub async fn files(&self, contact: Uuid, cursor: Option<&str>) -> Result<Page> {
         let behind = cursor.map(|cursor| format!("&cursor={cursor}")).unwrap_or_default();
         let asked = format!("sort=created&limit={FILES_PAGE}{behind}");
         let path = format!("dossier/v1/contacts/{contact}/attachments?{asked}");
-        let mut answer = self.call(Method::GET, &path, None).await?;
-        let Value::Array(found) = answer["attachments"].take() else {
-            return Err(self.is_no_server());
-        };
-        Ok((found, answer["next"].as_str().map(str::to_owned)))
+        self.page(&path, "attachments").await
     }
 
     /// A page of a contact's attachments, oldest first, and whether it was the last.

@@ -57,14 +57,7 @@ pub(super) async fn add(
     }
     let now_ms = app.clock.now_ms();
     let made = create_key(&app.db, now_ms, site, &name, scopes).await?;
-    let key = json!({
-        "id": made.id.to_string(),
-        "name": name,
-        "scopes": ids_of(scopes),
-        "role": scopes.role().map(Role::as_str),
-        "createdAt": timestamp(now_ms),
-        "revokedAt": null,
-    });
+    let key = dated(named(made.id, &name, scopes), now_ms, None);
     let body = json!({ "key": key, "apiKey": made.secret });
     Ok(answer::unkept_json(StatusCode::OK, &body))
 }
@@ -92,12 +85,7 @@ pub(super) async fn whoami(State(app): State<Arc<App>>, headers: HeaderMap) -> R
     let caller = Caller::with_any_scope(&app, &headers).await?;
     let (key, site) = (caller.key(), caller.site());
     let body = json!({
-        "key": {
-            "id": key.id.to_string(),
-            "name": key.name,
-            "scopes": ids_of(key.scopes),
-            "role": key.scopes.role().map(Role::as_str),
-        },
+        "key": named(key.id, &key.name, key.scopes),
         "site": { "id": site.id.to_string(), "name": site.name },
     });
     Ok(answer::unkept_json(StatusCode::OK, &body))
@@ -108,14 +96,23 @@ fn unknown(id: Uuid) -> Error {
 }
 
 fn key_json(key: &ApiKey) -> Value {
+    dated(named(key.id, &key.name, key.scopes), key.created_at_ms, key.revoked_at_ms)
+}
+
+/// What everybody may know of a key who has it.
+fn named(id: Uuid, name: &str, scopes: Scopes) -> Value {
     json!({
-        "id": key.id.to_string(),
-        "name": key.name,
-        "scopes": ids_of(key.scopes),
-        "role": key.scopes.role().map(Role::as_str),
-        "createdAt": timestamp(key.created_at_ms),
-        "revokedAt": key.revoked_at_ms.map(timestamp),
+        "id": id.to_string(),
+        "name": name,
+        "scopes": ids_of(scopes),
+        "role": scopes.role().map(Role::as_str),
     })
+}
+
+fn dated(mut key: Value, created_at_ms: i64, revoked_at_ms: Option<i64>) -> Value {
+    key["createdAt"] = json!(timestamp(created_at_ms));
+    key["revokedAt"] = json!(revoked_at_ms.map(timestamp));
+    key
 }
 
 fn ids_of(scopes: Scopes) -> Vec<String> {

@@ -232,7 +232,7 @@ fn can_be_repeated(error: &sql::Error) -> bool {
 /// What each of several callers is told of one failure.
 fn away(error: &sql::Error) -> Error {
     match error {
-        sql::Error::Away(_) | sql::Error::Silent => Error::Busy { retry_after_seconds: 1 },
+        error if error.is_passing() => Error::Busy { retry_after_seconds: 1 },
         error => Error::Internal(anyhow::anyhow!("{error}")),
     }
 }

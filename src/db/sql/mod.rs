@@ -6,6 +6,7 @@ mod values;
 pub(super) use values::{Cell, FromCell, ToCell};
 
 use std::cell::RefCell;
+use std::io;
 use std::sync::Arc;
 
 use rusqlite::ErrorCode;
@@ -51,6 +52,19 @@ impl Error {
     /// SQLite's own code, of an error of its.
     pub(super) fn sqlite_code(&self) -> Option<ErrorCode> {
         if let Self::Sqlite(error) = self { error.sqlite_error_code() } else { None }
+    }
+
+    /// Whether the same may succeed in a moment.
+    pub(super) fn is_passing(&self) -> bool {
+        match self {
+            Self::Sqlite(error) => matches!(
+                error.sqlite_error_code(),
+                Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked)
+            ),
+            Self::Postgres(error) => error.code().map_or_else(|| is_gone(error), passes),
+            Self::Away(_) | Self::Silent => true,
+            Self::NoRow | Self::Unexpected(_) => false,
+        }
     }
 }
 
@@ -110,23 +124,24 @@ fn remedy(state: &SqlState) -> Option<&'static str> {
 
 impl From<Error> for crate::error::Error {
     fn from(error: Error) -> Self {
-        const BUSY: crate::error::Error = crate::error::Error::Busy { retry_after_seconds: 1 };
-        match &error {
-            Error::Sqlite(from) => match from.sqlite_error_code() {
-                Some(ErrorCode::DiskFull) => Self::StorageFull,
-                Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => BUSY,
-                _ => Self::Internal(error.into()),
-            },
-            Error::Away(_) | Error::Silent => BUSY,
-            Error::Postgres(from) => match from.code() {
-                Some(&SqlState::DISK_FULL) => Self::StorageFull,
-                Some(state) if passes(state) => BUSY,
-                None if from.is_closed() => BUSY,
-                _ => Self::Internal(error.into()),
-            },
-            Error::NoRow | Error::Unexpected(_) => Self::Internal(error.into()),
+        let is_full = match &error {
+            Error::Sqlite(from) => from.sqlite_error_code() == Some(ErrorCode::DiskFull),
+            Error::Postgres(from) => from.code() == Some(&SqlState::DISK_FULL),
+            _ => false,
+        };
+        match error {
+            _ if is_full => Self::StorageFull,
+            error if error.is_passing() => Self::Busy { retry_after_seconds: 1 },
+            error => Self::Internal(error.into()),
         }
     }
+}
+
+/// Whether a connection to PostgreSQL was lost, or could not be made.
+fn is_gone(error: &tokio_postgres::Error) -> bool {
+    let io = std::error::Error::source(error).and_then(|source| source.downcast_ref::<io::Error>());
+    // What cannot be put into a message is an invalid input, and stays one.
+    error.is_closed() || io.is_some_and(|io| io.kind() != io::ErrorKind::InvalidInput)
 }
 
 /// Whether PostgreSQL would answer otherwise in a moment.

@@ -102,6 +102,10 @@ impl Proxy {
                 let mut ended = cuts.subscribe();
                 let state = Arc::clone(&shared);
                 if *state.fault.lock().unwrap() == Fault::Away {
+                    open.spawn(async move {
+                        // What was sent and is not read makes its end a reset.
+                        let _ = client.peek(&mut [0]).await;
+                    });
                     continue;
                 }
                 let server = TcpStream::connect(&state.server).await.unwrap();

@@ -165,23 +165,35 @@ impl Blobs {
         }
     }
 
-    /// Begins an upload. `now_ms` is the time by which others see later whether it was left behind.
+    /// Begins an upload, of so many bytes if that is announced. `now_ms` is the time by which others see
+    /// later whether it was left behind.
     ///
     /// # Errors
     ///
     /// When the file cannot be made, for example on a full disk.
-    pub fn stage(&self, staged: StagedKey, now_ms: i64) -> io::Result<Staged<'_>> {
-        self.begin_with(staged, now_ms, Kind::Plain)
+    pub fn stage(
+        &self,
+        staged: StagedKey,
+        size_bytes: Option<u64>,
+        now_ms: i64,
+    ) -> io::Result<Staged<'_>> {
+        self.begin_with(staged, size_bytes, now_ms, Kind::Plain)
     }
 
-    fn begin_with(&self, staged: StagedKey, now_ms: i64, kind: Kind) -> io::Result<Staged<'_>> {
+    fn begin_with(
+        &self,
+        staged: StagedKey,
+        size_bytes: Option<u64>,
+        now_ms: i64,
+        kind: Kind,
+    ) -> io::Result<Staged<'_>> {
         self.active().insert(staged.key.blob, kind);
         let opened = match &self.store {
             Store::Disk(disk) => disk
                 .stage(staged)
                 .map(|file| (file, Way::Disk(OnDisk { disk, staged, handed_on: 0 }))),
             Store::S3(s3) => self.anonymous_file().map(|file| {
-                let sending = Sending::begin(s3, staged, now_ms);
+                let sending = Sending::begin(s3, staged, size_bytes, now_ms);
                 (file, Way::S3(Box::new(sending)))
             }),
         };
@@ -203,7 +215,7 @@ impl Blobs {
     ///
     /// When it cannot be made; then nothing is left.
     pub fn begin(&self, staged: StagedKey, now_ms: i64) -> io::Result<()> {
-        let mut file = self.begin_with(staged, now_ms, Kind::Resumable)?;
+        let mut file = self.begin_with(staged, None, now_ms, Kind::Resumable)?;
         match &mut file.way {
             Way::Disk(on_disk) => on_disk.disk.sync_staging()?,
             Way::S3(sending) => sending.marked()?,

@@ -1,8 +1,10 @@
 //! An upload while it is written. Its bytes go to a file of this machine in any case, which is what
-//! is looked into; for a bucket that file has no name, and parts of it are sent on as they fill.
+//! is looked into; for a bucket that file has no name, and they are sent on while they arrive.
 
 use std::fs::File;
 use std::io::{self, Seek as _, Write as _};
+
+use bytes::Bytes;
 
 use super::Blobs;
 use super::disk::OnDisk;
@@ -43,12 +45,12 @@ impl Staged<'_> {
     /// # Errors
     ///
     /// When it cannot be written, for example on a full disk, or not sent.
-    pub fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+    pub fn append(&mut self, bytes: &Bytes) -> io::Result<()> {
         self.file.write_all(bytes)?;
         self.written += bytes.len() as u64;
         match &mut self.way {
             Way::Disk(disk) => disk.written(&self.file, self.written),
-            Way::S3(sending) => sending.written(&self.file, self.written)?,
+            Way::S3(sending) => sending.written(&self.file, self.written, bytes)?,
         }
         Ok(())
     }

@@ -2,6 +2,7 @@
 
 use std::io::Read as _;
 
+use bytes::Bytes;
 use proptest::prelude::*;
 
 use crate::domain::ids::{AttachmentId, SiteId};
@@ -22,8 +23,8 @@ fn store() -> (tempfile::TempDir, Blobs) {
 }
 
 fn put(blobs: &Blobs, staged: StagedKey, bytes: &[u8]) {
-    let mut upload = blobs.stage(staged, 0).unwrap();
-    upload.append(bytes).unwrap();
+    let mut upload = blobs.stage(staged, None, 0).unwrap();
+    upload.append(&Bytes::copy_from_slice(bytes)).unwrap();
     upload.seal().unwrap();
     blobs.settle(staged).unwrap();
 }
@@ -61,8 +62,8 @@ fn sealed_bytes_read_back_and_nothing_stays_in_staging() {
 #[test]
 fn a_dropped_upload_leaves_nothing() {
     let (root, blobs) = store();
-    let mut upload = blobs.stage(staged_key(7), 0).unwrap();
-    upload.append(b"half").unwrap();
+    let mut upload = blobs.stage(staged_key(7), None, 0).unwrap();
+    upload.append(&Bytes::from_static(b"half")).unwrap();
     drop(upload);
     assert_eq!(files_below(root.path()), Vec::<String>::new());
 }
@@ -70,7 +71,7 @@ fn a_dropped_upload_leaves_nothing() {
 #[test]
 fn an_upload_under_way_is_not_left_behind_but_one_of_a_dead_process_is() {
     let (root, blobs) = store();
-    let upload = blobs.stage(staged_key(7), 0).unwrap();
+    let upload = blobs.stage(staged_key(7), None, 0).unwrap();
     assert_eq!(blobs.left_behind().unwrap(), vec![]);
     let restarted = Blobs::local(root.path()).unwrap();
     assert_eq!(restarted.left_behind().unwrap(), vec![staged_key(7)]);
@@ -80,7 +81,7 @@ fn an_upload_under_way_is_not_left_behind_but_one_of_a_dead_process_is() {
 #[test]
 fn a_sealed_upload_that_was_not_settled_is_found_with_its_bytes() {
     let (root, blobs) = store();
-    blobs.stage(staged_key(7), 0).unwrap().seal().unwrap();
+    blobs.stage(staged_key(7), None, 0).unwrap().seal().unwrap();
     let restarted = Blobs::local(root.path()).unwrap();
     assert_eq!(restarted.left_behind().unwrap(), vec![staged_key(7)]);
     assert!(restarted.open_part(staged_key(7).key, Part::Original).is_ok());
@@ -124,7 +125,7 @@ fn s10_a_planted_link_is_not_followed() {
     let outside = tempfile::tempdir().unwrap();
     let site = staged_key(7).key.site_directory();
     std::os::unix::fs::symlink(outside.path(), root.path().join("blobs").join(site)).unwrap();
-    let upload = blobs.stage(staged_key(7), 0).unwrap();
+    let upload = blobs.stage(staged_key(7), None, 0).unwrap();
     assert!(upload.seal().is_err());
     assert_eq!(files_below(outside.path()), Vec::<String>::new());
     assert!(blobs.open_part(staged_key(7).key, Part::Original).is_err());

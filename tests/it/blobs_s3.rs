@@ -145,8 +145,8 @@ async fn what_a_dead_server_left_is_taken_away_once_nobody_can_be_at_work_on_it(
     };
     let (blobs, now_ms) = (app.app().blobs.clone(), app.app().clock.now_ms());
     let sealing = tokio::task::spawn_blocking(move || {
-        let mut upload = blobs.stage(staged, now_ms).unwrap();
-        upload.append(&csv(LARGE)).unwrap();
+        let mut upload = blobs.stage(staged, None, now_ms).unwrap();
+        upload.append(&csv(LARGE).into()).unwrap();
         upload.seal().unwrap();
         // As if its server had died here.
         blobs.abandon(staged);

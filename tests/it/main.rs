@@ -10,6 +10,7 @@ mod binary_settings;
 mod blobs_moto;
 mod blobs_refused;
 mod blobs_s3;
+mod blobs_streamed;
 mod blobs_tls;
 mod client;
 mod client_files;

@@ -4,7 +4,7 @@ use reqwest::multipart::{Form, Part};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::support::files::{PDF, csv, eventually};
+use crate::support::files::{PDF, chunked, csv, eventually};
 use crate::support::raw::Raw;
 use crate::support::{Answer, PNG, TestApp};
 
@@ -12,12 +12,6 @@ use crate::support::{Answer, PNG, TestApp};
 async fn nothing_came_of_it(app: &TestApp, contact: Uuid) {
     assert_eq!(app.list(contact).await.ok()["metadata"]["total"], 0);
     app.nothing_is_stored().await;
-}
-
-fn chunked(bytes: &[u8]) -> reqwest::Body {
-    let pieces: Vec<Result<Vec<u8>, std::io::Error>> =
-        bytes.chunks(1_000).map(<[u8]>::to_vec).map(Ok).collect();
-    reqwest::Body::wrap_stream(futures_util::stream::iter(pieces))
 }
 
 fn data(answer: &Answer) -> Value {

@@ -111,7 +111,7 @@ impl Writer {
 
     /// Writes what comes; `None` when the body was given up.
     pub(super) fn run(self, mut queue: mpsc::Receiver<Message>) -> Result<Option<Received>> {
-        let mut file = self.blobs.stage(self.staged, self.now_ms)?;
+        let mut file = self.blobs.stage(self.staged, self.upload.content_length, self.now_ms)?;
         let mut sha256 = Sha256::new();
         loop {
             match queue.blocking_recv() {

@@ -15,7 +15,7 @@ use tokio::runtime::Builder;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::AbortHandle;
 
-use super::{BUFFERS_MIB, DEADLINE, LONG_DEADLINE, S3};
+use super::{BUFFERS_MIB, DEADLINE, LONG_DEADLINE, S3, streaming};
 use crate::domain::certificates;
 use crate::domain::store_place::{Bucket, StoreKeys};
 
@@ -26,7 +26,7 @@ const PART_BYTES: u64 = 8 << 20;
 const MOST_PART_BYTES: u64 = 64 << 20;
 /// Parts of an upload at most, by the rules of S3.
 const MOST_PARTS: u64 = 10_000;
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long the store may say nothing.
 const SILENCE: Duration = Duration::from_secs(30);
 /// Tries of a call after the first, where trying again changes nothing.
@@ -35,6 +35,8 @@ const FIRST_BACKOFF: Duration = Duration::from_millis(50);
 const MOST_BACKOFF: Duration = Duration::from_secs(2);
 /// Threads for calls: they wait for the network and sign.
 const THREADS: usize = 2;
+
+const TOO_LATE: &str = "the store did not answer in time";
 
 /// A call that is under way.
 pub(super) struct Pending<T> {
@@ -45,7 +47,19 @@ pub(super) struct Pending<T> {
 impl<T> Pending<T> {
     /// Blocks until it has ended.
     pub(super) fn wait(self) -> io::Result<T> {
-        self.answer.recv().unwrap_or_else(|_| Err(io::Error::other("a call to the store broke")))
+        self.answer.recv().unwrap_or_else(|_| Err(broken()))
+    }
+
+    /// Blocks until it has ended, or gives it up after a while.
+    pub(super) fn wait_for(self, limit: Duration) -> io::Result<T> {
+        match self.answer.recv_timeout(limit) {
+            Ok(outcome) => outcome,
+            Err(mpsc::RecvTimeoutError::Timeout) => {
+                self.abort.abort();
+                Err(away(TOO_LATE))
+            }
+            Err(mpsc::RecvTimeoutError::Disconnected) => Err(broken()),
+        }
     }
 
     /// Gives it up.
@@ -72,7 +86,9 @@ impl S3 {
                 bucket.name
             );
         };
-        let options = client_options(bucket)?;
+        let authorities = bucket.authorities.as_deref().map(authorities).transpose()?;
+        let options = client_options(bucket, authorities.as_deref())?;
+        let streams = streaming::client(bucket, authorities.as_deref())?;
         let retry = RetryConfig {
             backoff: BackoffConfig {
                 init_backoff: FIRST_BACKOFF,
@@ -109,6 +125,7 @@ impl S3 {
         Ok(Self {
             client: Arc::new(builder.build()?),
             options,
+            streams,
             prefix: bucket.prefix.clone(),
             part_bytes: part_bytes(largest_bytes),
             buffers: Arc::new(Semaphore::new(BUFFERS_MIB as usize)),
@@ -149,7 +166,7 @@ impl S3 {
         let task = self.handle.spawn(async move {
             let outcome = match tokio::time::timeout(within, call).await {
                 Ok(outcome) => outcome.map_err(|error| explained(&error)),
-                Err(_) => Err(away("the store did not answer in time")),
+                Err(_) => Err(away(TOO_LATE)),
             };
             // Whoever does not wait does not want to know.
             let _ = send.send(outcome);
@@ -167,6 +184,10 @@ impl S3 {
     }
 }
 
+fn broken() -> io::Error {
+    io::Error::other("a call to the store broke")
+}
+
 /// Size of the parts of an upload of so many bytes, so that it has not too many.
 pub(super) fn part_bytes(largest_bytes: u64) -> u64 {
     let part_bytes = largest_bytes.div_ceil(MOST_PARTS).next_multiple_of(1 << 20);
@@ -174,26 +195,34 @@ pub(super) fn part_bytes(largest_bytes: u64) -> u64 {
 }
 
 /// How the store is called, and whom to believe that it is the store.
-fn client_options(bucket: &Bucket) -> anyhow::Result<ClientOptions> {
+fn client_options(
+    bucket: &Bucket,
+    authorities: Option<&[CertificateDer<'_>]>,
+) -> anyhow::Result<ClientOptions> {
     let mut options = ClientOptions::new()
         .with_timeout_disabled()
         .with_connect_timeout(CONNECT_TIMEOUT)
         .with_read_timeout(SILENCE)
         .with_allow_http(bucket.endpoint.as_ref().is_some_and(|url| url.scheme() == "http"));
-    if let Some(file) = &bucket.authorities {
-        let problem = || format!("cannot read the certificates in {}", file.display());
+    if let Some(authorities) = authorities {
         options = options.with_no_system_certificates(true);
-        let mut count = 0;
-        for certificate in CertificateDer::pem_file_iter(file).with_context(problem)? {
-            let certificate = Certificate::from_der(&certificate.with_context(problem)?);
-            options = options.with_root_certificate(certificate.with_context(problem)?);
-            count += 1;
-        }
-        if count == 0 {
-            bail!("there is no certificate in {}, which blobs names as ca", file.display());
+        for one in authorities {
+            let certificate = Certificate::from_der(one).context("cannot use a certificate")?;
+            options = options.with_root_certificate(certificate);
         }
     }
     Ok(options)
+}
+
+/// The authorities in a file.
+fn authorities(file: &std::path::Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {
+    let problem = || format!("cannot read the certificates in {}", file.display());
+    let read = CertificateDer::pem_file_iter(file).with_context(problem)?;
+    let read: Vec<_> = read.collect::<Result<_, _>>().with_context(problem)?;
+    if read.is_empty() {
+        bail!("there is no certificate in {}, which blobs names as ca", file.display());
+    }
+    Ok(read)
 }
 
 /// In host style the bucket is a part of the endpoint's host.

@@ -8,6 +8,7 @@ mod moving;
 mod probe;
 mod reading;
 mod sending;
+mod streaming;
 
 use std::fs::File;
 use std::io::{self, Seek as _, Write as _};
@@ -44,6 +45,8 @@ pub(super) struct S3 {
     client: Arc<AmazonS3>,
     /// How the client calls the store.
     options: ClientOptions,
+    /// Makes PUTs whose bytes are still on their way; `None` where that would not be safe.
+    streams: Option<reqwest::Client>,
     prefix: String,
     /// Size of parts, so that the largest upload has not too many.
     part_bytes: u64,

@@ -1,6 +1,6 @@
-//! Sends an upload to the bucket while it arrives: parts of one size, read back from the file that it
-//! is written to on this machine, a few at a time. What is smaller than a part goes in one call at the
-//! end.
+//! Sends an upload to the bucket while it arrives: in one request if that can be, see [`super::streaming`];
+//! else in parts of one size, read back from the file that it is written to on this machine, a few at a time.
+//! What is smaller than a part goes in one call at the end.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -9,6 +9,7 @@ use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use object_store::multipart::{MultipartStore as _, PartId};
 use object_store::path::Path;
 use object_store::{ObjectStoreExt as _, PutPayload};
@@ -17,6 +18,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::super::key::{Part, Reached, StagedKey};
 use super::link::{Pending, Trouble, away, trouble};
 use super::marks::{GIVEN_UP_MS, Mark, State};
+use super::streaming::Streaming;
 use super::{DEADLINE, LONG_DEADLINE, Remote, S3};
 
 /// Parts of one upload that are on their way at once.
@@ -39,6 +41,8 @@ pub(in super::super) struct Sending<'a> {
     marking: Option<Pending<()>>,
     /// False once a mark could not be written. Then an earlier one speaks of all that is there.
     is_marked: bool,
+    /// The one request that all of it goes in.
+    streaming: Option<Streaming>,
     upload: Option<String>,
     part_bytes: u64,
     /// Bytes that are in parts.
@@ -65,9 +69,15 @@ enum Placed {
 
 impl<'a> Sending<'a> {
     /// Begins with a mark; nobody waits for it yet.
-    pub(in super::super) fn begin(s3: &'a S3, staged: StagedKey, now_ms: i64) -> Self {
+    pub(in super::super) fn begin(
+        s3: &'a S3,
+        staged: StagedKey,
+        size_bytes: Option<u64>,
+        now_ms: i64,
+    ) -> Self {
         let mut sending = Self::new(s3, staged, now_ms);
         sending.marking = sending.mark().ok();
+        sending.streaming = size_bytes.and_then(|size| s3.stream(&sending.path, size));
         sending
     }
 
@@ -82,6 +92,7 @@ impl<'a> Sending<'a> {
             marked_at: now,
             marking: None,
             is_marked: true,
+            streaming: None,
             upload: None,
             part_bytes: s3.part_bytes,
             sent_bytes: 0,
@@ -150,12 +161,28 @@ impl<'a> Sending<'a> {
         }
     }
 
-    /// Sends what fills parts. The last one is never empty, and what fits into one waits for the end.
-    pub(in super::super) fn written(&mut self, file: &File, written: u64) -> io::Result<()> {
+    /// Sends what was written.
+    pub(in super::super) fn written(
+        &mut self,
+        file: &File,
+        written: u64,
+        bytes: &Bytes,
+    ) -> io::Result<()> {
         if self.marked_at.elapsed() > MARK_EVERY {
             self.marked()?;
             self.marking = Some(self.mark()?);
         }
+        if let Some(streaming) = &mut self.streaming {
+            if streaming.push(self.s3, bytes) {
+                return Ok(());
+            }
+            self.streaming = None;
+        }
+        self.send_parts(file, written)
+    }
+
+    /// Sends what fills parts. The last one is never empty, and what fits into one waits for the end.
+    fn send_parts(&mut self, file: &File, written: u64) -> io::Result<()> {
         while written - self.sent_bytes > self.part_bytes {
             self.send_part(file, self.part_bytes)?;
         }
@@ -252,6 +279,7 @@ impl<'a> Sending<'a> {
 
     /// Nothing that was sent is taken back: what is sent again replaces it.
     pub(in super::super) fn cut(&mut self) {
+        self.streaming = None;
         self.flying.drain(..).for_each(|(_, part)| part.abort());
     }
 
@@ -284,17 +312,13 @@ impl<'a> Sending<'a> {
             return Ok(());
         }
         self.marked()?;
-        let placed = match self.upload.clone() {
-            Some(upload) if !self.parts.is_empty() => self.place_parts(file, written, upload),
-            // Never with a hole where bytes were sent earlier.
-            _ if self.hole_bytes > 0 => Err(io::ErrorKind::NotFound.into()),
-            _ => self.place_in_one(file, written),
-        };
+        let streamed = self.streaming.take().and_then(|streaming| streaming.finish(self.s3));
+        let placed = streamed.unwrap_or_else(|| self.place_written(file, written));
         let trouble = placed.as_ref().err().and_then(trouble);
         let is_unknown = trouble == Some(Trouble::Away);
         self.placed = if is_unknown { Placed::Unknown } else { Placed::Perhaps };
         if placed.is_ok() && self.parts.is_empty() {
-            // Its signature covers the hash of all bytes: the store has compared them.
+            // Its signature covers the hash of all bytes, which the store has compared; or see `streaming`.
             return Ok(());
         }
         // Also when its answer was lost it may be there.
@@ -318,6 +342,16 @@ impl<'a> Sending<'a> {
                     Err(error) => Err(error),
                 }
             }
+        }
+    }
+
+    fn place_written(&mut self, file: &File, written: u64) -> io::Result<()> {
+        self.send_parts(file, written)?;
+        match self.upload.clone() {
+            Some(upload) if !self.parts.is_empty() => self.place_parts(file, written, upload),
+            // Never with a hole where bytes were sent earlier.
+            _ if self.hole_bytes > 0 => Err(io::ErrorKind::NotFound.into()),
+            _ => self.place_in_one(file, written),
         }
     }
 

@@ -141,3 +141,10 @@ fn files_below(folder: &Path, found: &mut Vec<PathBuf>) {
         if path.is_dir() { files_below(&path, found) } else { found.push(path) }
     }
 }
+
+/// A body whose length is not announced.
+pub(crate) fn chunked(bytes: &[u8]) -> reqwest::Body {
+    let pieces: Vec<Result<Vec<u8>, std::io::Error>> =
+        bytes.chunks(16_000).map(<[u8]>::to_vec).map(Ok).collect();
+    reqwest::Body::wrap_stream(futures_util::stream::iter(pieces))
+}

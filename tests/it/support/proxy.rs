@@ -32,6 +32,8 @@ pub(crate) enum Fault {
     RequestLost(&'static str),
     /// Requests that need this right are refused, as by the rules of a bucket.
     Denied(Right),
+    /// Requests whose first lines contain this are refused.
+    Refused(&'static str),
     /// Every request is refused for its time.
     Skewed,
     /// So many requests are told to slow down. Then nothing fails.
@@ -194,6 +196,7 @@ fn refusal(fault: &Mutex<Fault>, head: &str) -> Option<Vec<u8>> {
     let mut fault = fault.lock().unwrap();
     let (status, code) = match *fault {
         Fault::Denied(right) if Right::of(head) == Some(right) => ("403 Forbidden", "AccessDenied"),
+        Fault::Refused(mark) if head.contains(mark) => ("403 Forbidden", "AccessDenied"),
         Fault::Skewed => ("403 Forbidden", "RequestTimeTooSkewed"),
         Fault::Slow(left) => {
             *fault = if left > 1 { Fault::Slow(left - 1) } else { Fault::None };

@@ -8,7 +8,7 @@ use std::fs::File;
 use std::io::{self, Seek as _, Write as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt as _;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use rustix::fs::{AtFlags, Mode, OFlags};
 
@@ -22,20 +22,23 @@ use super::key::{BLOBS, BlobKey, Part, StagedKey};
 /// the upload arrives and the sync at the end finds little left to do.
 const WRITE_BACK_BYTES: u64 = 8 << 20;
 
+/// What a failed sync names.
+const AN_UPLOAD: &str = "an upload";
+
 /// The store below a data folder.
 pub(super) struct Disk {
     pub(super) root: OwnedFd,
     pub(super) staging: OwnedFd,
     pub(super) blobs: OwnedFd,
     /// Why nothing is written any more.
-    pub(super) failed: OnceLock<String>,
+    pub(super) failed: Arc<OnceLock<String>>,
 }
 
 impl Disk {
     pub(super) fn open(root: OwnedFd) -> anyhow::Result<Self> {
         let (staging, blobs) = (open_below(&root, "staging")?, open_below(&root, BLOBS)?);
         check_one_disk(["staging", BLOBS], [&staging, &blobs])?;
-        Ok(Self { root, staging, blobs, failed: OnceLock::new() })
+        Ok(Self { root, staging, blobs, failed: Arc::default() })
     }
 
     pub(super) fn check_writable(&self) -> io::Result<()> {
@@ -52,12 +55,7 @@ impl Disk {
         what: &str,
         outcome: Result<(), E>,
     ) -> io::Result<()> {
-        let Err(error) = outcome.map_err(Into::into) else { return Ok(()) };
-        if !matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
-            tracing::error!(%error, what, "a sync failed: no more writes until the next start");
-            let _ = self.failed.set(format!("syncing {what} to disk failed: {error}"));
-        }
-        Err(error)
+        pass_on(&self.failed, what, outcome)
     }
 
     /// The empty file of an upload.
@@ -176,7 +174,7 @@ impl Disk {
 
     /// Links a staged file to its place, durably.
     fn place(&self, staged: StagedKey, file: &File) -> io::Result<()> {
-        self.synced("an upload", file.sync_data())?;
+        self.synced(AN_UPLOAD, file.sync_data())?;
         let key = staged.key;
         let directory = self.make_blob_directory(key)?;
         let name = key.file(Part::Original);
@@ -210,6 +208,19 @@ impl Disk {
     }
 }
 
+fn pass_on<E: Into<io::Error>>(
+    failed: &OnceLock<String>,
+    what: &str,
+    outcome: Result<(), E>,
+) -> io::Result<()> {
+    let Err(error) = outcome.map_err(Into::into) else { return Ok(()) };
+    if !matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
+        tracing::error!(%error, what, "a sync failed: no more writes until the next start");
+        let _ = failed.set(format!("syncing {what} to disk failed: {error}"));
+    }
+    Err(error)
+}
+
 /// What an upload on disk does with its file.
 pub(super) struct OnDisk<'a> {
     pub(super) disk: &'a Disk,
@@ -226,7 +237,16 @@ impl OnDisk<'_> {
     }
 
     pub(super) fn sync(&self, file: &File) -> io::Result<()> {
-        self.disk.synced("an upload", file.sync_data())
+        self.disk.synced(AN_UPLOAD, file.sync_data())
+    }
+
+    /// A sync of what is written now, to be done elsewhere.
+    pub(super) fn sync_elsewhere(
+        &self,
+        file: &File,
+    ) -> io::Result<impl FnOnce() -> io::Result<()> + Send + 'static> {
+        let (file, failed) = (file.try_clone()?, Arc::clone(&self.disk.failed));
+        Ok(move || pass_on(&failed, AN_UPLOAD, file.sync_data()))
     }
 
     pub(super) fn seal(&self, file: &File) -> io::Result<()> {

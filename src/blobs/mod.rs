@@ -32,7 +32,7 @@ pub use key::{BlobKey, Part, Reached, StagedKey};
 pub use moving::{MoveFailed, Whole};
 pub use results::CachedResult;
 pub use s3::{Failed, Probe, Reading, Remote, Step, Trouble};
-pub use staged::Staged;
+pub use staged::{Staged, Sync};
 pub use walk::{AllStaged, Stored};
 
 use disk::{Disk, OnDisk};

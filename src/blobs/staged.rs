@@ -11,6 +11,9 @@ use super::disk::OnDisk;
 use super::key::{Reached, StagedKey};
 use super::s3::Sending;
 
+/// A sync that is still to be done.
+pub type Sync = Box<dyn FnOnce() -> io::Result<()> + Send>;
+
 /// An upload that is being written. Dropping it before it is sealed removes it, unless it is to
 /// be gone on with.
 pub struct Staged<'a> {
@@ -69,6 +72,19 @@ impl Staged<'_> {
         match &mut self.way {
             Way::Disk(disk) => disk.sync(&self.file),
             Way::S3(sending) => sending.checkpoint(&self.file, reached),
+        }
+    }
+
+    /// A sync of what was written so far, to be done on another thread while more is written. `None` for a
+    /// bucket, where it takes its turn with what is sent: there is only [`Staged::sync`].
+    ///
+    /// # Errors
+    ///
+    /// When there are no file handles left.
+    pub fn sync_elsewhere(&self) -> io::Result<Option<Sync>> {
+        match &self.way {
+            Way::Disk(disk) => Ok(Some(Box::new(disk.sync_elsewhere(&self.file)?))),
+            Way::S3(_) => Ok(None),
         }
     }
 

@@ -61,6 +61,25 @@ async fn a_piece_whose_contact_goes_while_it_arrives_ends_with_410() {
     assert!(head.starts_with("HTTP/1.1 410 "), "{head}");
 }
 
+/// On the disk that is waited for beside what arrives; in a bucket it takes its turn.
+#[tokio::test]
+async fn a_long_piece_is_written_down_while_it_arrives() {
+    const MIB: usize = 1 << 20;
+    let (app, contact, file) = (TestApp::start().await, Uuid::new_v4(), csv(90 * MIB));
+    let (upload_url, location) = app.tus_begin(contact, file.len()).await;
+    let mut raw = cut_patch(&app, &location, &file, 0, 70 * MIB).await;
+    eventually("its first 64 MiB are written down", async || {
+        let written = app.inspect(|rows| rows.uploads().unwrap()[0].offset_bytes);
+        (64 * MIB as u64..70 * MIB as u64).contains(&written)
+    })
+    .await;
+    raw.send(&file[70 * MIB..]).await;
+    let head = raw.read_head().await;
+    assert!(head.starts_with("HTTP/1.1 204 "), "{head}");
+    let url = app.tus_finish(&upload_url).await.ok()["file"]["url"].as_str().unwrap().to_owned();
+    assert!(app.open(&url).await.body == file);
+}
+
 #[tokio::test]
 async fn an_upload_goes_on_after_a_restart() {
     let (app, contact, file) = (TestApp::start().await, Uuid::new_v4(), csv(200_000));

@@ -1,11 +1,13 @@
 //! Writes one piece of a resumable upload on a blocking thread: appended, hashed, synced and
-//! written down at checkpoints, so that a crash costs at most [`CHECKPOINT_BYTES`] of it.
+//! written down at checkpoints. The disk is waited for beside what arrives next, so a crash costs at most
+//! twice [`CHECKPOINT_BYTES`] of it.
 
 use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 
 use super::receive::{Message, Received, Writer, hash_state, restored};
 use super::resumable::{LIFE_MS, Progress};
@@ -33,6 +35,16 @@ pub(super) struct Piece {
     writer: Writer,
     upload: UploadInFlight,
     verifier: Option<Verifier>,
+    /// Where the last checkpoint was begun.
+    checked_bytes: u64,
+    /// One that is not known to be written down yet.
+    checking: Option<Checking>,
+}
+
+/// A checkpoint on its way; false when it could not be written down.
+struct Checking {
+    upload: UploadInFlight,
+    written_down: JoinHandle<Result<bool>>,
 }
 
 impl Piece {
@@ -44,11 +56,20 @@ impl Piece {
         checksum: Option<Checksum>,
     ) -> Self {
         let verifier = checksum.map(|checksum| checksum.verifier());
-        Self { app: Arc::clone(app), runtime: Handle::current(), writer, upload, verifier }
+        let (runtime, checked_bytes) = (Handle::current(), upload.offset_bytes);
+        let app = Arc::clone(app);
+        Self { app, runtime, writer, upload, verifier, checked_bytes, checking: None }
     }
 
     /// Writes what comes.
-    pub(super) fn run(mut self, mut queue: mpsc::Receiver<Message>) -> Result<Outcome> {
+    pub(super) fn run(mut self, queue: mpsc::Receiver<Message>) -> Result<Outcome> {
+        let outcome = self.write(queue);
+        // Also after a failure: nothing of this piece goes on when another one may begin.
+        let checked = self.checked();
+        outcome.and_then(|outcome| checked.map(|()| outcome))
+    }
+
+    fn write(&mut self, mut queue: mpsc::Receiver<Message>) -> Result<Outcome> {
         let blobs = Arc::clone(&self.app.blobs);
         let (staged, now_ms) = (self.writer.staged(), self.writer.now_ms());
         let mut sha256 = restored(&self.upload.hash_state)?;
@@ -67,12 +88,13 @@ impl Piece {
                     verifier.update(&chunk);
                 }
             }
-            let unwritten = file.len_bytes() - self.upload.offset_bytes;
+            let unchecked = file.len_bytes() - self.checked_bytes;
             let is_last = Some(file.len_bytes()) == self.upload.length_bytes;
-            if unwritten >= CHECKPOINT_BYTES && !is_last && self.verifier.is_none() {
-                self.checkpoint(&mut file, &sha256)?;
+            if unchecked >= CHECKPOINT_BYTES && !is_last && self.verifier.is_none() {
+                self.checkpoint_beside(&mut file, &sha256)?;
             }
         }
+        self.checked()?;
         let announced = self.verifier.take();
         if announced.is_some_and(|verifier| !is_whole_piece || !verifier.is_as_announced()) {
             file.cut(self.upload.offset_bytes)?;
@@ -108,16 +130,61 @@ impl Piece {
     /// Makes what has arrived durable, then writes it down.
     fn checkpoint(&mut self, file: &mut Staged<'_>, sha256: &Sha256) -> Result<()> {
         file.sync(&reached(file.len_bytes(), sha256))?;
-        let from_offset_bytes = self.upload.offset_bytes;
-        self.upload.offset_bytes = file.len_bytes();
-        self.upload.hash_state = hash_state(sha256);
-        self.upload.expires_at_ms = self.app.clock.now_ms() + LIFE_MS;
-        let (db, upload) = (&self.app.db, self.upload.clone());
-        if self.runtime.block_on(db.checkpoint_upload(upload, from_offset_bytes))? {
-            return Ok(());
+        let upload = self.reaching(file, sha256);
+        let written_down = self.write_down(upload.clone());
+        let is_written_down = self.runtime.block_on(written_down)?;
+        self.reached(upload, is_written_down)
+    }
+
+    /// Begins with that beside what arrives next, once the checkpoint before is written down.
+    fn checkpoint_beside(&mut self, file: &mut Staged<'_>, sha256: &Sha256) -> Result<()> {
+        self.checked()?;
+        self.checked_bytes = file.len_bytes();
+        let Some(sync) = file.sync_elsewhere()? else { return self.checkpoint(file, sha256) };
+        let upload = self.reaching(file, sha256);
+        let write_down = self.write_down(upload.clone());
+        let synced = self.app.tasks.spawn_blocking(sync);
+        let written_down = self.app.tasks.spawn(async move {
+            synced.await.map_err(anyhow::Error::from)??;
+            write_down.await
+        });
+        self.checking = Some(Checking { upload, written_down });
+        Ok(())
+    }
+
+    /// Waits until the checkpoint on its way is written down.
+    fn checked(&mut self) -> Result<()> {
+        let Some(Checking { upload, written_down }) = self.checking.take() else { return Ok(()) };
+        let is_written_down =
+            self.runtime.block_on(written_down).map_err(anyhow::Error::from)??;
+        self.reached(upload, is_written_down)
+    }
+
+    /// How the upload stands with all that has arrived.
+    fn reaching(&self, file: &Staged<'_>, sha256: &Sha256) -> UploadInFlight {
+        UploadInFlight {
+            offset_bytes: file.len_bytes(),
+            hash_state: hash_state(sha256),
+            expires_at_ms: self.app.clock.now_ms() + LIFE_MS,
+            ..self.upload.clone()
         }
-        // Where it stood, it is over: its contact has gone.
-        self.refuse(from_offset_bytes, UploadRefused::Gone)
+    }
+
+    fn write_down(
+        &self,
+        upload: UploadInFlight,
+    ) -> impl Future<Output = Result<bool>> + Send + 'static {
+        let (app, from_offset_bytes) = (Arc::clone(&self.app), self.upload.offset_bytes);
+        async move { app.db.checkpoint_upload(upload, from_offset_bytes).await }
+    }
+
+    fn reached(&mut self, upload: UploadInFlight, is_written_down: bool) -> Result<()> {
+        if !is_written_down {
+            // Where it stood, it is over: its contact has gone.
+            return self.refuse(self.upload.offset_bytes, UploadRefused::Gone);
+        }
+        self.upload = upload;
+        Ok(())
     }
 
     /// Nobody puts other bytes to the place of the whole file from here on.

@@ -143,10 +143,20 @@ export const zipUrl = (contactId) => `${OWN}/contacts/${contactId}/zip`;
 
 /** A signed address for one file, as one that this page reaches. */
 export async function uploadUrl(contactId, { name, type, size }) {
-  const json = await ask('POST', `${CONTRACT}/${contactId}/upload-url`, {
-    fileName: name, mimeType: type, sizeInBytes: size,
-  });
+  const json = await ask('POST', `${CONTRACT}/${contactId}/upload-url`, wish({ name, type, size }));
   return here(json.uploadUrl);
+}
+
+const wish = ({ name, type, size }) => ({ fileName: name, mimeType: type, sizeInBytes: size });
+
+/**
+ * Signed addresses for up to 40 files, or for each what is wrong with it.
+ *
+ * @returns {Promise<(string | ApiError)[]>}
+ */
+export async function uploadUrls(contactId, files) {
+  const json = await ask('POST', `${OWN}/contacts/${contactId}/upload-urls`, { files: files.map(wish) });
+  return json.uploads.map(({ uploadUrl, error }) => (error ? new ApiError(400, error) : here(uploadUrl)));
 }
 
 // --- For developers and those who run it ---

@@ -12,6 +12,8 @@ const AT_ONCE = 4;
 const LARGE_AT_ONCE = 2;
 /** Files up to this size are sent whole: beginning again costs less than remembering where they were. */
 const IN_ONE_REQUEST = 1024 * 1024;
+/** Small files whose upload URLs are asked for together. */
+const URLS_AT_ONCE = 32;
 /** How long a piece may be: a request that a proxy cuts off costs no more than this. */
 const PIECE = 64 * 1024 * 1024;
 /** When a piece that failed is tried again, in milliseconds; after that the network is taken to be away. */
@@ -39,6 +41,8 @@ class Uploads extends EventTarget {
   list = [];
   #number = 0;
   #running = new Map();
+  /** Upload URLs that were asked for and not used yet, by the number of the upload. */
+  #urls = new Map();
   #timer = 0;
 
   constructor() {
@@ -99,6 +103,7 @@ class Uploads extends EventTarget {
   cancel(one) {
     const running = this.#running.get(one.id) ?? one.kept;
     this.#running.delete(one.id);
+    this.#urls.delete(one.id);
     // It expires by itself where it cannot be ended.
     running?.abort(running.url !== null).catch(() => undefined);
     this.list = this.list.filter((other) => other !== one);
@@ -182,9 +187,33 @@ class Uploads extends EventTarget {
   }
 
   async #whole(one) {
-    one.uploadUrl ??= await api.uploadUrl(one.contactId, one);
+    one.uploadUrl ??= await this.#url(one);
     const mayPass = (status) => PASSING.includes(status);
     return new Whole(one.file, one.uploadUrl, { type: one.type, retryDelays: RETRIES, mayPass, ...this.#tell(one) });
+  }
+
+  /** The upload URL of a small file; those of the small ones behind it come with it. */
+  async #url(one) {
+    if (!this.#urls.has(one.id)) this.#askUrls(one);
+    const url = this.#urls.get(one.id);
+    this.#urls.delete(one.id);
+    return url;
+  }
+
+  #askUrls(first) {
+    const isNext = (one) => one !== first && one.state === 'waiting' && one.contactId === first.contactId
+      && one.size <= IN_ONE_REQUEST && !one.uploadUrl && !this.#urls.has(one.id);
+    const wanted = [first, ...this.list.filter(isNext).slice(0, URLS_AT_ONCE - 1)];
+    const answer = api.uploadUrls(first.contactId, wanted);
+    wanted.forEach(({ id }, index) => {
+      const url = answer.then((urls) => {
+        if (urls[index] instanceof api.ApiError) throw urls[index];
+        return urls[index];
+      });
+      // Whoever wants it hears of it, and whoever comes later asks again.
+      url.catch(() => this.#urls.delete(id));
+      this.#urls.set(id, url);
+    });
   }
 
   async #resumable(one) {

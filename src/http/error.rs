@@ -24,7 +24,10 @@ impl IntoResponse for Error {
     fn into_response(self) -> Response {
         let message = self.to_string();
         let (status, code, data) = match self {
-            Self::Invalid(violations) => return invalid(&message, &violations),
+            Self::Invalid(violations) => {
+                let body = validation_error(&message, &violations);
+                return answer::json(StatusCode::BAD_REQUEST, &body);
+            }
             Self::Internal(error) => {
                 let mut response = system_error(StatusCode::INTERNAL_SERVER_ERROR);
                 response.extensions_mut().insert(Hidden(Arc::new(error)));
@@ -136,13 +139,13 @@ fn upload_refused(message: &str, refused: UploadRefused) -> Response {
     response
 }
 
-fn invalid(message: &str, violations: &[Violation]) -> Response {
+/// What is said of broken rules; `message` is the error's own.
+pub(super) fn validation_error(message: &str, violations: &[Violation]) -> Value {
     let violations: Vec<Value> = violations.iter().map(violation).collect();
-    let body = json!({
+    json!({
         "message": message,
         "details": { "validationError": { "fieldViolations": violations } },
-    });
-    answer::json(StatusCode::BAD_REQUEST, &body)
+    })
 }
 
 fn violation(violation: &Violation) -> Value {

@@ -129,6 +129,7 @@ fn own_routes(routes: Routes) -> Routes {
         .get("/dossier/v1/contacts/{contact}/attachments", files::list)
         .patch("/dossier/v1/contacts/{contact}/attachments/{attachment}", files::change)
         .post("/dossier/v1/contacts/{contact}/attachments/bulk-delete", files::bulk_delete)
+        .post("/dossier/v1/contacts/{contact}/upload-urls", upload_urls::generate_some)
         .get("/dossier/v1/contacts/{contact}/zip", zip::zip)
         .get("/dossier/v1/usage", files::usage)
         .get("/dossier/v1/whoami", keys::whoami)

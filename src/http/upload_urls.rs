@@ -12,8 +12,10 @@ use uuid::Uuid;
 use super::answer;
 use super::attachments::{Ids, idle, ids};
 use super::auth::Caller;
+use super::error::validation_error;
 use super::request::{
-    CONTACT_ID, Query, Violations, at_most_chars, json_object, same_guid, text_field, without_nul,
+    CONTACT_ID, Query, Violations, array_field, at_most_chars, json_object, same_guid, text_field,
+    without_nul,
 };
 use crate::actions::upload::check_contact;
 use crate::app::App;
@@ -27,6 +29,9 @@ use crate::error::{Error, Result, Rule, Violation};
 
 /// Longest `mimeType` in characters (contract §4).
 const MAX_MIME_TYPE_CHARS: usize = 255;
+
+/// Files that one request asks URLs for: with the longest names they fit into the largest body.
+pub(super) const MOST_URLS: usize = 40;
 
 /// POST `/contacts/v4/attachments/{contactId}/upload-url`. Signs a URL; nothing is stored.
 pub(super) async fn generate(
@@ -44,37 +49,99 @@ pub(super) async fn generate(
     let repeated = violations.take(text_field(&body, CONTACT_ID)).flatten();
     let copies = std::iter::once(path.as_str()).chain(query.all(CONTACT_ID)).chain(repeated);
     let contact = violations.take(same_guid(CONTACT_ID, copies));
-    let file_name = violations.take(file_name(&body));
-    let mime_type = violations.take(mime_type(&body));
-    if let (Some(name), Some(mime_type)) = (&file_name, &mime_type) {
-        violations.take(extension_agrees(name, mime_type));
-    }
-    let max_bytes = app.config.upload_max_bytes;
-    let size_bytes = violations.take(size_in_bytes(&body, max_bytes)).flatten();
-    let sha256 = violations.take(sha256(&body)).flatten();
+    let wish = Wish::read(&body, app.config.upload_max_bytes, violations)?;
+    let contact = ContactId(contact.unwrap_or_default());
+    check_contact(&app, caller.site().id, contact, wish.size_bytes.unwrap_or(0)).await?;
+    Ok(answer::json(StatusCode::OK, &wish.sign(&app, &caller, contact)))
+}
+
+/// POST `/dossier/v1/contacts/{contact}/upload-urls`: the same for several `files`, each with a URL or an error
+/// of its own. Quotas are looked at when the bytes come.
+pub(super) async fn generate_some(
+    State(app): State<Arc<App>>,
+    path: Ids<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response> {
+    let caller = Caller::with_scope(&app, &headers, Scope::Modify).await?;
+    let path = ids(path)?;
+    let body = json_object(body, idle(&app)).await?;
+    let mut violations = Violations::default();
+    let contact = violations.take(same_guid(CONTACT_ID, [path.as_str()]));
+    let files = violations.take(files(&body));
     violations.check()?;
-    let (Some(contact), Some(file_name), Some(mime_type)) = (contact, file_name, mime_type) else {
-        return Err(Error::Internal(anyhow::anyhow!("a missing field was not reported")));
-    };
-    let (site, known) = (caller.site().id, size_bytes.unwrap_or(0));
-    check_contact(&app, site, ContactId(contact), known).await?;
-    let now_ms = app.clock.now_ms();
-    let grant = UploadGrant {
-        expires_s: u32::try_from(now_ms / 1_000)
-            .unwrap_or(u32::MAX)
-            .saturating_add(app.config.upload_url_life_seconds),
-        site_id: site,
-        key_id: caller.key_id(),
-        contact_id: ContactId(contact),
-        attachment_id: AttachmentId(Uuid::now_v7()),
-        max_bytes,
-        size_bytes,
-        sha256,
-        mime_type: mime_type.as_str().to_owned(),
-        file_name: file_name.as_str().to_owned(),
-    };
-    let url = format!("{}upload/{}", app.public_url, app.keys.sign_upload(&grant));
-    Ok(answer::json(StatusCode::OK, &json!({ "uploadUrl": url })))
+    let contact = ContactId(contact.unwrap_or_default());
+    check_contact(&app, caller.site().id, contact, 0).await?;
+    let mut uploads = Vec::new();
+    for file in files.unwrap_or_default() {
+        let wish = Wish::read(file, app.config.upload_max_bytes, Violations::default());
+        uploads.push(match wish {
+            Ok(wish) => wish.sign(&app, &caller, contact),
+            Err(error) => match &error {
+                Error::Invalid(violations) => {
+                    json!({ "error": validation_error(&error.to_string(), violations) })
+                }
+                _ => return Err(error),
+            },
+        });
+    }
+    Ok(answer::json(StatusCode::OK, &json!({ "uploads": uploads })))
+}
+
+fn files(body: &Map<String, Value>) -> Field<Vec<&Map<String, Value>>> {
+    let field = "files";
+    let given = array_field(body, field)?.filter(|given| !given.is_empty());
+    let given = given.ok_or_else(|| Violation::required(field))?;
+    if given.len() > MOST_URLS {
+        let description = format!("must hold at most {MOST_URLS} files");
+        return Err(Violation::new(field, Rule::Max(MOST_URLS as u64), description));
+    }
+    let objects = given.iter().map(Value::as_object).collect::<Option<_>>();
+    objects.ok_or_else(|| Violation::new(field, Rule::Format("OBJECT"), "must hold objects"))
+}
+
+/// A file that a URL is wanted for.
+struct Wish {
+    file_name: FileName,
+    mime_type: MediaType,
+    size_bytes: Option<u64>,
+    sha256: Option<[u8; 32]>,
+}
+
+impl Wish {
+    /// Reads it, or says what is wrong with it after what was wrong before.
+    fn read(body: &Map<String, Value>, max_bytes: u64, mut violations: Violations) -> Result<Self> {
+        let file_name = violations.take(file_name(body));
+        let mime_type = violations.take(mime_type(body));
+        if let (Some(name), Some(mime_type)) = (&file_name, &mime_type) {
+            violations.take(extension_agrees(name, mime_type));
+        }
+        let size_bytes = violations.take(size_in_bytes(body, max_bytes)).flatten();
+        let sha256 = violations.take(sha256(body)).flatten();
+        violations.check()?;
+        let (Some(file_name), Some(mime_type)) = (file_name, mime_type) else {
+            return Err(Error::Internal(anyhow::anyhow!("a missing field was not reported")));
+        };
+        Ok(Self { file_name, mime_type, size_bytes, sha256 })
+    }
+
+    fn sign(self, app: &App, caller: &Caller, contact_id: ContactId) -> Value {
+        let now_s = u32::try_from(app.clock.now_ms() / 1_000).unwrap_or(u32::MAX);
+        let grant = UploadGrant {
+            expires_s: now_s.saturating_add(app.config.upload_url_life_seconds),
+            site_id: caller.site().id,
+            key_id: caller.key_id(),
+            contact_id,
+            attachment_id: AttachmentId(Uuid::now_v7()),
+            max_bytes: app.config.upload_max_bytes,
+            size_bytes: self.size_bytes,
+            sha256: self.sha256,
+            mime_type: self.mime_type.as_str().to_owned(),
+            file_name: self.file_name.as_str().to_owned(),
+        };
+        let url = format!("{}upload/{}", app.public_url, app.keys.sign_upload(&grant));
+        json!({ "uploadUrl": url })
+    }
 }
 
 /// A value, or the rule that its field breaks.

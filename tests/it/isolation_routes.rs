@@ -110,6 +110,9 @@ fn body(route: &Route, source: Uuid) -> Option<Value> {
     match (route.method, end) {
         ("POST", "merge") => Some(json!({ "sourceContactIds": [source] })),
         ("POST", "upload-url") => Some(json!({ "fileName": "a.csv", "mimeType": "text/csv" })),
+        ("POST", "upload-urls") => {
+            Some(json!({ "files": [{ "fileName": "a.csv", "mimeType": "text/csv" }] }))
+        }
         ("POST", "bulk-delete") => Some(json!({ "attachmentIds": [source] })),
         ("POST", "replay") => Some(json!({ "since": "2020-01-01T00:00:00Z" })),
         ("PATCH", _) => Some(json!({ "enabled": false })),

@@ -259,10 +259,11 @@ async fn what_is_answered_is_what_is_described() {
     asked.ask("getAttachment", get.clone(), &format!("{attachments}/x"), Value::Null).await;
     asked.ask("listTrash", get.clone(), &own("/trash"), Value::Null).await;
     let url = json!({ "fileName": "a.pdf", "mimeType": "application/pdf" });
-    let generate = format!("{attachments}/upload-url");
-    asked.ask("generateUploadUrl", post.clone(), &generate, url).await;
-    asked.ask("generateUploadUrl", post.clone(), &generate, json!({})).await;
-    asked.ask("generateUploadUrl", post.clone(), &generate, json!([])).await;
+    let (generate, some) = (format!("{attachments}/upload-url"), own("/upload-urls"));
+    asked.ask("generateUploadUrls", post.clone(), &some, json!({ "files": [url, {}] })).await;
+    for body in [url, json!({}), json!([])] {
+        asked.ask("generateUploadUrl", post.clone(), &generate, body).await;
+    }
     let sources = json!({ "sourceContactIds": [other] });
     asked.ask("mergeContacts", post.clone(), &own("/merge"), sources).await;
     asked.ask("listContacts", get.clone(), "/dossier/v1/contacts", Value::Null).await;

@@ -2,6 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use reqwest::Method;
 use reqwest::multipart::{Form, Part};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -315,4 +316,40 @@ async fn a_refused_upload_that_waits_for_100_continue_is_refused_at_once() {
     )
     .await;
     assert!(raw.read_head().await.starts_with("HTTP/1.1 403 "));
+}
+
+#[tokio::test]
+async fn urls_for_several_files_come_together_and_what_is_wrong_with_one_is_said_of_it_alone() {
+    let (app, contact) = (TestApp::start().await, Uuid::new_v4());
+    let post = async |files: &Value| {
+        let path = format!("/dossier/v1/contacts/{contact}/upload-urls");
+        Answer::of(app.request(Method::POST, &path).json(&json!({ "files": files }))).await
+    };
+    let good = |name: &str| json!({ "fileName": name, "mimeType": "text/csv", "sizeInBytes": 4 });
+    let asked =
+        json!([good("a.csv"), { "fileName": "b.csv", "mimeType": "text/x" }, {}, good("c.csv")]);
+    let answered = post(&asked).await.ok()["uploads"].clone();
+    for index in [0, 3] {
+        let url = answered[index]["uploadUrl"].as_str().unwrap();
+        let stored = app.put(url, b"a,b\n").await.ok();
+        assert_eq!(stored["file"]["displayName"], asked[index]["fileName"]);
+        assert_eq!(answered[index]["error"], Value::Null);
+    }
+    for (index, alone) in [(1, &asked[1]), (2, &json!({}))] {
+        let single = app.generate(contact, alone).await;
+        assert_eq!(single.status, 400);
+        assert_eq!(answered[index], json!({ "error": single.json() }));
+    }
+    assert_eq!(app.list(contact).await.ok()["metadata"]["total"], 2);
+    for (files, rule) in [
+        (json!([]), "REQUIRED_FIELD"),
+        (Value::Null, "REQUIRED_FIELD"),
+        (json!({}), "FORMAT"),
+        (json!([7]), "FORMAT"),
+        (json!(vec![good("a.csv"); 41]), "MAX"),
+    ] {
+        assert_eq!(post(&files).await.violations(), [("files".to_owned(), rule.to_owned())]);
+    }
+    let longest = json!({ "fileName": "\u{10348}".repeat(260), "mimeType": "text/csv" });
+    assert_eq!(post(&json!(vec![longest; 40])).await.status, 200);
 }

@@ -10,6 +10,7 @@ use crate::domain::media_type::FileKind;
 use crate::domain::scope::{MODIFY, VIEW};
 use crate::http::contacts::MAX_LABEL_CHARS;
 use crate::http::files::{LIMIT, MAX_DESCRIPTION_CHARS, MAX_LIMIT, MOST_DELETED, SORTS};
+use crate::http::upload_urls::MOST_URLS;
 use crate::http::zip::{MOST_FILES, MOST_NAMED};
 
 /// Describes them.
@@ -19,6 +20,7 @@ pub(super) fn describe(paths: &mut Paths) {
     paths.add("get", &at("/attachments"), files());
     paths.add("patch", &at("/attachments/{attachment}"), change());
     paths.add("post", &at("/attachments/bulk-delete"), bulk_delete());
+    paths.add("post", &at("/upload-urls"), upload_urls());
     paths.add("get", &at("/zip"), zip());
     paths.add("get", "/dossier/v1/usage", usage());
 }
@@ -76,6 +78,28 @@ fn change() -> Operation {
             object(json!({ "attachment": named("File") })),
             json!({ "attachment": schemas::noted_example() }),
         )
+}
+
+fn upload_urls() -> Operation {
+    let files = json!({
+        "type": "array", "items": named("UploadRequest"), "minItems": 1, "maxItems": MOST_URLS,
+    });
+    let url = json!({ "type": "string", "format": "uri" });
+    let one = json!({ "type": "object", "properties": { "uploadUrl": url, "error": named("ValidationError") } });
+    operation("generateUploadUrls", "Makes upload URLs for several files", MODIFY)
+        .describe("Each file gets a URL or an error of its own. Quotas are looked at when the bytes come.")
+        .takes(
+            true,
+            object(json!({ "files": files })),
+            json!({ "files": [{ "fileName": "harbour-plan.png", "mimeType": "image/png" }] }),
+        )
+        .answers(
+            "In the order of the files: where to send the bytes, or what is wrong.",
+            object(json!({ "uploads": list(one) })),
+            json!({ "uploads": [{ "uploadUrl": "https://files.example.net/upload/kSample" }] }),
+        )
+        .fails(403, &["QUOTA_EXCEEDED"])
+        .fails(404, &["NOT_FOUND"])
 }
 
 fn bulk_delete() -> Operation {

@@ -8,6 +8,8 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::Response;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -27,6 +29,10 @@ pub(super) const OFF: &str = "the page is off: files and pages should not share 
 const VERSION_MARK: &str = "{version}";
 const HTML: &str = include_str!("../../page/index.html");
 
+/// What stands around the style and the script in the HTML: what is seen before any file has come.
+const STYLE: (&str, &str) = ("<style>", "</style>");
+const SCRIPT: (&str, &str) = ("<script>", "</script>");
+
 /// A file and its type.
 struct Asset {
     name: &'static str,
@@ -41,6 +47,9 @@ struct Assets {
     version: String,
     html: Bytes,
     html_gzip: Bytes,
+    /// The style and the script in the HTML, as a policy names them.
+    style: String,
+    script: String,
 }
 
 /// Names the files of `page/` with their types.
@@ -94,8 +103,17 @@ static ASSETS: LazyLock<Assets> = LazyLock::new(|| {
     let files = files.collect();
     let version = hex::encode(&hash.finalize()[..8]);
     let html = HTML.replace(VERSION_MARK, &version);
-    Assets { files, version, html_gzip: gzip(html.as_bytes()), html: Bytes::from(html) }
+    let html_gzip = gzip(html.as_bytes());
+    let (style, script) = (source_hash(&html, STYLE), source_hash(&html, SCRIPT));
+    Assets { files, version, html_gzip, style, script, html: Bytes::from(html) }
 });
+
+/// The hash by which a policy allows what stands between these in the HTML (CSP3 §2.3.1).
+fn source_hash(html: &str, (begin, end): (&str, &str)) -> String {
+    let source = html.split_once(begin).and_then(|(_, rest)| rest.split_once(end));
+    let hash = Sha256::digest(source.map_or("", |(source, _)| source));
+    format!("'sha256-{}'", STANDARD.encode(hash))
+}
 
 /// Packed once, when the page is first asked for.
 fn gzip(plain: &[u8]) -> Bytes {
@@ -168,8 +186,9 @@ fn content_security_policy(app: &App) -> String {
     let (media, public) = (origin(&app.media_url), origin(&app.public_url));
     let (media, public) = (media.unwrap_or_default(), public.unwrap_or_default());
     format!(
-        "default-src 'self'; img-src 'self' blob: {media}; connect-src 'self' {public}; \
-         frame-src 'none'; object-src 'none'; base-uri 'none'; form-action 'none'; \
-         frame-ancestors 'none'"
+        "default-src 'self'; script-src 'self' {}; style-src 'self' {}; img-src 'self' blob: {media}; \
+         connect-src 'self' {public}; frame-src 'none'; object-src 'none'; base-uri 'none'; form-action 'none'; \
+         frame-ancestors 'none'",
+        ASSETS.script, ASSETS.style
     )
 }

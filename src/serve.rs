@@ -406,7 +406,7 @@ fn limits(builder: &mut Builder<hyper_util::rt::TokioExecutor>, config: &Config)
         .timer(TokioTimer::new())
         .header_read_timeout(Duration::from_secs(config.header_read_seconds))
         // Not pipeline_flush: it copies every body and buffers it without bound (R28).
-        .max_buf_size(MAX_HEADERS_BYTES * 2);
+        .max_buf_size(MAX_HEADERS_BYTES * 4);
     builder
         .http2()
         .timer(TokioTimer::new())

@@ -28,7 +28,7 @@ use crate::domain::store_place::Bucket;
 /// A single PUT has at most 5 GiB, by the rules of S3.
 const MOST_BYTES: u64 = 5 << 30;
 /// Pieces of a body that wait for the connection.
-const PIECES: usize = 2;
+const PIECES: usize = 1;
 
 /// An upload on its way.
 pub(super) struct Streaming {

@@ -205,13 +205,15 @@ class Uploads extends EventTarget {
       && one.size <= IN_ONE_REQUEST && !one.uploadUrl && !this.#urls.has(one.id);
     const wanted = [first, ...this.list.filter(isNext).slice(0, URLS_AT_ONCE - 1)];
     const answer = api.uploadUrls(first.contactId, wanted);
+    // Without an answer there is none for anybody: whoever comes later asks again.
+    answer.catch(() => wanted.forEach(({ id }) => this.#urls.delete(id)));
     wanted.forEach(({ id }, index) => {
       const url = answer.then((urls) => {
         if (urls[index] instanceof api.ApiError) throw urls[index];
         return urls[index];
       });
-      // Whoever wants it hears of it, and whoever comes later asks again.
-      url.catch(() => this.#urls.delete(id));
+      // A refusal waits for its file's turn as a URL does; whoever wants it hears of it.
+      url.catch(() => undefined);
       this.#urls.set(id, url);
     });
   }

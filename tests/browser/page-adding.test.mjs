@@ -88,6 +88,18 @@ test('of more files than one drop may have the page says which are added', async
   }
 });
 
+test('upload URLs of small files are asked for together, and each that is refused says so without being asked for again', async () => {
+  const contact = await at('Many small ones');
+  let asked = 0;
+  page.on('request', (request) => { asked += request.url().endsWith('/upload-urls'); });
+  const all = Array.from({ length: 20 }, (_, n) => `n${n}.${n % 2 ? 'csv' : 'exe'}`);
+  await drop(page, all.map((name) => ({ name, type: '', bytes: csv(100) })));
+  await page.getByText('10 of 20 done').waitFor({ timeout: PATIENCE });
+  await page.waitForFunction(() => document.querySelectorAll('.upload.refused').length === 10, undefined, { timeout: PATIENCE });
+  await has(contact, all.filter((name) => name.endsWith('.csv')).sort());
+  assert.equal(asked, 1);
+});
+
 test('a picture that is pasted gets a name with the time', async () => {
   const contact = await at('Pasted');
   await browser.context.grantPermissions(['clipboard-read', 'clipboard-write'], { origin: server.ready.http });

@@ -124,8 +124,8 @@ impl Streaming {
         }
     }
 
-    /// Sends what was held back and waits until the store has the object. `None` when it has certainly made
-    /// none.
+    /// Sends what was held back and waits until the store has the object. `None` when it has not: the request
+    /// had ended before, or was refused.
     ///
     /// # Errors
     ///

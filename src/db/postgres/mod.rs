@@ -231,9 +231,10 @@ fn can_be_repeated(error: &sql::Error) -> bool {
 
 /// What each of several callers is told of one failure.
 fn away(error: &sql::Error) -> Error {
-    match error {
-        error if error.is_passing() => Error::Busy { retry_after_seconds: 1 },
-        error => Error::Internal(anyhow::anyhow!("{error}")),
+    if error.is_passing() {
+        Error::Busy { retry_after_seconds: 1 }
+    } else {
+        Error::Internal(anyhow::anyhow!("{error}"))
     }
 }
 

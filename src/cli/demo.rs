@@ -68,8 +68,10 @@ pub(super) fn run(command: &Demo) -> anyhow::Result<()> {
 fn what_next(server: &serve::Server, first: &FirstStart, links: &[String]) -> String {
     let ca_file = server.ca_file.as_ref().map(|file| file.display().to_string());
     let https = server.https.map(|address| address.to_string()).unwrap_or_default();
+    let page = first.sign_in.as_deref().unwrap_or_default();
     format!(
-        "\nThe server stays until Ctrl-C. In a browser:\n\n  {}\n\nWith the official SDK:\n\n  \
+        "\nThe server stays until Ctrl-C. Its page, signed in by a link that works once, for 30 minutes:\n\n  \
+         {page}\n\nThe files, by their links:\n\n  {}\n\nWith the official SDK:\n\n  \
          NODE_EXTRA_CA_CERTS={} node your-code.mjs\n\n  \
          createClient({{\n    modules: {{ attachments }},\n    \
          auth: ApiKeyStrategy({{ apiKey: '{}', siteId: '{}' }}),\n    \

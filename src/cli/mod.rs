@@ -10,6 +10,7 @@ mod files;
 mod fsck;
 mod generate;
 mod get;
+mod help;
 mod inbound;
 mod keys;
 mod listen;
@@ -30,7 +31,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use clap::{Args, CommandFactory as _, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::config::{Config, DEFAULTS, LogFormat};
 use crate::db::{Kept, Place, keep};
@@ -54,17 +55,23 @@ struct Arguments {
 enum Command {
     /// Answer requests, until SIGTERM or SIGINT.
     Serve(serve::Serve),
-    /// Show the whole way of a file: a server of its own, an upload, the list, the link.
+    /// Show the whole way of a file, with a server of its own.
+    ///
+    /// An upload URL, the upload, the list, the links.
     Demo(demo::Demo),
-    /// Keep a server and a key of it, for put, ls, get, rm, open and status.
+    /// Keep a server and a key of it for the other commands.
+    ///
+    /// They are put, ls, get, rm, open and status.
     ///
     /// Checks the key with the server and keeps both in ~/.config/dossier/profiles.toml, which only you can
     /// read. On a terminal the key is asked for and not shown; otherwise it is the first line of standard
     /// input.
     Login(login::Login),
-    /// Forget a server and its key on this machine; the key itself goes on opening the server.
+    /// Forget a server and its key on this machine.
+    ///
+    /// The key itself goes on opening the server: `dossier key revoke` ends it.
     Logout(login::Logout),
-    /// Send files, folders or standard input to a contact; goes on after a cut.
+    /// Send files, folders or standard input to a contact.
     ///
     /// Folders are sent with all that is in them. A large file that was cut off goes on where it stopped,
     /// also after this command was killed: type the same again. What the server has got is compared by
@@ -87,15 +94,21 @@ enum Command {
     /// The link is printed without a screen, and when the output is no terminal. Whoever has it can open
     /// it for a while.
     Open(files::Open),
-    /// Ask a server how it is, what the key may do and what its site holds.
+    /// Ask a server how it is, what the key may and what is there.
     Status(login::Status),
-    /// Print the description of everything over HTTP: docs/openapi.json.
+    /// Print the OpenAPI description of everything over HTTP.
+    ///
+    /// It is docs/openapi.json, and what a server answers at /dossier/v1/openapi.json.
     Openapi,
-    /// Print every setting, its default and its reason: the start of a settings file.
+    /// Print a settings file: every setting, its default, its reason.
     Settings,
-    /// Compare rows and bytes: what is missing, left over, altered or miscounted.
+    /// Compare rows and bytes, and repair what differs.
+    ///
+    /// Finds what is missing, left over, altered or miscounted.
     Fsck(fsck::Fsck),
-    /// Look at what the server stands on: folder, database, disk, clock, ports, formats.
+    /// Look at what the server stands on, and say what to do.
+    ///
+    /// Data folder, database, bucket, disk, clock, ports, formats of pictures.
     Doctor(doctor::Doctor),
     /// Bring the database's schema up to date; `serve` does it too.
     Migrate(db::Migrate),
@@ -116,18 +129,20 @@ enum Command {
     /// Contacts: announce, list, delete, merge, erase, restore, receipt.
     #[command(subcommand, alias = "contacts")]
     Contact(contacts::ContactCommand),
-    /// The vendor's webhooks of contacts that are kept elsewhere: add, list, remove.
+    /// Webhooks of contacts kept at the vendor: add, list, remove.
     #[command(subcommand)]
     Inbound(inbound::InboundCommand),
     /// Sites, the tenants: create, set, list.
     #[command(subcommand, alias = "sites")]
     Site(sites::SiteCommand),
-    /// Webhooks: add, list, remove, test, deliveries, replay, public-key, rotate-key.
+    /// Webhooks: add, list, remove, test, replay, see deliveries, keys.
     #[command(subcommand, alias = "webhooks")]
     Webhook(webhooks::WebhookCommand),
-    /// Forward events to a program on this machine, for as long as this runs.
+    /// Forward events to a program on this machine, while this runs.
     Listen(listen::Listen),
-    /// Tell of an event that did not happen, correctly signed, to every webhook that wants it.
+    /// Tell every webhook of an event that did not happen.
+    ///
+    /// It is correctly signed, and told to those that want events of its kind.
     Trigger(webhooks::Trigger),
     /// Print what a shell completes: bash, zsh or fish.
     ///
@@ -177,7 +192,8 @@ pub fn run() -> ExitCode {
     if std::env::args_os().nth(1).is_some_and(|first| first == WORKER_COMMAND) {
         return render_workers::work();
     }
-    let arguments = Arguments::parse();
+    let given = help::grouped(Arguments::command()).get_matches();
+    let arguments = Arguments::from_arg_matches(&given).unwrap_or_else(|error| error.exit());
     let outcome = match arguments.command {
         Command::Serve(command) => serve::run(&command),
         Command::Demo(command) => demo::run(&command),

@@ -369,6 +369,8 @@ async fn the_demo_stays_when_asked_and_goes_at_a_signal() {
     }
     let base = shown[0].split_whitespace().find(|word| word.starts_with("http://")).unwrap();
     Answer::of(Client::new().get(format!("{base}/dossier/v1/health"))).await.ok();
+    let page = format!("  {base}/#/sign-in/");
+    assert!(shown.iter().any(|line| line.starts_with(&page)), "{shown:#?}");
     assert!(shown.iter().any(|line| line.contains("NODE_EXTRA_CA_CERTS=/")), "{shown:#?}");
     demo.signal("INT");
     assert_eq!(demo.ended().code, Some(0));

@@ -96,7 +96,7 @@ enum Command {
     Open(files::Open),
     /// Ask a server how it is, what the key may and what is there.
     Status(login::Status),
-    /// Print the OpenAPI description of everything over HTTP.
+    /// Print the description of everything over HTTP.
     ///
     /// It is docs/openapi.json, and what a server answers at /dossier/v1/openapi.json.
     Openapi,

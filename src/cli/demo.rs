@@ -124,7 +124,9 @@ impl<'a> Visitor<'a> {
     /// The whole way of two files; returns the links that opened.
     async fn show(&self) -> anyhow::Result<Vec<String>> {
         let contact = Uuid::new_v4();
-        say(&format!("A contact: {contact}"))?;
+        say("A contact. It needs no announcement, but so the page has a name for it:")?;
+        let path = format!("/dossier/v1/contacts/{contact}");
+        self.call(Method::PUT, &path, Some(json!({ "label": "Ada Lovelace" }))).await?;
         let photo = demo_files::photo()?;
         self.upload(contact, "sunset.jpg", "image/jpeg", &photo).await?;
         let document = demo_files::document();

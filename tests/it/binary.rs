@@ -337,6 +337,7 @@ fn the_demo_shows_a_photo_and_a_document_and_leaves_nothing() {
     let ended = Dossier::of(demo).ended();
     assert_eq!((ended.code, ended.err.as_str()), (Some(0), ""), "{ended:?}");
     for part in [
+        "\"label\": \"Ada Lovelace\"",
         "POST /contacts/v4/attachments/",
         "PUT http://127.0.0.1:",
         "GET /contacts/v4/attachments/",

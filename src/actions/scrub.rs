@@ -28,6 +28,9 @@ const LEASE_MS: i64 = 5 * 60 * 1_000;
 const RENEW_BYTES: u64 = 64 << 20;
 /// Damaged blobs that are remembered in a step; more are found again in the next round.
 const MOST_DAMAGED: u32 = 10_000;
+/// Lines about single files in the log of a round; more are only counted, so that a disk that is away
+/// does not fill the log.
+const MOST_LINES: u64 = 100;
 const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
 
 /// How far a round has come.
@@ -43,6 +46,9 @@ pub struct Progress {
     pub files: u64,
     /// Bytes of these.
     pub bytes: u64,
+    /// Files whose damage, or its end, was found in this round.
+    #[serde(default)]
+    pub news: u64,
 }
 
 /// How a step ended.
@@ -94,7 +100,9 @@ pub async fn step(app: &Arc<App>) -> Result<Step> {
         progress.files += 1;
         progress.bytes += row.size_bytes;
         progress.after = (row.site_id.0, row.attachment_id.0);
-        report(app, &lease, row, problem, was_damaged).await?;
+        if problem.is_some() || was_damaged {
+            report(app, &lease, row, problem, &mut progress).await?;
+        }
     }
     Ok(if keep(app, &lease, &progress).await? { Step::More } else { Step::Idle })
 }
@@ -129,25 +137,29 @@ async fn report(
     lease: &Lease,
     row: BlobRow,
     problem: Option<String>,
-    was_damaged: bool,
+    progress: &mut Progress,
 ) -> Result<()> {
-    if problem.is_none() && !was_damaged {
+    let damage = problem.clone().map(|problem| (problem, app.clock.now_ms()));
+    if !app.db.note_scrubbed(lease, row, damage).await? {
         return Ok(());
     }
-    let damage = problem.clone().map(|problem| (problem, app.clock.now_ms()));
-    let is_news = app.db.note_scrubbed(lease, row, damage).await?;
+    progress.news += 1;
+    match &problem {
+        Some(_) => app.metrics.damaged_blobs.inc(),
+        None => app.metrics.damaged_blobs.dec(),
+    };
     let BlobRow { site_id, attachment_id, blob_id, .. } = row;
     match problem {
-        _ if !is_news => {}
-        Some(problem) => {
-            app.metrics.damaged_blobs.inc();
-            tracing::error!(%site_id, %attachment_id, %blob_id, problem,
-                "bytes on disk are not those that were uploaded: put them back from a backup");
-        }
-        None => {
-            app.metrics.damaged_blobs.dec();
-            tracing::info!(%site_id, %attachment_id, %blob_id, "damaged bytes are whole again");
-        }
+        _ if progress.news > MOST_LINES => {}
+        Some(problem) => tracing::error!(%site_id, %attachment_id, %blob_id, problem,
+            "bytes on disk are not those that were uploaded: put them back from a backup"),
+        None => tracing::info!(%site_id, %attachment_id, %blob_id, "damaged bytes are whole again"),
+    }
+    if progress.news == MOST_LINES {
+        tracing::warn!(
+            "the rest of this round is only counted, in dossier_damaged_blobs; \
+            `dossier fsck --hash` names files"
+        );
     }
     Ok(())
 }

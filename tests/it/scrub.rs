@@ -1,5 +1,7 @@
 //! All bytes are read again in time, and rot is reported (R22).
 
+use std::io::{Read as _, Seek as _};
+use std::sync::Arc;
 use std::time::Duration;
 
 use dossier::actions::scrub::{Step, step};
@@ -80,6 +82,26 @@ async fn a_flipped_bit_a_short_file_and_a_missing_one_are_reported_and_taken_bac
     app.advance_seconds(31 * DAY_SECONDS);
     round(&app).await;
     assert!(damaged(&app).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_disk_that_is_away_does_not_fill_the_log() {
+    let app = with_files(110).await;
+    for file in app.blob_files() {
+        std::fs::remove_file(file).unwrap();
+    }
+    let mut log = tempfile::tempfile().unwrap();
+    let writer = Arc::new(log.try_clone().unwrap());
+    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(writer).finish();
+    let logging = tracing::subscriber::set_default(subscriber);
+    assert_eq!(round(&app).await, 110);
+    drop(logging);
+    assert_eq!(app.app().metrics.damaged_blobs.get(), 110);
+    let mut text = String::new();
+    log.rewind().unwrap();
+    log.read_to_string(&mut text).unwrap();
+    assert_eq!(text.matches("put them back from a backup").count(), 100, "{text}");
+    assert_eq!(text.matches("the rest of this round is only counted").count(), 1, "{text}");
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
 
+use futures_util::FutureExt as _;
 use quick_cache::sync::Cache;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
@@ -224,7 +225,9 @@ impl Tasks {
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        self.tracker.spawn(work)
+        // In a box, so that what tokio makes of a task is compiled once for each output and not for
+        // each work: it is 80 functions.
+        self.tracker.spawn(work.boxed())
     }
 
     /// Runs a listener, which is stopped by its own handle before all other work.
@@ -242,6 +245,7 @@ impl Tasks {
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> JoinHandle<T> {
+        let work: Box<dyn FnOnce() -> T + Send> = Box::new(work);
         self.tracker.spawn_blocking(work)
     }
 

@@ -1,6 +1,8 @@
 //! Where jobs run: on SQLite's threads or on PostgreSQL's. A job is a function over a connection that
 //! is the same for both.
 
+use std::future::Future;
+
 use super::changes::{Change, Changes};
 use super::postgres::Postgres;
 use super::sql::{self, Connection};
@@ -16,6 +18,13 @@ pub(super) struct Done<T> {
     pub(super) changed: Option<(SiteId, ContactId)>,
 }
 
+/// A read that waits for its turn. In a box, so that what brings it to its thread is compiled once for
+/// each answer and not for each job.
+pub(super) type Read<T> = Box<dyn FnOnce(&Connection) -> sql::Result<T> + Send>;
+
+/// A write that waits for its turn; it may be run again.
+pub(super) type Write<T> = Box<dyn Fn(&Connection) -> Result<Done<T>> + Send>;
+
 /// The database that is in use.
 pub(super) enum Engine {
     Sqlite(Sqlite),
@@ -24,10 +33,14 @@ pub(super) enum Engine {
 
 impl Engine {
     /// Runs a read in one snapshot.
-    pub(super) async fn read<T: Send + 'static>(
+    pub(super) fn read<T: Send + 'static>(
         &self,
         job: impl FnOnce(&Connection) -> sql::Result<T> + Send + 'static,
-    ) -> Result<T> {
+    ) -> impl Future<Output = Result<T>> {
+        self.run_read(Box::new(job))
+    }
+
+    async fn run_read<T: Send + 'static>(&self, job: Read<T>) -> Result<T> {
         match self {
             Self::Sqlite(sqlite) => sqlite.read(job).await,
             Self::Postgres(postgres) => postgres.read(job).await,
@@ -35,10 +48,14 @@ impl Engine {
     }
 
     /// Runs a read of one statement, which is a snapshot by itself: nothing is asked around it.
-    pub(super) async fn read_alone<T: Send + 'static>(
+    pub(super) fn read_alone<T: Send + 'static>(
         &self,
         job: impl FnOnce(&Connection) -> sql::Result<T> + Send + 'static,
-    ) -> Result<T> {
+    ) -> impl Future<Output = Result<T>> {
+        self.run_read_alone(Box::new(job))
+    }
+
+    async fn run_read_alone<T: Send + 'static>(&self, job: Read<T>) -> Result<T> {
         match self {
             Self::Sqlite(sqlite) => sqlite.read(job).await,
             Self::Postgres(postgres) => postgres.read_alone(job).await,
@@ -48,29 +65,38 @@ impl Engine {
     /// Runs a write that changes rows of one site. The answer comes after the commit is durable and,
     /// when a contact changed, after its change is counted. The job is run again when it lost against
     /// another one, so all that it does must be in the database.
-    pub(super) async fn write<T: Send + 'static>(
+    pub(super) fn write<T: Send + 'static>(
         &self,
         site: SiteId,
         job: impl Fn(&Connection) -> Result<Done<T>> + Send + 'static,
-    ) -> Result<T> {
-        self.write_noting(Some(site), job, |_, _| ()).await
+    ) -> impl Future<Output = Result<T>> {
+        self.run_write(Some(site), Box::new(job), |_, _| ())
     }
 
     /// [`Engine::write`] of a job that takes the sites whose rows it changes by itself
     /// ([`Connection::lock_site`]), or changes rows that belong to none.
-    pub(super) async fn write_across<T: Send + 'static>(
+    pub(super) fn write_across<T: Send + 'static>(
         &self,
         job: impl Fn(&Connection) -> Result<Done<T>> + Send + 'static,
-    ) -> Result<T> {
-        self.write_noting(None, job, |_, _| ()).await
+    ) -> impl Future<Output = Result<T>> {
+        self.run_write(None, Box::new(job), |_, _| ())
     }
 
     /// [`Engine::write`] of what changes several contacts: `note` counts their changes, after the
     /// commit and before it is acknowledged.
-    pub(super) async fn write_noting<T: Send + 'static>(
+    pub(super) fn write_noting<T: Send + 'static>(
         &self,
         site: Option<SiteId>,
         job: impl Fn(&Connection) -> Result<Done<T>> + Send + 'static,
+        note: fn(&T, &Changes),
+    ) -> impl Future<Output = Result<T>> {
+        self.run_write(site, Box::new(job), note)
+    }
+
+    async fn run_write<T: Send + 'static>(
+        &self,
+        site: Option<SiteId>,
+        job: Write<T>,
         note: fn(&T, &Changes),
     ) -> Result<T> {
         match self {

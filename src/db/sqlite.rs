@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 
 use super::SCHEMA_VERSION;
 use super::changes::Changes;
-use super::engine::Done;
+use super::engine::{Done, Read, Write};
 use super::folds;
 use super::sql::{self, Connection};
 use crate::error::{Error, Result};
@@ -53,19 +53,15 @@ trait WriteJob: Send {
     fn answer(self: Box<Self>, commit: Result<()>);
 }
 
-struct Job<F, T> {
-    work: Option<F>,
+struct Job<T> {
+    work: Option<Write<T>>,
     outcome: Option<Result<Done<T>>>,
     send: oneshot::Sender<Result<T>>,
     changes: Arc<Changes>,
     note: fn(&T, &Changes),
 }
 
-impl<F, T> WriteJob for Job<F, T>
-where
-    F: Fn(&Connection) -> Result<Done<T>> + Send,
-    T: Send,
-{
+impl<T: Send> WriteJob for Job<T> {
     fn run(&mut self, connection: &Connection) -> bool {
         self.outcome = self.work.take().map(|job| job(connection));
         matches!(self.outcome, Some(Ok(_)))
@@ -131,10 +127,7 @@ impl Sqlite {
     }
 
     /// Runs a read on one of the reading threads, in one snapshot.
-    pub(super) async fn read<T: Send + 'static>(
-        &self,
-        job: impl FnOnce(&Connection) -> sql::Result<T> + Send + 'static,
-    ) -> Result<T> {
+    pub(super) async fn read<T: Send + 'static>(&self, job: Read<T>) -> Result<T> {
         let (send, answer) = oneshot::channel();
         let job: ReadJob = Box::new(move |connection| {
             // The caller may have gone; then nobody needs the answer.
@@ -153,7 +146,7 @@ impl Sqlite {
     /// before it is acknowledged.
     pub(super) async fn write_noting<T: Send + 'static>(
         &self,
-        job: impl Fn(&Connection) -> Result<Done<T>> + Send + 'static,
+        job: Write<T>,
         note: fn(&T, &Changes),
     ) -> Result<T> {
         if self.failed.get().is_some() {
@@ -201,10 +194,7 @@ fn queue_full<T>(error: &TrySendError<T>) -> Error {
     }
 }
 
-fn in_snapshot<T>(
-    connection: &Connection,
-    job: impl FnOnce(&Connection) -> sql::Result<T>,
-) -> sql::Result<T> {
+fn in_snapshot<T>(connection: &Connection, job: Read<T>) -> sql::Result<T> {
     connection.prepare_cached("BEGIN DEFERRED")?.execute(&[])?;
     let outcome = job(connection);
     connection.prepare_cached("COMMIT")?.execute(&[])?;

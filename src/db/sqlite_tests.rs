@@ -22,13 +22,14 @@ async fn write<T: Send + 'static>(
     sqlite: &Sqlite,
     job: impl Fn(&Connection) -> Result<Done<T>> + Send + 'static,
 ) -> Result<T> {
-    sqlite.write_noting(job, |_, _| ()).await
+    sqlite.write_noting(Box::new(job), |_, _| ()).await
 }
 
 async fn spent(sqlite: &Sqlite) -> i64 {
     let count = "SELECT COUNT(*) FROM spent_uploads";
-    let count = sqlite
-        .read(|connection| connection.prepare_cached(count)?.query_row(&[], |row| row.get(0)));
+    let count = sqlite.read(Box::new(|connection| {
+        connection.prepare_cached(count)?.query_row(&[], |row| row.get(0))
+    }));
     count.await.unwrap()
 }
 
@@ -49,7 +50,7 @@ async fn a_failed_write_takes_back_its_own_changes_and_no_other() {
 #[tokio::test]
 async fn a_panic_costs_its_caller_only() {
     let (_folder, sqlite) = database();
-    let read = sqlite.read::<()>(|_| panic!("on purpose")).await;
+    let read = sqlite.read::<()>(Box::new(|_| panic!("on purpose"))).await;
     assert!(matches!(read, Err(Error::Internal(_))));
     let panicked = write::<()>(&sqlite, |connection| {
         spend(connection, 1)?;

@@ -7,6 +7,8 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use object_store::aws::{AmazonS3Builder, Checksum};
 use object_store::{BackoffConfig, Certificate, ClientOptions, ObjectStore as _, RetryConfig};
 use rustls::pki_types::CertificateDer;
@@ -161,6 +163,14 @@ impl S3 {
         &self,
         within: Duration,
         call: impl Future<Output = object_store::Result<T>> + Send + 'static,
+    ) -> Pending<T> {
+        self.begin_boxed(within, call.boxed())
+    }
+
+    fn begin_boxed<T: Send + 'static>(
+        &self,
+        within: Duration,
+        call: BoxFuture<'static, object_store::Result<T>>,
     ) -> Pending<T> {
         let (send, answer) = mpsc::sync_channel(1);
         let task = self.handle.spawn(async move {

@@ -21,7 +21,7 @@ use revisions::Revisions;
 use target::Target;
 
 use super::PostgresPlace;
-use super::engine::Done;
+use super::engine::{Done, Read, Write};
 use super::sql::{self, Connection};
 use crate::domain::ids::{ContactId, SiteId};
 use crate::error::{Error, Result};
@@ -85,26 +85,16 @@ impl Postgres {
         Ok(connection)
     }
 
-    pub(super) async fn read<T: Send + 'static>(
-        &self,
-        job: impl FnOnce(&Connection) -> sql::Result<T> + Send + 'static,
-    ) -> Result<T> {
+    pub(super) async fn read<T: Send + 'static>(&self, job: Read<T>) -> Result<T> {
         self.read_after(Link::begin_read, job).await
     }
 
     /// Runs a read of one statement, without a transaction around it.
-    pub(super) async fn read_alone<T: Send + 'static>(
-        &self,
-        job: impl FnOnce(&Connection) -> sql::Result<T> + Send + 'static,
-    ) -> Result<T> {
+    pub(super) async fn read_alone<T: Send + 'static>(&self, job: Read<T>) -> Result<T> {
         self.read_after(Link::begin_alone, job).await
     }
 
-    async fn read_after<T: Send + 'static>(
-        &self,
-        begin: fn(&mut Link),
-        job: impl FnOnce(&Connection) -> sql::Result<T> + Send + 'static,
-    ) -> Result<T> {
+    async fn read_after<T: Send + 'static>(&self, begin: fn(&mut Link), job: Read<T>) -> Result<T> {
         let (send, answer) = oneshot::channel();
         let job: Job = Box::new(move |connection| {
             let Connection::Postgres(link) = connection else { return };
@@ -121,7 +111,7 @@ impl Postgres {
     pub(super) async fn write<T: Send + 'static>(
         &self,
         site: Option<SiteId>,
-        job: impl Fn(&Connection) -> Result<Done<T>> + Send + 'static,
+        job: Write<T>,
     ) -> Result<T> {
         if self.outgrown.get().is_some() {
             return Err(Error::ReadOnly);
@@ -143,7 +133,7 @@ impl Postgres {
 
     /// Stops writing once a newer program has brought the data to a schema that this one may not use.
     pub(super) async fn notice_schema(&self) -> Result<()> {
-        if let Some(problem) = self.read(schema::outgrown).await?
+        if let Some(problem) = self.read(Box::new(schema::outgrown)).await?
             && self.outgrown.set(problem.clone()).is_ok()
         {
             tracing::error!(problem, "no more writes");
@@ -193,7 +183,7 @@ fn start(
 fn write_safely<T>(
     connection: &Connection,
     site: Option<SiteId>,
-    job: &impl Fn(&Connection) -> Result<Done<T>>,
+    job: &Write<T>,
 ) -> Result<Done<T>> {
     let Connection::Postgres(link) = connection else {
         return Err(Error::Internal(anyhow::anyhow!("this connection is no PostgreSQL")));

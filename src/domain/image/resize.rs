@@ -1,7 +1,10 @@
 //! Brings the wanted part of a decoded picture to its size. Knows nothing of colour spaces.
 
 use fast_image_resize::images::Image;
-use fast_image_resize::{FilterType, MulDiv, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use fast_image_resize::pixels::{U8, U8x2, U8x3, U8x4};
+use fast_image_resize::{
+    FilterType, MulDiv, PixelTrait, PixelType, ResizeAlg, ResizeError, ResizeOptions, Resizer,
+};
 
 use super::RenderRefused;
 use super::geometry::{Plan, Rect};
@@ -44,13 +47,33 @@ pub(super) fn fit(decoded: Decoded, plan: &Plan) -> Result<Picture, RenderRefuse
         .resize_alg(ResizeAlg::Convolution(FilterType::Lanczos3))
         .crop(part.x, part.y, part.width, part.height)
         .use_alpha(false);
-    Resizer::new().resize(&large, &mut small, &options).map_err(RenderRefused::broken)?;
+    // By name and not through `Resizer::resize`, which would bring the code of all 13 pixel types of
+    // the library, 2 MB of it.
+    match channels {
+        Channels::Grey => resize::<U8>(&large, &mut small, &options),
+        Channels::GreyAlpha => resize::<U8x2>(&large, &mut small, &options),
+        Channels::Rgb => resize::<U8x3>(&large, &mut small, &options),
+        Channels::Rgba | Channels::Cmyk => resize::<U8x4>(&large, &mut small, &options),
+    }
+    .map_err(RenderRefused::broken)?;
     drop(large);
     let mut picture = Picture { width, height, channels, pixels: small.into_vec() };
     if translucent {
         divide_alpha(&mut picture)?;
     }
     Ok(picture)
+}
+
+fn resize<P: PixelTrait>(
+    large: &Image<'_>,
+    small: &mut Image<'_>,
+    options: &ResizeOptions,
+) -> Result<(), ResizeError> {
+    let (Some(from), Some(mut to)) = (large.typed_image::<P>(), small.typed_image_mut::<P>())
+    else {
+        return Err(ResizeError::PixelTypesAreDifferent);
+    };
+    Resizer::new().resize_typed(&from, &mut to, options)
 }
 
 fn pixel_type(channels: Channels) -> PixelType {

@@ -30,8 +30,12 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Context as _;
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{Layer as _, fmt};
 
 use crate::config::{Config, DEFAULTS, LogFormat};
 use crate::db::{Kept, Place, keep};
@@ -256,19 +260,18 @@ fn say(text: &str) -> anyhow::Result<()> {
 }
 
 fn log_to_stderr(config: &Config) -> anyhow::Result<()> {
+    let filter: Targets = config
+        .log
+        .parse()
+        .map_err(|error| anyhow::anyhow!("log is not a level or a list of directives: {error}"))?;
     // Its lines below warnings show the parameters of statements: names of files and of people.
-    let quiet = "tokio_postgres=warn".parse().context("a directive of our own")?;
-    let filter = tracing_subscriber::EnvFilter::try_new(&config.log)
-        .map_err(|error| anyhow::anyhow!("log is not a level or a list of directives: {error}"))?
-        .add_directive(quiet);
-    let lines = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(false);
-    match config.log_format {
-        LogFormat::Text => lines.init(),
-        LogFormat::Json => lines.json().init(),
-    }
+    let filter = filter.with_target("tokio_postgres", LevelFilter::WARN);
+    let lines = fmt::layer().with_writer(std::io::stderr).with_ansi(false);
+    let lines = match config.log_format {
+        LogFormat::Text => lines.boxed(),
+        LogFormat::Json => lines.json().boxed(),
+    };
+    tracing_subscriber::registry().with(lines).with(filter).init();
     Ok(())
 }
 

@@ -3,6 +3,7 @@
 //! Pure functions of the bytes: no file system, no clock, no pool. The decoders are hostile
 //! ground, so the caller runs [`make_preview`] where a panic or a hang costs one preview only.
 
+#[cfg_attr(not(feature = "avif"), path = "av1_absent.rs")]
 mod av1;
 mod avif;
 mod cicp;
@@ -17,10 +18,12 @@ mod heif_boxes;
 mod heif_turns;
 mod jpeg;
 mod jpeg_segments;
+#[cfg_attr(not(feature = "jpeg-xl"), path = "jxl_absent.rs")]
 mod jxl;
 mod libheif;
 mod pdf;
 mod picture;
+#[cfg_attr(not(feature = "avif"), expect(dead_code, reason = "most of it is for AVIF"))]
 mod planes;
 mod png;
 mod raster;
@@ -54,6 +57,14 @@ use serde::{Deserialize, Serialize};
 pub use header::{ImageHeader, ImageKind, read_header};
 pub use libheif::{Support as HeicSupport, support as heic_support};
 pub use recipe::{Area, Filters, Format, Keep, Recipe, Sizing, Unsharp};
+
+/// Kinds of files that this build makes previews of, whatever the system has.
+pub fn built_in_kinds() -> String {
+    let mut kinds = vec!["JPEG", "PNG", "GIF", "BMP"];
+    kinds.extend(cfg!(feature = "avif").then_some("AVIF"));
+    kinds.extend(cfg!(feature = "jpeg-xl").then_some("JPEG XL"));
+    format!("{} and PDF", kinds.join(", "))
+}
 
 /// Longest side of a preview in pixels (design §6).
 pub const PREVIEW_EDGE_PX: u32 = 640;
@@ -236,6 +247,7 @@ fn check_limits(
     // The least a decoder of that kind holds for a pixel; a JPEG is decoded at reduced scale.
     let bytes_per_pixel = match header.kind {
         ImageKind::Jpeg => 0,
+        ImageKind::Avif if !cfg!(feature = "avif") => return Err(RenderRefused::Unknown),
         ImageKind::Png | ImageKind::Avif => 1,
         ImageKind::Bmp => 3,
         ImageKind::Gif => 4,

@@ -16,6 +16,7 @@ use uuid::Uuid;
 use super::{OWN_PROGRAM, demo_files, log_to_stderr, runtime, say};
 use crate::app::Clock;
 use crate::config::Config;
+use crate::domain::image::kinds;
 use crate::serve::{self, FirstStart};
 
 /// Arguments of `dossier demo`.
@@ -48,7 +49,7 @@ pub(super) fn run(command: &Demo) -> anyhow::Result<()> {
         say(&format!("A server of its own, at http://{} (data in {data})\n", server.http))?;
         let shown = Visitor::new(server.http, &first).show().await;
         if let (Ok(links), true) = (&shown, command.keep) {
-            say(&what_next(&server, &first, links))?;
+            say(&(what_next(&server, &first, links) + &missing()))?;
             tokio::select! {
                 _ = int.recv() => {}
                 _ = term.recv() => {}
@@ -58,11 +59,25 @@ pub(super) fn run(command: &Demo) -> anyhow::Result<()> {
         shown.map(drop)
     })?;
     if !command.keep {
-        say("\nThat was all of it; the folder is gone again. To go on:\n  \
-             dossier demo --keep    the same, and the server stays\n  \
-             dossier serve          a server that keeps its files in ./dossier-data")?;
+        // As it was called, so that the lines can be typed.
+        let program = std::env::args().next().unwrap_or_else(|| "dossier".to_owned());
+        say(&format!(
+            "\nThat was all of it; the folder is gone again. To go on:\n  \
+             {program} demo --keep    the same, and the server stays\n  \
+             {program} serve          a server that keeps its files in ./dossier-data"
+        ))?;
     }
     Ok(())
+}
+
+/// What a build for a first look does not show.
+fn missing() -> String {
+    let (_, absent) = kinds();
+    if absent.is_empty() {
+        return String::new();
+    }
+    let absent = absent.join(", ");
+    format!("\n\nThis build makes no previews of {absent}; that of `cargo build --release` does.")
 }
 
 fn what_next(server: &serve::Server, first: &FirstStart, links: &[String]) -> String {

@@ -20,7 +20,7 @@ use crate::app::Clock;
 use crate::config::Config;
 use crate::data_folder::{DataFolder, SECRETS};
 use crate::db::{Inspection, Place, check_server};
-use crate::domain::image::{HeicSupport, built_in_kinds, heic_support};
+use crate::domain::image::{HeicSupport, heic_support, kinds};
 
 /// Free space under which something must be done, besides room for one upload in each place.
 const FREE_BYTES_MIN: u64 = 1 << 30;
@@ -331,7 +331,7 @@ fn clock(now_ms: i64, newest_ms: Option<i64>) -> Check {
 }
 
 fn formats() -> Vec<Check> {
-    let built_in = Check::fine("previews", format!("{} are built in", built_in_kinds()));
+    let built_in = Check::fine("previews", format!("built in: {}", kinds().0.join(", ")));
     let name = "HEIC previews";
     let heic = match heic_support() {
         HeicSupport::Ready { version } => Check::fine(name, format!("libheif {version}")),

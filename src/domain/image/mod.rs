@@ -21,6 +21,7 @@ mod jpeg_segments;
 #[cfg_attr(not(feature = "jpeg-xl"), path = "jxl_absent.rs")]
 mod jxl;
 mod libheif;
+#[cfg_attr(not(feature = "pdf"), path = "pdf_absent.rs")]
 mod pdf;
 mod picture;
 #[cfg_attr(not(feature = "avif"), expect(dead_code, reason = "most of it is for AVIF"))]
@@ -58,12 +59,23 @@ pub use header::{ImageHeader, ImageKind, read_header};
 pub use libheif::{Support as HeicSupport, support as heic_support};
 pub use recipe::{Area, Filters, Format, Keep, Recipe, Sizing, Unsharp};
 
-/// Kinds of files that this build makes previews of, whatever the system has.
-pub fn built_in_kinds() -> String {
-    let mut kinds = vec!["JPEG", "PNG", "GIF", "BMP"];
-    kinds.extend(cfg!(feature = "avif").then_some("AVIF"));
-    kinds.extend(cfg!(feature = "jpeg-xl").then_some("JPEG XL"));
-    format!("{} and PDF", kinds.join(", "))
+/// Kinds of files that Dossier makes previews of by itself: those that this build has a decoder for, and
+/// those whose feature it was built without.
+pub fn kinds() -> (Vec<&'static str>, Vec<&'static str>) {
+    let all = [
+        ("JPEG", true),
+        ("PNG", true),
+        ("GIF", true),
+        ("BMP", true),
+        ("AVIF", cfg!(feature = "avif")),
+        ("JPEG XL", cfg!(feature = "jpeg-xl")),
+        ("PDF", cfg!(feature = "pdf")),
+    ];
+    let those = |wanted| {
+        let of_these = all.iter().filter(move |(_, is_built_in)| *is_built_in == wanted);
+        of_these.map(|(kind, _)| *kind).collect()
+    };
+    (those(true), those(false))
 }
 
 /// Longest side of a preview in pixels (design §6).

@@ -349,8 +349,9 @@ fn the_demo_shows_a_photo_and_a_document_and_leaves_nothing() {
         "The link of its preview opens",
         "The link of the document opens",
         "200 application/pdf",
-        "dossier demo --keep",
-        "dossier serve",
+        // As it was called.
+        concat!(env!("CARGO_BIN_EXE_dossier"), " demo --keep"),
+        concat!(env!("CARGO_BIN_EXE_dossier"), " serve"),
     ] {
         assert!(ended.out.contains(part), "{part:?} is missing in {}", ended.out);
     }

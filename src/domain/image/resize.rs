@@ -48,7 +48,7 @@ pub(super) fn fit(decoded: Decoded, plan: &Plan) -> Result<Picture, RenderRefuse
         .crop(part.x, part.y, part.width, part.height)
         .use_alpha(false);
     // By name and not through `Resizer::resize`, which would bring the code of all 13 pixel types of
-    // the library, 2 MB of it.
+    // the library.
     match channels {
         Channels::Grey => resize::<U8>(&large, &mut small, &options),
         Channels::GreyAlpha => resize::<U8x2>(&large, &mut small, &options),

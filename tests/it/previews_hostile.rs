@@ -1,13 +1,10 @@
-//! Pictures that are broken or made to hurt: the original is kept, the preview is not missed
-//! (S7, S8, R29).
-
-use std::time::{Duration, Instant};
+//! Broken and malicious pictures: the original is kept, and only the preview is lost (S7, S8, R29).
 
 use serde_json::Value;
 use uuid::Uuid;
 
 use crate::support::files::{eventually, jpeg, png, quarters};
-use crate::support::{Answer, TestApp};
+use crate::support::{Response, TestApp};
 
 async fn upload(app: &TestApp, name: &str, mime_type: &str, bytes: &[u8]) -> Uuid {
     let contact = Uuid::new_v4();
@@ -19,11 +16,11 @@ async fn attachment(app: &TestApp, contact: Uuid) -> Value {
     app.list(contact).await.ok()["attachments"][0].clone()
 }
 
-async fn original(app: &TestApp, attachment: &Value) -> Answer {
+async fn original(app: &TestApp, attachment: &Value) -> Response {
     app.open(attachment["image"]["url"].as_str().unwrap()).await
 }
 
-/// The preview's link, also where the list does not offer one.
+/// The preview's link, even if the list does not offer one.
 fn preview_link(attachment: &Value) -> String {
     attachment["image"]["url"].as_str().unwrap().replacen('?', "/preview?", 1)
 }
@@ -33,7 +30,7 @@ fn size_of(attachment: &Value) -> (u64, u64) {
     (image["width"].as_u64().unwrap(), image["height"].as_u64().unwrap())
 }
 
-/// A JPEG that says it is of this size and has no picture data.
+/// A JPEG that claims this size and has no image data.
 fn jpeg_head(width: u16, height: u16) -> Vec<u8> {
     let mut file = jpeg(&quarters(16, 16));
     let frame = file.windows(2).position(|pair| pair == [0xff, 0xc0]).unwrap();
@@ -42,12 +39,12 @@ fn jpeg_head(width: u16, height: u16) -> Vec<u8> {
     file
 }
 
-/// A PNG that says it is of this size, with the picture data of another.
+/// A PNG that claims this size, with the image data of another.
 fn png_head(width: u32, height: u32) -> Vec<u8> {
     let mut file = png(&quarters(16, 16));
     file[16..20].copy_from_slice(&width.to_be_bytes());
     file[20..24].copy_from_slice(&height.to_be_bytes());
-    // The check sum of a header is part of it.
+    // The header's checksum is part of it.
     let mut sum = u32::MAX;
     for byte in &file[12..29] {
         sum ^= u32::from(*byte);
@@ -64,7 +61,7 @@ fn gif_head(width: u16, height: u16) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn a_truncated_jpeg_is_listed_and_its_original_comes_back() {
+async fn a_truncated_jpeg_is_listed_and_its_original_is_returned() {
     let app = TestApp::start().await;
     let whole = jpeg(&quarters(800, 600));
     for length in [whole.len() / 2, whole.len() - 10, 700] {
@@ -73,7 +70,7 @@ async fn a_truncated_jpeg_is_listed_and_its_original_comes_back() {
         assert_eq!(listed["attachmentType"], "IMAGE");
         assert_eq!(size_of(&listed), (800, 600));
         assert_eq!(original(&app, &listed).await.body, &whole[..length]);
-        // A preview of what is there, or none; never an error.
+        // A preview of the existing part, or none, but never an error.
         let status = app.open(&preview_link(&listed)).await.status.as_u16();
         assert!(matches!(status, 200 | 404), "{length}: {status}");
     }
@@ -89,7 +86,7 @@ async fn a_picture_that_cannot_be_decoded_loses_its_preview_and_nothing_else() {
     }
     let contact = upload(&app, "a.png", "image/png", &file).await;
     let first = attachment(&app, contact).await;
-    assert_eq!(app.open(&preview_link(&first)).await.refused(), (404, "NOT_FOUND".to_owned()));
+    assert_eq!(app.open(&preview_link(&first)).await.rejection(), (404, "NOT_FOUND".to_owned()));
     eventually("the list offers no preview", async || {
         attachment(&app, contact).await.get("previewImage").is_none()
     })
@@ -101,7 +98,7 @@ async fn a_picture_that_cannot_be_decoded_loses_its_preview_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn bombs_are_taken_quickly_and_never_decoded() {
+async fn decompression_bombs_are_accepted_and_never_decoded() {
     let app = TestApp::start().await;
     for (name, mime_type, file, size) in [
         ("a.jpg", "image/jpeg", jpeg_head(65_000, 65_000), (65_000, 65_000)),
@@ -109,14 +106,19 @@ async fn bombs_are_taken_quickly_and_never_decoded() {
         ("b.png", "image/png", png_head(900_000, 4), (900_000, 4)),
         ("a.gif", "image/gif", gif_head(65_000, 65_000), (65_000, 65_000)),
     ] {
-        let start = Instant::now();
         let contact = upload(&app, name, mime_type, &file).await;
         let listed = attachment(&app, contact).await;
         assert_eq!(size_of(&listed), size, "{name}");
         assert!(listed.get("previewImage").is_none(), "{name}");
         assert_eq!(app.open(&preview_link(&listed)).await.status, 404, "{name}");
         assert_eq!(original(&app, &listed).await.body, file, "{name}");
-        assert!(start.elapsed() < Duration::from_secs(10), "{name}: {:?}", start.elapsed());
+    }
+    // A decoder that had started would have produced a picture, run out of memory or hit its
+    // deadline.
+    let metrics = app.app().metrics.text();
+    for outcome in ["made", "crashed", "timed_out"] {
+        let count = format!("dossier_pictures_total{{outcome=\"{outcome}\"}}");
+        assert!(!metrics.contains(&count), "{metrics}");
     }
 }
 
@@ -132,7 +134,7 @@ async fn the_pixel_limit_is_a_setting() {
 }
 
 #[tokio::test]
-async fn an_image_without_a_decoder_has_no_preview_and_maybe_no_size() {
+async fn an_image_without_a_decoder_has_no_preview_and_possibly_no_size() {
     let app = TestApp::start().await;
     let heic = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic".as_slice();
     let contact = upload(&app, "a.heic", "image/heic", heic).await;
@@ -144,7 +146,7 @@ async fn an_image_without_a_decoder_has_no_preview_and_maybe_no_size() {
 }
 
 #[tokio::test]
-async fn a_header_with_absurd_sizes_is_no_size_at_all() {
+async fn a_header_with_absurd_sizes_is_ignored() {
     let app = TestApp::start().await;
     for (width, height) in [(0, 5), (u32::MAX, u32::MAX)] {
         let contact = upload(&app, "a.png", "image/png", &png_head(width, height)).await;
@@ -167,7 +169,7 @@ async fn damaged_pictures_of_every_kind_break_nothing() {
         let mut file = whole.clone();
         for _ in 0..20 {
             seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            // The first bytes say what kind of file it is.
+            // The first bytes identify the type of file.
             let at = 16 + (seed >> 8) as usize % (file.len() - 16);
             file[at] ^= (seed >> 3) as u8;
         }

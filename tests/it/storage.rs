@@ -1,4 +1,5 @@
-//! `dossier storage migrate`: bytes move while the server is in use, and none is ever missing (R25).
+//! `dossier storage migrate`: bytes move while the server is in use, and none is ever missing
+//! (R25).
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -12,21 +13,23 @@ use uuid::Uuid;
 
 use crate::support::files::{decoded, eventually, jpeg, quarters};
 use crate::support::tus::csv;
-use crate::support::{Bucket, Dossier, Ended, TestApp, bucket, database, run};
+use crate::support::{
+    Bucket, CommandOutput, Dossier, TestApp, bucket, database, run, runs_long_forms,
+};
 
 /// More than two parts.
 const LARGE: usize = 20 << 20;
 
-/// Where bytes may be.
+/// A location of the bytes.
 pub(crate) enum At {
     DataFolder,
     Bucket(Bucket),
 }
 
 impl At {
-    /// Buckets of a test's own are told apart by their names.
+    /// Buckets of one test differ by name.
     pub(crate) fn bucket(app: &TestApp, name: &str) -> Self {
-        Self::Bucket(bucket::make(&app.data().join(name)))
+        Self::Bucket(bucket::get_or_create(&app.data().join(name)))
     }
 
     pub(crate) fn url(&self) -> &str {
@@ -43,7 +46,7 @@ impl At {
         }
     }
 
-    /// The originals that lie there, with what tells whether they were written again.
+    /// The originals stored there, with size and modification time to detect rewrites.
     pub(crate) fn originals(&self, data: &Path) -> HashMap<PathBuf, (u64, std::time::SystemTime)> {
         let folder = match self {
             Self::DataFolder => data,
@@ -59,7 +62,7 @@ impl At {
         files.filter_map(of).collect()
     }
 
-    /// The moves that nobody has settled.
+    /// The copies of moves that are not settled yet.
     pub(crate) fn moving(&self, data: &Path) -> Vec<PathBuf> {
         match self {
             Self::DataFolder => names_below(&data.join("moving")),
@@ -87,7 +90,7 @@ fn names_below(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// The settings that name a place, and the one before it.
+/// The settings that name the current location and the previous one.
 pub(crate) fn settings<'a>(at: &'a At, also: Option<&'a At>) -> [(&'a str, &'a str); 4] {
     [
         ("blobs", at.url()),
@@ -97,7 +100,7 @@ pub(crate) fn settings<'a>(at: &'a At, also: Option<&'a At>) -> [(&'a str, &'a s
     ]
 }
 
-/// A command with the settings of a server.
+/// A command with a server's settings.
 pub(crate) fn with_settings(
     command: &[&str],
     data: &Path,
@@ -111,33 +114,38 @@ pub(crate) fn with_settings(
     arguments
 }
 
-/// Moves and returns what it says, whatever it ends with.
-pub(crate) async fn moved(data: &Path, at: &At, also: Option<&At>, to: &At) -> (Ended, Value) {
+/// Runs a move; returns its output and its report, whatever its exit code.
+pub(crate) async fn migrate_to(
+    data: &Path,
+    at: &At,
+    also: Option<&At>,
+    to: &At,
+) -> (CommandOutput, Value) {
     let command = ["storage", "migrate", "--json", "--to", to.url()];
     let arguments = with_settings(&command, data, &settings(at, also));
-    let ended = tokio::task::spawn_blocking(move || run(&arguments)).await.unwrap();
-    let said = serde_json::from_str(&ended.out).unwrap_or_default();
-    (ended, said)
+    let output = tokio::task::spawn_blocking(move || run(&arguments)).await.unwrap();
+    let report = serde_json::from_str(&output.out).unwrap_or_default();
+    (output, report)
 }
 
-/// Looks at rows and bytes, which must fit.
-pub(crate) async fn nothing_is_wrong(data: &Path, at: &At, also: Option<&At>) {
+/// Asserts that rows and bytes agree.
+pub(crate) async fn assert_consistent_store(data: &Path, at: &At, also: Option<&At>) {
     let arguments = with_settings(&["fsck", "--hash"], data, &settings(at, also));
-    let ended = tokio::task::spawn_blocking(move || run(&arguments)).await.unwrap();
-    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let output = tokio::task::spawn_blocking(move || run(&arguments)).await.unwrap();
+    assert_eq!(output.code, Some(0), "{output:?}");
 }
 
-/// What was uploaded: a contact, the attachment's id, its bytes.
+/// An upload: its contact, the attachment's id and the bytes.
 type File = (Uuid, String, Vec<u8>);
 
-pub(crate) async fn uploaded(app: &TestApp, bytes: Vec<u8>) -> File {
+pub(crate) async fn upload_file(app: &TestApp, bytes: Vec<u8>) -> File {
     let contact = Uuid::new_v4();
     app.upload(contact, "a.csv", "text/csv", &bytes).await.ok();
     let id = app.list(contact).await.ok()["attachments"][0]["id"].as_str().unwrap().to_owned();
     (contact, id, bytes)
 }
 
-pub(crate) async fn is_there(app: &TestApp, (contact, _, bytes): &File) {
+pub(crate) async fn assert_readable(app: &TestApp, (contact, _, bytes): &File) {
     let list = app.list(*contact).await.ok();
     let url = list["attachments"][0]["document"]["url"].as_str().unwrap();
     let opened = app.open(url).await;
@@ -149,13 +157,13 @@ pub(crate) async fn delete(app: &TestApp, (contact, id, _): &File) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn bytes_move_to_a_bucket_to_another_one_and_back_and_nothing_looks_different() {
+async fn bytes_move_between_buckets_and_disk_and_nothing_looks_different() {
     let more = [("removal_grace_seconds", "0"), ("media_cache_bytes", "0")];
     let app = TestApp::start_with(&[&settings(&At::DataFolder, None)[..], &more].concat()).await;
     let places = [At::bucket(&app, "one"), At::bucket(&app, "two"), At::DataFolder];
     let mut files = Vec::new();
     for size in [1, 3_000, 9 << 20, LARGE] {
-        files.push(uploaded(&app, csv(size)).await);
+        files.push(upload_file(&app, csv(size)).await);
     }
     let (picture, _) = app.picture("a.jpg", &jpeg(&quarters(900, 700))).await;
     let picture = app.path_of(&picture).to_owned();
@@ -169,51 +177,52 @@ async fn bytes_move_to_a_bucket_to_another_one_and_back_and_nothing_looks_differ
         app = app.restart_with(&[&settings(new, Some(old))[..], &more].concat()).await;
         let data = app.data().to_path_buf();
         for file in &files {
-            is_there(&app, file).await;
+            assert_readable(&app, file).await;
         }
-        // What was begun at the old place ends there, and what is new lies at the new one.
-        files.push(uploaded(&app, csv(4_000 + number)).await);
+        // Uploads that began at the old location finish there; new ones go to the new location.
+        files.push(upload_file(&app, csv(4_000 + number)).await);
         assert_eq!(new.originals(&data).len(), 1);
-        let (ended, said) = moved(&data, new, Some(old), new).await;
-        assert_eq!((ended.code, &said["uploadsLeft"]), (Some(1), &json!(1)), "{ended:?}");
+        let (output, report) = migrate_to(&data, new, Some(old), new).await;
+        assert_eq!((output.code, &report["uploadsLeft"]), (Some(1), &json!(1)), "{output:?}");
         let location = format!("{}{path}", app.base);
         let patched = app.tus_patch(&location, 60, &csv(100)[60..]).await;
         assert_eq!(patched.status, 204, "{patched:?}");
         let deleted = files.remove(0);
         delete(&app, &deleted).await;
         sweep(app.app()).await.unwrap();
-        eventually("nothing is left to be moved", async || {
-            moved(&data, new, Some(old), new).await.0.code == Some(0)
+        eventually("everything is moved", async || {
+            migrate_to(&data, new, Some(old), new).await.0.code == Some(0)
         })
         .await;
-        let (_, said) = moved(&data, new, Some(old), new).await;
-        // Beside them: those that were uploaded in pieces, and pictures.
+        let (_, report) = migrate_to(&data, new, Some(old), new).await;
+        // Besides these, the files uploaded in pieces, and pictures.
         let rows = files.len() + 2 * (number + 1);
         let expected = json!([rows, rows, 0, 0, []]);
-        let told = ["rows", "there", "copied", "left", "problems"].map(|name| said[name].clone());
-        assert_eq!(json!(told), expected, "{said}");
-        assert_eq!(old.originals(&data).len(), rows - 1, "all but the one that was uploaded since");
+        let fields =
+            ["rows", "there", "copied", "left", "problems"].map(|name| report[name].clone());
+        assert_eq!(json!(fields), expected, "{report}");
+        assert_eq!(old.originals(&data).len(), rows - 1, "all but the later upload");
         assert_eq!(new.moving(&data), Vec::<PathBuf>::new());
-        nothing_is_wrong(&data, new, Some(old)).await;
+        assert_consistent_store(&data, new, Some(old)).await;
         old.remove(&data);
         app = app.restart_with(&[&settings(new, None)[..], &more].concat()).await;
         for file in &files {
-            is_there(&app, file).await;
+            assert_readable(&app, file).await;
         }
         let opened = app.open(&format!("{}{picture}", app.base)).await;
         assert_eq!(opened.body, jpeg(&quarters(900, 700)));
         let (_, attachment) = app.picture("b.jpg", &jpeg(&quarters(800, 600))).await;
         let preview = app.open(attachment["previewImage"]["url"].as_str().unwrap()).await;
         assert_eq!(decoded(&preview.body).width(), 640);
-        nothing_is_wrong(&data, new, None).await;
+        assert_consistent_store(&data, new, None).await;
         old = new;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_a_server_the_second_place_need_not_be_a_setting() {
+async fn without_a_server_the_old_location_need_not_be_configured() {
     let app = TestApp::start_with(&settings(&At::DataFolder, None)).await;
-    let file = uploaded(&app, csv(3_000)).await;
+    let file = upload_file(&app, csv(3_000)).await;
     let new = At::bucket(&app, "new");
     let At::Bucket(Bucket { credentials, .. }) = &new else { panic!() };
     let keys = credentials.to_str().unwrap();
@@ -224,42 +233,40 @@ async fn without_a_server_the_second_place_need_not_be_a_setting() {
         let arguments = with_settings(&[&command, more].concat(), &data, &at);
         tokio::task::spawn_blocking(move || run(&arguments)).await.unwrap()
     };
-    let refused = migrate(&[]).await;
-    assert_eq!(refused.code, Some(2), "{refused:?}");
-    assert!(refused.err.contains("blobs_also"), "{}", refused.err);
-    app.nothing_staged().await;
-    if database::of(&data).is_some() {
-        // Nobody can tell that no other node is at work.
-        assert!(refused.err.contains("other nodes"), "{}", refused.err);
+    let rejected = migrate(&[]).await;
+    assert_eq!(rejected.code, Some(2), "{rejected:?}");
+    assert!(rejected.err.contains("blobs_also"), "{}", rejected.err);
+    app.wait_until_staging_is_empty().await;
+    if database::url_for(&data).is_some() {
+        // Without a server, nothing shows whether another node is running.
+        assert!(rejected.err.contains("other nodes"), "{}", rejected.err);
         return;
     }
     let moving = async || {
-        let looked = migrate(&["--dry-run", "--json"]).await;
-        let said: Value = serde_json::from_str(&looked.out).unwrap();
-        assert_eq!((looked.code, &said["left"]), (Some(1), &json!(1)));
-        assert_eq!((&said["leftBytes"], new.originals(&data).len()), (&json!(3_000), 0));
+        let output = migrate(&["--dry-run", "--json"]).await;
+        let report: Value = serde_json::from_str(&output.out).unwrap();
+        assert_eq!((output.code, &report["left"]), (Some(1), &json!(1)));
+        assert_eq!((&report["leftBytes"], new.originals(&data).len()), (&json!(3_000), 0));
         let copied = migrate(&[]).await;
         assert_eq!(copied.code, Some(0), "{copied:?}");
-        assert!(copied.out.ends_with("Everything is at the new place."), "{}", copied.out);
+        assert!(copied.out.ends_with("Everything is at the new location."), "{}", copied.out);
     };
     let app = app.restart_after(moving, &settings(&new, None)).await;
-    is_there(&app, &file).await;
-    nothing_is_wrong(&data, &new, None).await;
+    assert_readable(&app, &file).await;
+    assert_consistent_store(&data, &new, None).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_killed_move_goes_on_and_copies_nothing_twice_that_was_looked_at() {
-    const FILES: usize = 120;
-    const KILLS: usize = 3;
-
+async fn a_killed_move_resumes_and_copies_nothing_verified_again() {
+    let (files, kills) = if runs_long_forms() { (120, 3) } else { (60, 1) };
     let app = TestApp::start_with(&settings(&At::DataFolder, None)).await;
     let (one, two) = (At::bucket(&app, "one"), At::bucket(&app, "two"));
     let contact = Uuid::new_v4();
-    app.upload_csvs(contact, (0..FILES).map(|number| format!("{number}.csv"))).await;
+    app.upload_many_csvs(contact, files).await;
     for size in [9 << 20, LARGE] {
-        uploaded(&app, csv(size)).await;
+        upload_file(&app, csv(size)).await;
     }
-    app.nothing_staged().await;
+    app.wait_until_staging_is_empty().await;
     let data = app.data().to_path_buf();
     let ways = [(&At::DataFolder, &one), (&one, &two), (&two, &At::DataFolder)];
     for (old, new) in ways {
@@ -267,18 +274,18 @@ async fn a_killed_move_goes_on_and_copies_nothing_twice_that_was_looked_at() {
             new.remove(&data);
         }
         let mut there = HashMap::new();
-        for kill in 1..=KILLS {
+        for kill in 1..=kills {
             let command = ["storage", "migrate", "--json", "--to", new.url()];
             let arguments = with_settings(&command, &data, &settings(new, Some(old)));
             let mut process = Dossier::start(&arguments, &[]);
-            let enough = there.len() + FILES / (2 * KILLS) * kill.min(2);
-            eventually("some are there", async || {
+            let enough = there.len() + files / (2 * kills) * kill.min(2);
+            eventually("some files are copied", async || {
                 !process.is_running() || new.originals(&data).len() >= enough
             })
             .await;
             process.signal("KILL");
-            assert_eq!(process.ended().code, None, "it came to its end before kill {kill}");
-            // Read in this order: what is settled in between is left out.
+            assert_eq!(process.wait().code, None, "the move finished before kill {kill}");
+            // In this order, so that files settled in between are left out.
             let unsettled = new.moving(&data);
             let is_settled = |path: &Path| {
                 let blob = path.file_name().unwrap().to_str().unwrap();
@@ -286,26 +293,26 @@ async fn a_killed_move_goes_on_and_copies_nothing_twice_that_was_looked_at() {
             };
             let now = new.originals(&data);
             for (path, id) in &there {
-                assert_eq!(now.get(path), Some(id), "it was copied again");
+                assert_eq!(now.get(path), Some(id), "the file was copied again");
             }
             there = now.into_iter().filter(|(path, _)| is_settled(path)).collect();
         }
-        let (ended, said) = moved(&data, new, Some(old), new).await;
-        assert_eq!((ended.code, &said["rows"]), (Some(0), &json!(FILES + 2)), "{ended:?}");
+        let (output, report) = migrate_to(&data, new, Some(old), new).await;
+        assert_eq!((output.code, &report["rows"]), (Some(0), &json!(files + 2)), "{output:?}");
         let now = new.originals(&data);
         assert!(there.iter().all(|(path, id)| now.get(path) == Some(id)), "copied again");
-        assert_eq!((now.len(), new.moving(&data).len()), (FILES + 2, 0));
-        nothing_is_wrong(&data, new, None).await;
+        assert_eq!((now.len(), new.moving(&data).len()), (files + 2, 0));
+        assert_consistent_store(&data, new, None).await;
     }
 }
 
-/// What readers, writers and deleters do until they are told to end.
-async fn use_it(app: Arc<TestApp>, end: Arc<AtomicBool>, kept: Vec<File>) -> (Vec<File>, usize) {
+/// Reads, uploads and deletes until it is stopped.
+async fn use_store(app: Arc<TestApp>, end: Arc<AtomicBool>, kept: Vec<File>) -> (Vec<File>, usize) {
     let (mut files, mut reads) = (kept, 0);
     while !end.load(Ordering::Relaxed) {
-        files.push(uploaded(&app, csv(2_000 + reads)).await);
+        files.push(upload_file(&app, csv(2_000 + reads)).await);
         for file in files.iter().rev().take(4).chain(files.iter().take(4)) {
-            is_there(&app, file).await;
+            assert_readable(&app, file).await;
             reads += 1;
         }
         let deleted = files.remove(reads % files.len());
@@ -316,106 +323,106 @@ async fn use_it(app: Arc<TestApp>, end: Arc<AtomicBool>, kept: Vec<File>) -> (Ve
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn r25_while_bytes_move_and_moves_are_killed_no_read_misses_and_deletes_stay() {
-    const USERS: usize = 3;
-    const KILLS: u32 = 5;
+async fn r25_during_killed_moves_no_read_fails_and_deletes_hold() {
+    const CLIENTS: usize = 3;
 
+    let kills = if runs_long_forms() { 5 } else { 2 };
     let more = [("removal_grace_seconds", "0"), ("media_cache_bytes", "0")];
     let app = TestApp::start_with(&[&settings(&At::DataFolder, None)[..], &more].concat()).await;
     let new = At::bucket(&app, "new");
     let mut kept: Vec<Vec<File>> = Vec::new();
-    for user in 0..USERS {
+    for client in 0..CLIENTS {
         let mut files = Vec::new();
         for number in 0..25 {
-            // One takes its time, so that there is some to kill a move in.
-            let size = if number == 12 { LARGE } else { 1_000 * user + number + 1 };
-            files.push(uploaded(&app, csv(size)).await);
+            // One large file, so that there is time to kill the move.
+            let size = if number == 12 { LARGE } else { 1_000 * client + number + 1 };
+            files.push(upload_file(&app, csv(size)).await);
         }
         kept.push(files);
     }
     let app = app.restart_with(&[&settings(&new, Some(&At::DataFolder))[..], &more].concat()).await;
     let app = Arc::new(app);
     let end = Arc::new(AtomicBool::new(false));
-    let mut users = JoinSet::new();
+    let mut clients = JoinSet::new();
     for files in kept {
-        users.spawn(use_it(Arc::clone(&app), Arc::clone(&end), files));
+        clients.spawn(use_store(Arc::clone(&app), Arc::clone(&end), files));
     }
     let data = app.data().to_path_buf();
     let command = ["storage", "migrate", "--to", new.url()];
     let arguments = with_settings(&command, &data, &settings(&new, Some(&At::DataFolder)));
     let mut killed = 0;
-    for kill in 1..=KILLS {
+    for kill in 1..=kills {
         let mut process = Dossier::start(&arguments, &[]);
         let before = new.originals(&data).len();
-        eventually("it has copied some", async || {
+        eventually("some files are copied", async || {
             !process.is_running() || new.originals(&data).len() > before + kill as usize
         })
         .await;
-        // Soon there is little left to copy, and it may have come to its end.
+        // Little may be left to copy, so the move may have finished.
         if process.is_running() {
             process.signal("KILL");
         }
-        killed += u32::from(process.ended().code.is_none());
+        killed += u32::from(process.wait().code.is_none());
     }
     assert!(killed > 0);
-    let (ended, _) = moved(&data, &new, Some(&At::DataFolder), &new).await;
-    assert_ne!(ended.code, Some(2), "{ended:?}");
+    let (output, _) = migrate_to(&data, &new, Some(&At::DataFolder), &new).await;
+    assert_ne!(output.code, Some(2), "{output:?}");
     end.store(true, Ordering::Relaxed);
     let (mut files, mut reads) = (Vec::new(), 0);
-    while let Some(user) = users.join_next().await {
-        let (some, read) = user.unwrap();
+    while let Some(client) = clients.join_next().await {
+        let (some, read) = client.unwrap();
         files.extend(some);
         reads += read;
     }
-    assert!(reads > USERS * 8, "{reads}");
-    app.nothing_staged().await;
+    assert!(reads > CLIENTS * 8, "{reads}");
+    app.wait_until_staging_is_empty().await;
     while sweep(app.app()).await.unwrap().blobs > 0 {}
-    eventually("nothing is left to be moved", async || {
-        moved(&data, &new, Some(&At::DataFolder), &new).await.0.code == Some(0)
+    eventually("everything is moved", async || {
+        migrate_to(&data, &new, Some(&At::DataFolder), &new).await.0.code == Some(0)
     })
     .await;
-    nothing_is_wrong(&data, &new, Some(&At::DataFolder)).await;
+    assert_consistent_store(&data, &new, Some(&At::DataFolder)).await;
     At::DataFolder.remove(&data);
     let app = Arc::into_inner(app).unwrap();
     let app = app.restart_with(&settings(&new, None)).await;
     for file in &files {
-        is_there(&app, file).await;
+        assert_readable(&app, file).await;
     }
-    nothing_is_wrong(&data, &new, None).await;
+    assert_consistent_store(&data, &new, None).await;
     assert_eq!(new.originals(&data).len(), files.len());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn servers_that_have_the_places_in_either_order_find_and_delete_the_same() {
+async fn servers_with_the_locations_in_either_order_find_and_delete_the_same() {
     let more = [("removal_grace_seconds", "0"), ("media_cache_bytes", "0")];
     let app = TestApp::start_with(&[&settings(&At::DataFolder, None)[..], &more].concat()).await;
     let (old, new) = (At::DataFolder, At::bucket(&app, "new"));
     let data = app.data().to_path_buf();
-    let mut files = vec![uploaded(&app, csv(3_000)).await];
+    let mut files = vec![upload_file(&app, csv(3_000)).await];
     let app = app.restart_with(&[&settings(&old, Some(&new))[..], &more].concat()).await;
-    files.push(uploaded(&app, csv(4_000)).await);
-    let (ended, said) = moved(&data, &old, Some(&new), &new).await;
-    let told = ["copied", "left", "oldPlaceInUse"].map(|name| said[name].clone());
-    assert_eq!((ended.code, json!(told)), (Some(1), json!([2, 0, true])), "{ended:?}");
-    // As during a rolling start: one has exchanged them already, the other one has not.
+    files.push(upload_file(&app, csv(4_000)).await);
+    let (output, report) = migrate_to(&data, &old, Some(&new), &new).await;
+    let fields = ["copied", "left", "oldPlaceInUse"].map(|name| report[name].clone());
+    assert_eq!((output.code, json!(fields)), (Some(1), json!([2, 0, true])), "{output:?}");
+    // As during a rolling restart: one node has swapped the settings, the other has not.
     let app = app.restart_with(&[&settings(&new, Some(&old))[..], &more].concat()).await;
-    files.push(uploaded(&app, csv(5_000)).await);
-    let (ended, _) = moved(&data, &new, Some(&old), &new).await;
-    assert_eq!(ended.code, Some(0), "{ended:?}");
+    files.push(upload_file(&app, csv(5_000)).await);
+    let (output, _) = migrate_to(&data, &new, Some(&old), &new).await;
+    assert_eq!(output.code, Some(0), "{output:?}");
     let app = app.restart_with(&[&settings(&old, Some(&new))[..], &more].concat()).await;
     for file in &files {
-        is_there(&app, file).await;
+        assert_readable(&app, file).await;
         delete(&app, file).await;
     }
-    app.nothing_staged().await;
+    app.wait_until_staging_is_empty().await;
     sweep(app.app()).await.unwrap();
     assert_eq!([old.originals(&data).len(), new.originals(&data).len()], [0, 0]);
-    nothing_is_wrong(&data, &new, Some(&old)).await;
+    assert_consistent_store(&data, &new, Some(&old)).await;
 }
 
-/// The commands of docs/s3.md, as they stand there, with a bucket that is there.
+/// The commands of docs/s3.md, verbatim, with an existing bucket.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_way_that_the_docs_show_leads_there() {
+async fn the_documented_steps_work() {
     const BUCKET: &str =
         "s3://my-files/dossier?endpoint=https://store.example.net&region=eu-west-1";
 
@@ -424,8 +431,8 @@ async fn the_way_that_the_docs_show_leads_there() {
     std::fs::create_dir(&data).unwrap();
     let at = [("data", data.to_str().unwrap())];
     let app = TestApp::start_with(&[&settings(&At::DataFolder, None)[..], &at].concat()).await;
-    let (file, new) = (uploaded(&app, csv(3_000)).await, At::bucket(&app, "new"));
-    app.nothing_staged().await;
+    let (file, new) = (upload_file(&app, csv(3_000)).await, At::bucket(&app, "new"));
+    app.wait_until_staging_is_empty().await;
     let docs = std::fs::read_to_string("docs/s3.md").unwrap();
     let section = docs.split("\n## ").find(|section| section.starts_with("Moving\n")).unwrap();
     let blocks: Vec<&str> = section.split("```").skip(1).step_by(2).collect();
@@ -437,14 +444,14 @@ async fn the_way_that_the_docs_show_leads_there() {
     shell.args(["-euc", &script]).current_dir(folder.path()).env_clear();
     shell.env("PATH", format!("{program}:/usr/bin:/bin"));
     shell.env("AWS_ACCESS_KEY_ID", "test-id").env("AWS_SECRET_ACCESS_KEY", "test-secret");
-    if let Some(url) = database::of(&data) {
+    if let Some(url) = database::url_for(&data) {
         shell.env("DOSSIER_DATABASE_URL", url);
     }
-    let ended = tokio::task::spawn_blocking(move || Dossier::of(shell).ended()).await.unwrap();
-    assert_eq!(ended.code, Some(0), "{ended:?}");
-    assert!(ended.out.contains("Everything is at the new place."), "{}", ended.out);
-    assert!(!data.join("blobs").exists(), "the docs take the old place away");
+    let output = tokio::task::spawn_blocking(move || Dossier::spawn(shell).wait()).await.unwrap();
+    assert_eq!(output.code, Some(0), "{output:?}");
+    assert!(output.out.contains("Everything is at the new location."), "{}", output.out);
+    assert!(!data.join("blobs").exists(), "the documented commands remove the old location");
     let at = [&settings(&new, None)[..], &at].concat();
     let app = app.restart_with(&at).await;
-    is_there(&app, &file).await;
+    assert_readable(&app, &file).await;
 }

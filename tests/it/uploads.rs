@@ -1,4 +1,4 @@
-//! How a file arrives: by PUT and by form, its name, its type, its bytes (contract §8).
+//! Uploads by PUT and by form: file names, types and bytes (contract §8).
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use crate::support::files::{PDF, csv, sha256_hex};
 use crate::support::raw::Raw;
-use crate::support::{Answer, PNG, TestApp};
+use crate::support::{PNG, Response, TestApp};
 
 async fn only_attachment(app: &TestApp, contact: Uuid) -> Value {
     let list = app.list(contact).await.ok();
@@ -19,7 +19,7 @@ async fn only_attachment(app: &TestApp, contact: Uuid) -> Value {
 }
 
 #[tokio::test]
-async fn put_bytes_come_back_unchanged() {
+async fn put_bytes_are_returned_unchanged() {
     let app = TestApp::start().await;
     let contact = Uuid::new_v4();
     app.upload(contact, "dot.png", "image/png", PNG).await.ok();
@@ -39,9 +39,9 @@ async fn a_form_may_hold_other_fields_before_and_after_the_file() {
         .text("note", "x".repeat(5_000))
         .part("upload", file)
         .text("after", "y".repeat(5_000));
-    Answer::of(app.client().post(&url).multipart(form)).await.ok();
+    Response::to(app.client().post(&url).multipart(form)).await.ok();
     let attachment = only_attachment(&app, contact).await;
-    assert_eq!(attachment["fileName"], "a.pdf", "the name given to generate");
+    assert_eq!(attachment["fileName"], "a.pdf", "the name from generate");
     let opened = app.open(attachment["document"]["url"].as_str().unwrap()).await;
     assert_eq!(opened.body, PDF);
 }
@@ -52,12 +52,12 @@ async fn a_form_field_named_file_needs_no_file_name() {
     let contact = Uuid::new_v4();
     let url = app.upload_url(contact, "a.csv", "text/csv").await;
     let form = Form::new().part("file", Part::bytes(&b"a,b\n1,2\n"[..]));
-    Answer::of(app.client().post(&url).multipart(form)).await.ok();
+    Response::to(app.client().post(&url).multipart(form)).await.ok();
     only_attachment(&app, contact).await;
 }
 
 #[tokio::test]
-async fn forms_of_every_spelling_are_read() {
+async fn forms_of_every_spelling_are_accepted() {
     let app = TestApp::start().await;
     let disposition = |parameters: &str| format!("Content-Disposition: form-data; {parameters}");
     for (content_type, disposition) in [
@@ -75,8 +75,8 @@ async fn forms_of_every_spelling_are_read() {
             .post(&url)
             .header("content-type", format!("multipart/form-data; {content_type}"))
             .body(body);
-        let answer = Answer::of(request).await;
-        assert_eq!(answer.status, 200, "{disposition}: {}", answer.json());
+        let response = Response::to(request).await;
+        assert_eq!(response.status, 200, "{disposition}: {}", response.json());
         let attachment = only_attachment(&app, contact).await;
         let opened = app.open(attachment["document"]["url"].as_str().unwrap()).await;
         assert_eq!(opened.body, b"a,b\r\n1,2", "{disposition}");
@@ -101,19 +101,29 @@ async fn the_file_name_of_the_query_wins() {
 }
 
 #[tokio::test]
-async fn the_upload_url_works_with_a_slash_at_its_end() {
+async fn the_upload_url_works_with_a_trailing_slash() {
     let app = TestApp::start().await;
-    for query in ["/", "/?filename=slash.png"] {
-        let url = app.upload_url(Uuid::new_v4(), "given.png", "image/png").await;
+    let kept = async |contact: Uuid, name: &str| {
+        let attachment = only_attachment(&app, contact).await;
+        assert_eq!(attachment["fileName"], name);
+        let opened = app.open(attachment["image"]["url"].as_str().unwrap()).await;
+        assert_eq!(opened.body, PNG, "{name}");
+    };
+    for (query, name) in [("/", "given.png"), ("/?filename=slash.png", "slash.png")] {
+        let contact = Uuid::new_v4();
+        let url = app.upload_url(contact, "given.png", "image/png").await;
         app.put(&format!("{url}{query}"), PNG).await.ok();
+        kept(contact, name).await;
     }
-    let url = app.upload_url(Uuid::new_v4(), "given.png", "image/png").await;
+    let contact = Uuid::new_v4();
+    let url = app.upload_url(contact, "given.png", "image/png").await;
     let form = Form::new().part("file", Part::bytes(PNG));
-    Answer::of(app.client().post(format!("{url}/")).multipart(form)).await.ok();
+    Response::to(app.client().post(format!("{url}/")).multipart(form)).await.ok();
+    kept(contact, "given.png").await;
 }
 
 #[tokio::test]
-async fn what_clients_add_as_content_type_by_themselves_is_no_announcement() {
+async fn default_content_types_of_clients_are_not_declarations() {
     let app = TestApp::start().await;
     for content_type in [
         "text/plain;charset=UTF-8",
@@ -126,13 +136,13 @@ async fn what_clients_add_as_content_type_by_themselves_is_no_announcement() {
     ] {
         let url = app.upload_url(Uuid::new_v4(), "dot.png", "image/png").await;
         let request = app.client().put(&url).header("content-type", content_type).body(PNG);
-        let answer = Answer::of(request).await;
-        assert_eq!(answer.status, 200, "{content_type:?}: {}", answer.json());
+        let response = Response::to(request).await;
+        assert_eq!(response.status, 200, "{content_type:?}: {}", response.json());
     }
 }
 
 #[tokio::test]
-async fn octet_stream_lets_the_content_correct_the_type_inside_the_supported_set() {
+async fn octet_stream_lets_the_content_correct_the_type_within_the_supported_set() {
     let app = TestApp::start().await;
     let put = async |name: &str, mime: &str, query: &str, body: &'static [u8]| {
         let contact = Uuid::new_v4();
@@ -142,22 +152,22 @@ async fn octet_stream_lets_the_content_correct_the_type_inside_the_supported_set
             .put(format!("{url}{query}"))
             .header("content-type", "application/octet-stream")
             .body(body);
-        (Answer::of(request).await, contact)
+        (Response::to(request).await, contact)
     };
-    let (answer, contact) = put("a", "application/pdf", "?filename=a.png", PNG).await;
-    answer.ok();
+    let (response, contact) = put("a", "application/pdf", "?filename=a.png", PNG).await;
+    response.ok();
     assert_eq!(only_attachment(&app, contact).await["mimeType"], "image/png");
-    let (answer, contact) = put("a.png", "image/png", "?filename=b.pdf", PDF).await;
-    answer.ok();
+    let (response, contact) = put("a.png", "image/png", "?filename=b.pdf", PDF).await;
+    response.ok();
     let attachment = only_attachment(&app, contact).await;
     assert_eq!(attachment["mimeType"], "application/pdf");
     assert_eq!(attachment["attachmentType"], "OTHER");
-    let (answer, _) = put("a.csv", "text/csv", "", b"<html><script>1</script></html>").await;
-    assert_eq!(answer.refused(), (400, "MIME_TYPE_MISMATCH".to_owned()));
+    let (response, _) = put("a.csv", "text/csv", "", b"<html><script>1</script></html>").await;
+    assert_eq!(response.rejection(), (400, "MIME_TYPE_MISMATCH".to_owned()));
 }
 
 #[tokio::test]
-async fn published_spellings_of_types_are_stored_in_their_registered_form() {
+async fn published_type_aliases_are_stored_in_their_registered_form() {
     let app = TestApp::start().await;
     let ole = std::io::Cursor::new(Vec::new());
     let mut ole = cfb::CompoundFile::create(ole).unwrap();
@@ -176,7 +186,7 @@ async fn published_spellings_of_types_are_stored_in_their_registered_form() {
 }
 
 #[tokio::test]
-async fn a_content_digest_is_held_against_the_bytes() {
+async fn a_content_digest_is_checked_against_the_bytes() {
     let app = TestApp::start().await;
     let digest = |bytes: &[u8]| STANDARD.encode(Sha256::digest(bytes));
     let (right, wrong) = (digest(PNG), digest(b"other"));
@@ -187,10 +197,10 @@ async fn a_content_digest_is_held_against_the_bytes() {
         for line in lines {
             request = request.header("content-digest", line);
         }
-        let answer = Answer::of(request).await;
+        let response = Response::to(request).await;
         let total = app.list(contact).await.ok()["metadata"]["total"].clone();
-        assert_eq!(total, u64::from(answer.status == 200));
-        answer
+        assert_eq!(total, u64::from(response.status == 200));
+        response
     };
     for lines in [
         vec![format!("sha-256=:{right}:")],
@@ -200,23 +210,23 @@ async fn a_content_digest_is_held_against_the_bytes() {
     ] {
         assert_eq!(put(&lines).await.status, 200, "{lines:?}");
     }
-    let refused = put(&[format!("sha-256=:{wrong}:")]).await;
-    assert_eq!(refused.refused(), (400, "CHECKSUM_MISMATCH".to_owned()));
+    let rejected = put(&[format!("sha-256=:{wrong}:")]).await;
+    assert_eq!(rejected.rejection(), (400, "CHECKSUM_MISMATCH".to_owned()));
     assert_eq!(
-        refused.json()["details"]["applicationError"]["data"],
+        rejected.json()["details"]["applicationError"]["data"],
         json!({ "expected": sha256_hex(b"other"), "received": sha256_hex(PNG) })
     );
     let second_line = put(&["sha-512=:AAAA:".to_owned(), format!("sha-256=:{wrong}:")]).await;
-    assert_eq!(second_line.refused(), (400, "CHECKSUM_MISMATCH".to_owned()));
+    assert_eq!(second_line.rejection(), (400, "CHECKSUM_MISMATCH".to_owned()));
     for text in ["sha-256=abc", "sha-256=::", "sha-256=:AAAA:", "sha-256"] {
-        let refused = put(&[text.to_owned()]).await;
+        let rejected = put(&[text.to_owned()]).await;
         let expected = if text == "sha-256" { 200 } else { 400 };
-        assert_eq!(refused.status, expected, "{text}");
+        assert_eq!(rejected.status, expected, "{text}");
     }
 }
 
 #[tokio::test]
-async fn an_announced_size_or_hash_is_held_against_the_bytes() {
+async fn a_declared_size_or_hash_is_checked_against_the_bytes() {
     let app = TestApp::start().await;
     let contact = Uuid::new_v4();
     let put = async |extra: Value| {
@@ -233,13 +243,13 @@ async fn an_announced_size_or_hash_is_held_against_the_bytes() {
         (json!({ "sizeInBytes": 0 }), "SIZE_MISMATCH"),
         (json!({ "sha256": sha256_hex(b"other") }), "CHECKSUM_MISMATCH"),
     ] {
-        assert_eq!(put(extra.clone()).await.refused(), (400, code.to_owned()), "{extra}");
+        assert_eq!(put(extra.clone()).await.rejection(), (400, code.to_owned()), "{extra}");
     }
     assert_eq!(app.list(contact).await.ok()["metadata"]["total"], 3);
 }
 
 #[tokio::test]
-async fn announced_sizes_and_hashes_must_be_well_formed() {
+async fn declared_sizes_and_hashes_must_be_well_formed() {
     let app = TestApp::start().await;
     for (field, value, rule) in [
         ("sizeInBytes", json!(-1), "FORMAT"),
@@ -252,8 +262,8 @@ async fn announced_sizes_and_hashes_must_be_well_formed() {
         ("sha256", json!(5), "FORMAT"),
     ] {
         let body = json!({ "fileName": "a.png", "mimeType": "image/png", field: value });
-        let answer = app.generate(Uuid::new_v4(), &body).await;
-        assert_eq!(answer.violations(), [(field.to_owned(), rule.to_owned())], "{body}");
+        let response = app.generate(Uuid::new_v4(), &body).await;
+        assert_eq!(response.violations(), [(field.to_owned(), rule.to_owned())], "{body}");
     }
 }
 
@@ -272,10 +282,10 @@ async fn several_mebibytes_arrive_intact_with_and_without_a_length() {
         } else {
             reqwest::Body::from(file.clone())
         };
-        let answer = Answer::of(app.client().put(&url).body(body)).await.ok();
-        assert_eq!(answer["file"]["sizeInBytes"], file.len().to_string());
-        assert_eq!(answer["file"]["hash"], sha256_hex(&file));
-        let opened = app.open(answer["file"]["url"].as_str().unwrap()).await;
+        let response = Response::to(app.client().put(&url).body(body)).await.ok();
+        assert_eq!(response["file"]["sizeInBytes"], file.len().to_string());
+        assert_eq!(response["file"]["hash"], sha256_hex(&file));
+        let opened = app.open(response["file"]["url"].as_str().unwrap()).await;
         assert_eq!(sha256_hex(&opened.body), sha256_hex(&file), "chunked: {chunked}");
     }
 }
@@ -286,12 +296,12 @@ async fn a_form_of_several_mebibytes_arrives_intact() {
     let file = csv(5 * 1024 * 1024 + 1);
     let url = app.upload_url(Uuid::new_v4(), "big.csv", "text/csv").await;
     let form = Form::new().part("file", Part::bytes(file.clone()));
-    let answer = Answer::of(app.client().post(&url).multipart(form)).await.ok();
-    assert_eq!(answer["file"]["hash"], sha256_hex(&file));
+    let response = Response::to(app.client().post(&url).multipart(form)).await.ok();
+    assert_eq!(response["file"]["hash"], sha256_hex(&file));
 }
 
 #[tokio::test]
-async fn expect_100_continue_is_answered_before_the_body_is_sent() {
+async fn expect_100_continue_is_honoured_before_the_body_is_sent() {
     let app = TestApp::start().await;
     let url = app.upload_url(Uuid::new_v4(), "dot.png", "image/png").await;
     let mut raw = Raw::connect(&app).await;
@@ -303,11 +313,11 @@ async fn expect_100_continue_is_answered_before_the_body_is_sent() {
     .await;
     assert!(raw.read_head().await.starts_with("HTTP/1.1 100 "));
     raw.send(PNG).await;
-    assert_eq!(raw.read_answer().await.status, 200);
+    assert_eq!(raw.read_response().await.status, 200);
 }
 
 #[tokio::test]
-async fn a_refused_upload_that_waits_for_100_continue_is_refused_at_once() {
+async fn an_invalid_upload_that_waits_for_100_continue_is_rejected_at_once() {
     let app = TestApp::start().await;
     let mut raw = Raw::connect(&app).await;
     raw.send(
@@ -319,26 +329,26 @@ async fn a_refused_upload_that_waits_for_100_continue_is_refused_at_once() {
 }
 
 #[tokio::test]
-async fn urls_for_several_files_come_together_and_what_is_wrong_with_one_is_said_of_it_alone() {
+async fn urls_for_several_files_come_together_and_errors_are_reported_per_file() {
     let (app, contact) = (TestApp::start().await, Uuid::new_v4());
     let post = async |files: &Value| {
         let path = format!("/dossier/v1/contacts/{contact}/upload-urls");
-        Answer::of(app.request(Method::POST, &path).json(&json!({ "files": files }))).await
+        Response::to(app.request(Method::POST, &path).json(&json!({ "files": files }))).await
     };
     let good = |name: &str| json!({ "fileName": name, "mimeType": "text/csv", "sizeInBytes": 4 });
-    let asked =
+    let requested =
         json!([good("a.csv"), { "fileName": "b.csv", "mimeType": "text/x" }, {}, good("c.csv")]);
-    let answered = post(&asked).await.ok()["uploads"].clone();
+    let returned = post(&requested).await.ok()["uploads"].clone();
     for index in [0, 3] {
-        let url = answered[index]["uploadUrl"].as_str().unwrap();
+        let url = returned[index]["uploadUrl"].as_str().unwrap();
         let stored = app.put(url, b"a,b\n").await.ok();
-        assert_eq!(stored["file"]["displayName"], asked[index]["fileName"]);
-        assert_eq!(answered[index]["error"], Value::Null);
+        assert_eq!(stored["file"]["displayName"], requested[index]["fileName"]);
+        assert_eq!(returned[index]["error"], Value::Null);
     }
-    for (index, alone) in [(1, &asked[1]), (2, &json!({}))] {
+    for (index, alone) in [(1, &requested[1]), (2, &json!({}))] {
         let single = app.generate(contact, alone).await;
         assert_eq!(single.status, 400);
-        assert_eq!(answered[index], json!({ "error": single.json() }));
+        assert_eq!(returned[index], json!({ "error": single.json() }));
     }
     assert_eq!(app.list(contact).await.ok()["metadata"]["total"], 2);
     for (files, rule) in [

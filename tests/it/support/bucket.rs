@@ -1,6 +1,6 @@
-//! A real S3-compatible server inside the test process, and a bucket for each data folder. With
-//! `TEST_BLOBS=s3` every server of a test keeps its bytes in one.
-#![expect(clippy::disallowed_methods, reason = "it serves the test process until that ends")]
+//! A real S3-compatible server inside the test process, with a bucket for each data folder. With
+//! `TEST_BLOBS=s3` every server under test keeps its bytes in one.
+#![expect(clippy::disallowed_methods, reason = "it serves until the test process ends")]
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -17,7 +17,7 @@ const ID: &str = "test-id";
 const SECRET: &str = "test-secret";
 const CREDENTIALS: &str = "credentials";
 
-/// A bucket of its own.
+/// A bucket with its credentials.
 pub(crate) struct Bucket {
     /// The setting `blobs`.
     pub(crate) url: String,
@@ -51,14 +51,14 @@ pub(crate) fn address() -> SocketAddr {
     server().address
 }
 
-/// The bucket of a data folder, if tests are to use one.
-pub(crate) fn of(data: &Path) -> Option<Bucket> {
-    let chosen = std::env::var("TEST_BLOBS").is_ok_and(|stores| stores == "s3");
-    chosen.then(|| make(data))
+/// The bucket of a data folder, if `TEST_BLOBS` asks for one.
+pub(crate) fn if_enabled(data: &Path) -> Option<Bucket> {
+    let enabled = std::env::var("TEST_BLOBS").is_ok_and(|stores| stores == "s3");
+    enabled.then(|| get_or_create(data))
 }
 
-/// The bucket of a data folder, made at the first question.
-pub(crate) fn make(data: &Path) -> Bucket {
+/// The bucket of a data folder, created on first use.
+pub(crate) fn get_or_create(data: &Path) -> Bucket {
     let Server { address, root, buckets } = server();
     let name = buckets
         .lock()
@@ -75,9 +75,9 @@ pub(crate) fn make(data: &Path) -> Bucket {
     Bucket { url, credentials, folder: root.join(name).join("some/place") }
 }
 
-/// Gives a data folder the bucket of another one.
+/// Makes two data folders share a bucket.
 pub(crate) fn share(from: &Path, to: &Path) {
-    make(from);
+    get_or_create(from);
     let mut buckets = server().buckets.lock().unwrap();
     let name = buckets[from].clone();
     buckets.insert(to.to_owned(), name);
@@ -105,7 +105,7 @@ fn server() -> &'static Server {
                     let service = service.clone();
                     tokio::spawn(async move {
                         let http = auto::Builder::new(TokioExecutor::new());
-                        // How a connection ended is its client's to see.
+                        // The client sees how the connection ended.
                         let _ = http.serve_connection(TokioIo::new(socket), service).await;
                     });
                 }
@@ -115,7 +115,7 @@ fn server() -> &'static Server {
     })
 }
 
-/// A folder of this process. What processes that are over have left is removed.
+/// A folder for this process. Folders of processes that have ended are removed.
 fn own_folder() -> PathBuf {
     let all = Path::new(env!("CARGO_TARGET_TMPDIR")).join("buckets");
     std::fs::create_dir_all(&all).unwrap();
@@ -123,7 +123,7 @@ fn own_folder() -> PathBuf {
         let left = left.unwrap();
         let process = left.file_name().into_string().unwrap();
         if !Path::new("/proc").join(process).exists() {
-            // Another test process may do the same.
+            // Another test process may be removing it too.
             let _ = std::fs::remove_dir_all(left.path());
         }
     }

@@ -1,10 +1,11 @@
-//! Where the rows of a test are. `TEST_POSTGRES` names a PostgreSQL server on which databases may
-//! be made: then every server of a test, in this process or in one of its own, keeps its rows in one
-//! that belongs to its data folder; otherwise in SQLite.
+//! Where a test's rows are stored. If `TEST_POSTGRES` names a PostgreSQL server on which databases
+//! may be created, every server under test, in this process or its own, uses one database per data
+//! folder. Otherwise rows are in SQLite.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{LazyLock, Mutex};
+use std::process::Command;
+use std::sync::{LazyLock, Mutex, OnceLock};
 
 use tokio_postgres::{Client, NoTls};
 use uuid::Uuid;
@@ -12,67 +13,100 @@ use uuid::Uuid;
 /// The database of each data folder.
 static KNOWN: LazyLock<Mutex<HashMap<PathBuf, String>>> = LazyLock::new(Mutex::default);
 
-/// The server for tests, if they are to use one.
+/// The PostgreSQL server for tests, if one is set.
 fn server() -> Option<String> {
-    #[expect(clippy::disallowed_methods, reason = "it says how the tests are run, not the program")]
+    #[expect(clippy::disallowed_methods, reason = "it configures the test run, not the program")]
     std::env::var("TEST_POSTGRES").ok()
 }
 
-/// The database of a data folder, made at the first question; `None` is SQLite in the folder.
-pub(crate) fn of(data: &Path) -> Option<String> {
+/// The database of a data folder, created on first use; `None` means SQLite in the folder.
+pub(crate) fn url_for(data: &Path) -> Option<String> {
     let server = server()?;
     if let Some(known) = KNOWN.lock().unwrap().get(data) {
         return Some(known.clone());
     }
     let name = format!("t_{}", Uuid::new_v4().simple());
-    let url = match server.rsplit_once('/') {
-        Some((place, _)) => format!("{place}/{name}"),
-        None => server.clone(),
-    };
-    let make = format!("CREATE DATABASE {name}");
-    apart(async move |client: Client| client.batch_execute(&make).await.unwrap(), server);
+    execute(&server, format!("CREATE DATABASE {name} TEMPLATE {}", template(&server)));
+    let url = sibling_url(&server, &name);
     Some(KNOWN.lock().unwrap().entry(data.to_owned()).or_insert(url).clone())
 }
 
-/// Gives a data folder the database of another one.
+/// A database without tables, as before the first start.
+pub(crate) fn empty_url() -> Option<String> {
+    let server = server()?;
+    let name = format!("empty_{}", Uuid::new_v4().simple());
+    execute(&server, format!("CREATE DATABASE {name}"));
+    Some(sibling_url(&server, &name))
+}
+
+/// The URL of another database on the same server.
+fn sibling_url(server: &str, name: &str) -> String {
+    let (base, _) = server.rsplit_once('/').unwrap();
+    format!("{base}/{name}")
+}
+
+/// A database with every table and no rows. Tests copy it, which is faster than running the
+/// migrations.
+fn template(server: &str) -> &'static str {
+    static TEMPLATE: OnceLock<String> = OnceLock::new();
+    TEMPLATE.get_or_init(|| {
+        let name = format!("template_{}", Uuid::new_v4().simple());
+        execute(server, format!("CREATE DATABASE {name}"));
+        let folder = tempfile::tempdir().unwrap();
+        let migrated = Command::new(super::PROGRAM)
+            .args(["migrate", "--data"])
+            .arg(folder.path())
+            .env_clear()
+            .env("DOSSIER_DATABASE_URL", sibling_url(server, &name))
+            .output()
+            .unwrap();
+        assert!(migrated.status.success(), "{migrated:?}");
+        name
+    })
+}
+
+/// Makes two data folders share a database.
 pub(crate) fn share(from: &Path, to: &Path) {
-    // Nodes share a PostgreSQL: scripts/postgres.
-    let url = of(from).unwrap();
+    // Only PostgreSQL can be shared between nodes: scripts/postgres.
+    let url = url_for(from).unwrap();
     KNOWN.lock().unwrap().insert(to.to_owned(), url);
 }
 
-/// Gives a data folder a copy of another one's rows, whose server has stopped.
+/// Gives a data folder a copy of another one's rows. The other server must have stopped.
 pub(crate) fn copy(from: &Path, to: &Path) {
-    let (Some(server), Some(url)) = (server(), of(from)) else {
+    let (Some(server), Some(url)) = (server(), url_for(from)) else {
         std::fs::copy(from.join("dossier.db"), to.join("dossier.db")).unwrap();
         return;
     };
-    let (place, name) = url.rsplit_once('/').unwrap();
+    let (base, name) = url.rsplit_once('/').unwrap();
     let copy = format!("t_{}", Uuid::new_v4().simple());
-    // Connections that were closed may not have ended yet.
+    // Closed connections may still be ending.
     let end =
         format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'");
     execute(&server, end);
     execute(&server, format!("CREATE DATABASE {copy} TEMPLATE {name}"));
-    KNOWN.lock().unwrap().insert(to.to_owned(), format!("{place}/{copy}"));
+    KNOWN.lock().unwrap().insert(to.to_owned(), format!("{base}/{copy}"));
 }
 
 /// Runs statements on a database.
 pub(crate) fn execute(url: &str, statements: String) {
-    apart(
+    on_own_thread(
         async move |client: Client| client.batch_execute(&statements).await.unwrap(),
         url.to_owned(),
     );
 }
 
-/// The number that a question has for its answer.
-pub(crate) fn ask(url: String, question: String) -> i64 {
-    apart(async move |client: Client| client.query_one(&question, &[]).await.unwrap().get(0), url)
+/// The number that a query returns.
+pub(crate) fn query_number(url: String, question: String) -> i64 {
+    on_own_thread(
+        async move |client: Client| client.query_one(&question, &[]).await.unwrap().get(0),
+        url,
+    )
 }
 
-/// Changes rows beside a server, in whichever database its data folder has.
+/// Changes rows behind the server's back, in whichever database its data folder uses.
 pub(crate) fn change(data: &Path, statement: &str) {
-    match of(data) {
+    match url_for(data) {
         Some(url) => execute(&url, statement.to_owned()),
         None => rusqlite::Connection::open(data.join("dossier.db"))
             .and_then(|database| database.execute_batch(statement))
@@ -80,9 +114,9 @@ pub(crate) fn change(data: &Path, statement: &str) {
     }
 }
 
-/// An id as it stands in a statement of [`change`].
+/// An id as a literal for [`change`].
 pub(crate) fn id_literal(data: &Path, id: Uuid) -> String {
-    match of(data) {
+    match url_for(data) {
         Some(_) => format!("'{id}'"),
         None => format!("x'{}'", id.simple()),
     }
@@ -90,7 +124,7 @@ pub(crate) fn id_literal(data: &Path, id: Uuid) -> String {
 
 /// Every row of a database, as text.
 pub(crate) fn rows(url: String) -> Vec<String> {
-    apart(
+    on_own_thread(
         async |client: Client| {
             let tables = client
                 .query(
@@ -115,8 +149,8 @@ pub(crate) fn rows(url: String) -> Vec<String> {
     )
 }
 
-/// Works on a connection, on a thread and a runtime of its own.
-fn apart<T: Send + 'static>(
+/// Runs work with a connection, on its own thread and runtime.
+fn on_own_thread<T: Send + 'static>(
     work: impl AsyncFnOnce(Client) -> T + Send + 'static,
     url: String,
 ) -> T {

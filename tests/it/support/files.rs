@@ -1,4 +1,4 @@
-//! Files to upload, and what an upload leaves on disk.
+//! Files to upload, and the files that an upload leaves on disk.
 
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use super::TestApp;
 /// A small PDF.
 pub(crate) const PDF: &[u8] = b"%PDF-1.7\n1 0 obj\n<<>>\nendobj\ntrailer\n<<>>\n%%EOF\n";
 
-/// A picture of four plain quarters: red, green, blue, white.
+/// A picture of four plain quarters: red, green, blue and white.
 pub(crate) fn quarters(width: u32, height: u32) -> RgbImage {
     let colours = [[230, 30, 30], [30, 200, 30], [30, 30, 220], [240, 240, 240]];
     RgbImage::from_fn(width, height, |x, y| {
@@ -51,13 +51,13 @@ pub(crate) fn decoded(bytes: &[u8]) -> RgbaImage {
     RgbaImage::from_raw(picture.width as u32, picture.height as u32, picture.pixels).unwrap()
 }
 
-/// Puts a segment right after the start of a JPEG.
+/// Inserts a segment right after the start of a JPEG.
 pub(crate) fn with_segment(jpeg: &[u8], marker: u8, payload: &[u8]) -> Vec<u8> {
     let length = u16::try_from(payload.len() + 2).unwrap().to_be_bytes();
     [&jpeg[..2], &[0xff, marker], &length, payload, &jpeg[2..]].concat()
 }
 
-/// A JPEG with EXIF data: the orientation and a description.
+/// A JPEG with EXIF data: an orientation and a description.
 pub(crate) fn with_exif(jpeg: &[u8], orientation: u16, description: &[u8]) -> Vec<u8> {
     let mut tiff = b"Exif\0\0II*\0\x08\0\0\0\x02\0".to_vec();
     tiff.extend([0x0e, 0x01, 2, 0]);
@@ -70,7 +70,7 @@ pub(crate) fn with_exif(jpeg: &[u8], orientation: u16, description: &[u8]) -> Ve
     with_segment(jpeg, 0xe1, &tiff)
 }
 
-/// Many bytes that are a supported file: lines of CSV, all different.
+/// A CSV file of this size with no two lines alike.
 pub(crate) fn csv(size_bytes: usize) -> Vec<u8> {
     let mut file = Vec::with_capacity(size_bytes + 32);
     let mut line = 0_u64;
@@ -87,12 +87,11 @@ pub(crate) fn sha256_hex(bytes: &[u8]) -> String {
     dossier::domain::hex::encode(&Sha256::digest(bytes))
 }
 
-/// Waits until something is true, by asking again; fails after a deadline far beyond the time
-/// that it should take.
+/// Polls until a condition holds. Fails after a deadline far beyond the expected time.
 pub(crate) async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(20);
     while !holds().await {
-        assert!(Instant::now() < deadline, "still not true: {what}");
+        assert!(Instant::now() < deadline, "timed out waiting for: {what}");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
@@ -107,7 +106,7 @@ impl TestApp {
         found
     }
 
-    /// Every file in the cache of transforms.
+    /// Every file in the transform cache.
     pub(crate) fn cached_files(&self) -> Vec<PathBuf> {
         let mut found = Vec::new();
         files_below(&self.data().join("cache"), &mut found);
@@ -123,13 +122,13 @@ impl TestApp {
         (attachment["image"]["url"].as_str().unwrap().to_owned(), attachment)
     }
 
-    /// Fails unless, soon, no bytes of any upload are stored.
-    pub(crate) async fn nothing_is_stored(&self) {
-        eventually("nothing is stored", async || self.stored_files().is_empty()).await;
+    /// Fails unless all bytes of uploads are removed soon.
+    pub(crate) async fn wait_until_store_is_empty(&self) {
+        eventually("the store is empty", async || self.stored_files().is_empty()).await;
     }
 }
 
-/// The link of a transform of a picture.
+/// The link to a transform of a picture.
 pub(crate) fn transformed(link: &str, transform: &str) -> String {
     link.replace('?', &format!("/v1/{transform}?"))
 }
@@ -142,7 +141,7 @@ fn files_below(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// A body whose length is not announced.
+/// A body of unknown length, sent in chunks.
 pub(crate) fn chunked(bytes: &[u8]) -> reqwest::Body {
     let pieces: Vec<Result<Vec<u8>, std::io::Error>> =
         bytes.chunks(16_000).map(<[u8]>::to_vec).map(Ok).collect();

@@ -1,4 +1,4 @@
-//! A TCP proxy before a server that lets so many bytes of clients pass, and then holds or cuts.
+//! A TCP proxy that lets a number of client bytes through, then holds or cuts the connections.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,10 +10,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-/// How long something may take to pass, on a machine under load.
+/// How long bytes may take to pass on a loaded machine.
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// What happens when the bytes have passed.
+/// What happens once the bytes have passed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Then {
     Hold,
@@ -23,7 +23,7 @@ enum Then {
 struct State {
     target: Mutex<String>,
     passed: AtomicU64,
-    /// After so many bytes in all, once.
+    /// The limit on bytes passed in total, applied once.
     stop: Mutex<Option<(u64, Then)>>,
     is_held: watch::Sender<bool>,
     cut: watch::Sender<u32>,
@@ -31,14 +31,14 @@ struct State {
 
 /// A running proxy.
 pub(crate) struct Gate {
-    /// Its address, as a server's.
+    /// Its address, in the form of a server URL.
     pub(crate) url: String,
     state: Arc<State>,
     _task: JoinSet<()>,
 }
 
 impl Gate {
-    /// Starts one before the server at an address such as `http://127.0.0.1:8080`.
+    /// Starts a gate in front of a server such as `http://127.0.0.1:8080`.
     pub(crate) async fn start(server: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -67,37 +67,37 @@ impl Gate {
         Self { url, state, _task: task }
     }
 
-    /// Cuts every connection, once, when so many bytes of clients have passed in all.
+    /// Cuts every connection, once, after this many client bytes in total.
     pub(crate) fn cut_after(&self, bytes: u64) {
         *self.state.stop.lock().unwrap() = Some((bytes, Then::Cut));
     }
 
-    /// Lets nothing more pass when so many bytes of clients have.
+    /// Holds everything after this many client bytes in total.
     pub(crate) fn hold_after(&self, bytes: u64) {
         *self.state.stop.lock().unwrap() = Some((bytes, Then::Hold));
     }
 
-    /// Waits until something is held.
-    pub(crate) async fn held(&self) {
+    /// Waits until bytes are being held.
+    pub(crate) async fn wait_until_held(&self) {
         let mut is_held = self.state.is_held.subscribe();
         let held = tokio::time::timeout(PATIENCE, is_held.wait_for(|is_held| *is_held));
-        held.await.unwrap_or_else(|_| panic!("{} bytes have passed", self.passed())).unwrap();
+        held.await.unwrap_or_else(|_| panic!("{} bytes passed, none held", self.passed())).unwrap();
     }
 
-    /// Lets everything pass again.
+    /// Lets everything through again.
     pub(crate) fn release(&self) {
         *self.state.stop.lock().unwrap() = None;
         self.state.is_held.send_replace(false);
     }
 
-    /// Leads to another server from now on; who is connected is cut off.
-    pub(crate) fn lead_to(&self, server: &str) {
+    /// Forwards to another server from now on and cuts open connections.
+    pub(crate) fn redirect_to(&self, server: &str) {
         server.clone_into(&mut self.state.target.lock().unwrap());
         self.state.cut.send_modify(|cuts| *cuts += 1);
         self.release();
     }
 
-    /// Bytes of clients that have passed.
+    /// Client bytes that have passed.
     pub(crate) fn passed(&self) -> u64 {
         self.state.passed.load(Ordering::SeqCst)
     }
@@ -107,12 +107,12 @@ impl State {
     async fn pass(&self, client: TcpStream) {
         let target = self.target.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let target = target.trim_start_matches("http://");
-        // A server that is away closes the connection.
+        // An unavailable server closes the connection.
         let Ok(server) = TcpStream::connect(target).await else { return };
         let (mut from_client, mut to_client) = client.into_split();
         let (mut from_server, mut to_server) = server.into_split();
-        let answers = tokio::io::copy(&mut from_server, &mut to_client);
-        let questions = async {
+        let responses = tokio::io::copy(&mut from_server, &mut to_client);
+        let requests = async {
             let mut bytes = vec![0; 64 * 1024];
             loop {
                 let count = from_client.read(&mut bytes).await.unwrap_or(0);
@@ -130,7 +130,7 @@ impl State {
                     Some((at, Then::Hold)) if passed >= at => {
                         let mut is_held = self.is_held.subscribe();
                         self.is_held.send_replace(true);
-                        // The gate may be gone.
+                        // The gate may have been dropped.
                         let _ = is_held.wait_for(|is_held| !is_held).await;
                     }
                     _ => {}
@@ -138,8 +138,8 @@ impl State {
             }
         };
         tokio::select! {
-            _ = answers => {}
-            () = questions => {}
+            _ = responses => {}
+            () = requests => {}
         }
     }
 }

@@ -1,5 +1,5 @@
-//! A real server in a folder of its own, on free ports, with a clock that stands still until a
-//! test moves it; and a client that reads well.
+//! A real server in its own folder, on free ports, with a clock that only moves when a test moves
+//! it, and an HTTP client for it.
 
 pub(crate) mod bucket;
 pub(crate) mod cluster;
@@ -25,21 +25,27 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use dossier::app::{App, Clock};
 use dossier::config::Config;
 use dossier::data_folder::DataFolder;
-use dossier::db::{Inspection, Place};
+use dossier::db::{DatabaseLocation, Inspection};
 use dossier::serve::{self, Server};
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 pub(crate) use bucket::Bucket;
-pub(crate) use process::{Dossier, Ended, command, printed, refused, run};
+pub(crate) use process::{CommandOutput, Dossier, command, failure, printed, run};
 pub(crate) use sites::Member;
 
-/// When every test begins, in Unix milliseconds.
+/// The clock at the start of every test, in Unix milliseconds.
 pub(crate) const START_MS: i64 = 1_800_000_000_000;
 
-/// The program, which is also the one that becomes a render worker.
+/// The program, which also runs as the render worker.
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_dossier");
+
+/// Whether tests run in their long form (`scripts/test --all`) or on a sample.
+#[expect(clippy::disallowed_methods, reason = "it chooses tests, not what the program does")]
+pub(crate) fn runs_long_forms() -> bool {
+    std::env::var("TEST_TIER").is_ok_and(|tier| tier == "all")
+}
 
 /// A PNG of one opaque red pixel.
 pub(crate) const PNG: &[u8] = &[
@@ -49,49 +55,49 @@ pub(crate) const PNG: &[u8] = &[
     b'E', b'N', b'D', 0xae, 0x42, 0x60, 0x82,
 ];
 
-/// A server and its first site and key.
+/// A server with its first site and key.
 pub(crate) struct TestApp {
     /// The running server.
     pub(crate) server: Server,
-    /// Its HTTP address, without a slash at the end.
+    /// Its HTTP address, without a trailing slash.
     pub(crate) base: String,
     /// The first site.
     pub(crate) site: Uuid,
     /// A key of the first site with every scope.
     pub(crate) key: String,
-    /// The link that the first start made.
+    /// The sign-in link that the first start printed.
     pub(crate) sign_in_link: Option<String>,
     client: reqwest::Client,
     now_ms: Arc<AtomicI64>,
-    // Dropped last: the server's files lie in it.
+    // Dropped last: it holds the server's files.
     folder: tempfile::TempDir,
 }
 
 impl TestApp {
-    /// Starts a server with the defaults.
+    /// Starts a server with default settings.
     pub(crate) async fn start() -> Self {
         Self::start_with(&[]).await
     }
 
-    /// Starts a server with settings of its own.
+    /// Starts a server with these settings.
     pub(crate) async fn start_with(settings: &[(&str, &str)]) -> Self {
         Self::start_in(tempfile::tempdir().unwrap(), settings, PROGRAM.as_ref()).await
     }
 
-    /// Starts a server whose bytes are in a bucket.
+    /// Starts a server that stores its bytes in a bucket.
     pub(crate) async fn start_in_bucket(settings: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let bucket = bucket::make(folder.path());
+        let bucket = bucket::get_or_create(folder.path());
         let settings = [&bucket.settings(), settings].concat();
         Self::start_in(folder, &settings, PROGRAM.as_ref()).await
     }
 
-    /// Starts a server whose render workers are another program.
+    /// Starts a server with another program as its render worker.
     pub(crate) async fn start_with_worker(program: &Path, settings: &[(&str, &str)]) -> Self {
         Self::start_in(tempfile::tempdir().unwrap(), settings, program).await
     }
 
-    /// Starts a server whose data lie in `data` below a folder of the test's own.
+    /// Starts a server whose data folder is `data` below this folder.
     pub(crate) async fn start_on(folder: &Path, settings: &[(&str, &str)]) -> Self {
         let data = folder.join("data");
         std::fs::create_dir(&data).unwrap();
@@ -119,8 +125,7 @@ impl TestApp {
         }
     }
 
-    /// Starts another server on the same database and bucket, with the same keys, clock and settings'
-    /// defaults.
+    /// Starts another server on the same database and bucket, with the same keys and clock.
     pub(crate) async fn another_node(&self, settings: &[(&str, &str)]) -> Self {
         let folder = self.another_folder();
         self.copy_keys_to(folder.path());
@@ -137,14 +142,14 @@ impl TestApp {
         }
     }
 
-    /// Gives a data folder the keys of this server.
+    /// Copies this server's keys to a data folder.
     pub(crate) fn copy_keys_to(&self, folder: &Path) {
         for keys in ["signing.keys", "webhook.keys"] {
             std::fs::copy(self.data().join(keys), folder.join(keys)).unwrap();
         }
     }
 
-    /// An empty data folder whose server would use the same database.
+    /// An empty data folder that shares this server's database and bucket.
     pub(crate) fn another_folder(&self) -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
         database::share(self.data(), folder.path());
@@ -152,18 +157,18 @@ impl TestApp {
         folder
     }
 
-    /// Starts a server on a data folder that is there, with a new key of its one site.
-    pub(crate) async fn start_over(data: &Path) -> Self {
+    /// Starts a server on an existing data folder, with a new key for its one site.
+    pub(crate) async fn start_on_existing(data: &Path) -> Self {
         let data = data.to_str().unwrap();
-        let made = printed(&["key", "create", "--json", "--data", data]);
-        let made: Value = serde_json::from_str(&made).unwrap();
+        let created = printed(&["key", "create", "--json", "--data", data]);
+        let created: Value = serde_json::from_str(&created).unwrap();
         let now_ms = Arc::new(AtomicI64::new(START_MS));
         let folder = tempfile::tempdir().unwrap();
         let server = start_in(&folder, &[("data", data)], &now_ms, PROGRAM.as_ref()).await;
         Self {
             base: format!("http://{}", server.http),
-            site: made["siteId"].as_str().unwrap().parse().unwrap(),
-            key: made["apiKey"].as_str().unwrap().to_owned(),
+            site: created["siteId"].as_str().unwrap().parse().unwrap(),
+            key: created["apiKey"].as_str().unwrap().to_owned(),
             sign_in_link: None,
             client: client(),
             server,
@@ -177,7 +182,7 @@ impl TestApp {
         self.restart_after(async || {}, settings).await
     }
 
-    /// Stops the server, lets something happen, and starts it again on the same folder.
+    /// Stops the server, runs something, and starts the server again on the same folder.
     pub(crate) async fn restart_after(
         self,
         between: impl AsyncFnOnce(),
@@ -191,15 +196,14 @@ impl TestApp {
         Self { server, base, site, key, sign_in_link: None, client, now_ms, folder }
     }
 
-    /// Stops the server and starts another one in a folder that has its rows and its keys, and no other
-    /// file of it.
-    pub(crate) async fn replaced(self, settings: &[(&str, &str)]) -> Self {
+    /// Stops the server and starts one in a new folder with only its rows and keys.
+    pub(crate) async fn restart_in_new_folder(self, settings: &[(&str, &str)]) -> Self {
         let Self { server, site, key, client, now_ms, folder: before, .. } = self;
         server.stop().await;
         let folder = tempfile::tempdir().unwrap();
         database::copy(before.path(), folder.path());
         for keys in ["signing.keys", "webhook.keys"] {
-            // Those for webhooks may not have been made yet.
+            // The webhook keys may not have been created yet.
             let _ = std::fs::copy(before.path().join(keys), folder.path().join(keys));
         }
         let server = start_in(&folder, settings, &now_ms, PROGRAM.as_ref()).await;
@@ -207,7 +211,7 @@ impl TestApp {
         Self { server, base, site, key, sign_in_link: None, client, now_ms, folder }
     }
 
-    /// Stops the server and leaves its folder.
+    /// Stops the server and returns its folder.
     pub(crate) async fn stop(self) -> tempfile::TempDir {
         let Self { server, folder, .. } = self;
         server.stop().await;
@@ -224,21 +228,25 @@ impl TestApp {
         &self.server.app.config.data
     }
 
-    /// Where the rows are.
-    pub(crate) fn rows(&self) -> Place {
-        Place::of(&self.server.app.config, &DataFolder::open(self.data()).unwrap()).unwrap()
+    /// Where the rows are stored.
+    pub(crate) fn database_location(&self) -> DatabaseLocation {
+        DatabaseLocation::from_config(
+            &self.server.app.config,
+            &DataFolder::open(self.data()).unwrap(),
+        )
+        .unwrap()
     }
 
-    /// Looks at the rows from beside the server, on a thread that may wait for them.
+    /// Reads the rows behind the server's back, on a thread that may block.
     pub(crate) fn inspect<T: Send>(&self, look: impl FnOnce(&Inspection) -> T + Send) -> T {
-        let place = self.rows();
+        let location = self.database_location();
         std::thread::scope(|scope| {
-            let looking = scope.spawn(|| look(&Inspection::open(&place).unwrap()));
+            let looking = scope.spawn(|| look(&Inspection::open(&location).unwrap()));
             looking.join().unwrap()
         })
     }
 
-    /// Moves the clock.
+    /// Advances the clock.
     pub(crate) fn advance_seconds(&self, seconds: i64) {
         self.now_ms.fetch_add(seconds * 1_000, Ordering::SeqCst);
     }
@@ -248,7 +256,7 @@ impl TestApp {
         self.client.request(method, format!("{}{path}", self.base))
     }
 
-    /// A request with the first key and site.
+    /// A request with the first site's key.
     pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
         self.anonymous(method, path)
             .header("authorization", &self.key)
@@ -256,56 +264,56 @@ impl TestApp {
     }
 
     /// Fetches any URL, such as a link.
-    pub(crate) async fn open(&self, url: &str) -> Answer {
-        Answer::of(self.client.get(url)).await
+    pub(crate) async fn open(&self, url: &str) -> Response {
+        Response::to(self.client.get(url)).await
     }
 
-    /// The client, for requests of any form.
+    /// The client, for requests of any kind.
     pub(crate) fn client(&self) -> &reqwest::Client {
         &self.client
     }
 
     /// Lists a contact.
-    pub(crate) async fn list(&self, contact: Uuid) -> Answer {
+    pub(crate) async fn list(&self, contact: Uuid) -> Response {
         self.get(&format!("/contacts/v4/attachments/{contact}")).await
     }
 
     /// GET with the first key.
-    pub(crate) async fn get(&self, path: &str) -> Answer {
-        Answer::of(self.request(Method::GET, path)).await
+    pub(crate) async fn get(&self, path: &str) -> Response {
+        Response::to(self.request(Method::GET, path)).await
     }
 
     /// DELETE with the first key.
-    pub(crate) async fn delete(&self, path: &str) -> Answer {
-        Answer::of(self.request(Method::DELETE, path)).await
+    pub(crate) async fn delete(&self, path: &str) -> Response {
+        Response::to(self.request(Method::DELETE, path)).await
     }
 
-    /// Asks for an upload URL.
-    pub(crate) async fn generate(&self, contact: Uuid, body: &Value) -> Answer {
+    /// Requests an upload URL.
+    pub(crate) async fn generate(&self, contact: Uuid, body: &Value) -> Response {
         let path = format!("/contacts/v4/attachments/{contact}/upload-url");
-        Answer::of(self.request(Method::POST, &path).json(body)).await
+        Response::to(self.request(Method::POST, &path).json(body)).await
     }
 
-    /// Asks for an upload URL and returns it.
+    /// Requests an upload URL and returns it.
     pub(crate) async fn upload_url(&self, contact: Uuid, name: &str, mime_type: &str) -> String {
         let body = json!({ "fileName": name, "mimeType": mime_type });
-        let answer = self.generate(contact, &body).await.ok();
-        answer["uploadUrl"].as_str().unwrap().to_owned()
+        let response = self.generate(contact, &body).await.ok();
+        response["uploadUrl"].as_str().unwrap().to_owned()
     }
 
     /// PUTs bytes to an upload URL.
-    pub(crate) async fn put(&self, url: &str, bytes: &[u8]) -> Answer {
-        Answer::of(self.client.put(url).body(bytes.to_vec())).await
+    pub(crate) async fn put(&self, url: &str, bytes: &[u8]) -> Response {
+        Response::to(self.client.put(url).body(bytes.to_vec())).await
     }
 
-    /// Asks for an upload URL and PUTs the bytes.
+    /// Requests an upload URL and PUTs the bytes.
     pub(crate) async fn upload(
         &self,
         contact: Uuid,
         name: &str,
         mime_type: &str,
         bytes: &[u8],
-    ) -> Answer {
+    ) -> Response {
         let url = self.upload_url(contact, name, mime_type).await;
         self.put(&url, bytes).await
     }
@@ -322,12 +330,12 @@ async fn start_in(
         ("data", data),
         ("listen", "127.0.0.1:0"),
         ("listen_tls", "off"),
-        // Decoders of a debug build on a machine that runs all tests at once are slow.
+        // Decoders are slow in a debug build while all tests run at once.
         ("preview_seconds", "60"),
     ];
     let given = settings.iter().find(|(name, _)| *name == "data").map(|(_, data)| Path::new(*data));
     let given = given.unwrap_or(folder.path());
-    let (url, bucket) = (database::of(given).unwrap_or_default(), bucket::of(given));
+    let (url, bucket) = (database::url_for(given).unwrap_or_default(), bucket::if_enabled(given));
     let bucket = bucket.as_ref().map(Bucket::settings).unwrap_or_default();
     let bucket = bucket.into_iter().filter(|(name, _)| !name.is_empty()).collect::<Vec<_>>();
     let own = [own.as_slice(), &[("database_url", url.as_str())], &bucket].concat();
@@ -340,7 +348,7 @@ async fn start_in(
     serve::start(config, Clock::Manual(Arc::clone(now_ms)), program).await.unwrap()
 }
 
-/// Starts a server in a folder that has the keys of others.
+/// Starts a server in a folder that already has the other nodes' keys.
 pub(crate) async fn start_node(
     folder: &tempfile::TempDir,
     settings: &[(&str, &str)],
@@ -349,9 +357,9 @@ pub(crate) async fn start_node(
     start_in(folder, settings, now_ms, PROGRAM.as_ref()).await
 }
 
-/// Why a server does not start in a folder.
-pub(crate) async fn start_refused(folder: &tempfile::TempDir) -> String {
-    let database = database::of(folder.path()).unwrap_or_default();
+/// The error of a server that must not start in this folder.
+pub(crate) async fn startup_error(folder: &tempfile::TempDir) -> String {
+    let database = database::url_for(folder.path()).unwrap_or_default();
     let settings = [
         ("data", folder.path().to_str().unwrap()),
         ("listen", "127.0.0.1:0"),
@@ -368,20 +376,20 @@ fn client() -> reqwest::Client {
     reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap()
 }
 
-/// An answer that was read whole.
+/// A response that was read to its end.
 #[derive(Debug)]
-pub(crate) struct Answer {
+pub(crate) struct Response {
     pub(crate) status: StatusCode,
     pub(crate) headers: reqwest::header::HeaderMap,
     pub(crate) body: Vec<u8>,
 }
 
-impl Answer {
-    /// Sends a request and reads its answer.
-    pub(crate) async fn of(request: RequestBuilder) -> Self {
-        let answer = request.send().await.unwrap();
-        let (status, headers) = (answer.status(), answer.headers().clone());
-        Self { status, headers, body: answer.bytes().await.unwrap().to_vec() }
+impl Response {
+    /// Sends a request and reads the whole response.
+    pub(crate) async fn to(request: RequestBuilder) -> Self {
+        let response = request.send().await.unwrap();
+        let (status, headers) = (response.status(), response.headers().clone());
+        Self { status, headers, body: response.bytes().await.unwrap().to_vec() }
     }
 
     /// The body as JSON.
@@ -391,15 +399,15 @@ impl Answer {
         })
     }
 
-    /// The JSON of a 200.
+    /// The JSON of a 200 response.
     pub(crate) fn ok(&self) -> Value {
         let json = self.json();
         assert_eq!(self.status, StatusCode::OK, "{json}");
         json
     }
 
-    /// Status and application error code of a refusal.
-    pub(crate) fn refused(&self) -> (u16, String) {
+    /// Status and application error code of an error response.
+    pub(crate) fn rejection(&self) -> (u16, String) {
         let json = self.json();
         let code = json["details"]["applicationError"]["code"].as_str().unwrap_or_default();
         (self.status.as_u16(), code.to_owned())
@@ -415,7 +423,7 @@ impl Answer {
         violations.iter().map(|v| (text(&v["field"]), text(&v["violatedRule"]))).collect()
     }
 
-    /// A header's text.
+    /// A header's value, empty if it is absent.
     pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }

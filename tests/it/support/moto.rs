@@ -1,5 +1,5 @@
-//! moto, an S3-compatible store that others have made: one process for all tests of this one, with
-//! which it ends.
+//! moto, a third-party S3-compatible store. One process serves all tests of this process and ends
+//! with it.
 
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::Path;
@@ -8,18 +8,18 @@ use std::sync::OnceLock;
 
 use uuid::Uuid;
 
-/// Where scripts/setup puts it.
+/// Where scripts/setup installs it.
 const PYTHON: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/build/stores/bin/python");
 const SERVE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/stores/serve_moto.py");
 const KEYS: &str = "[default]\naws_access_key_id = test-id\naws_secret_access_key = test-secret\n";
 
 struct Server {
     address: String,
-    /// Its standard input is open for as long as this process lives, by which it knows.
+    /// It ends when its standard input closes, which is when this process ends.
     _child: Child,
 }
 
-/// A bucket of a test's own.
+/// A bucket for one test.
 pub(crate) struct MotoBucket {
     name: String,
     /// The setting `blobs`.
@@ -28,11 +28,11 @@ pub(crate) struct MotoBucket {
 }
 
 impl MotoBucket {
-    /// Makes one.
-    pub(crate) async fn make() -> Self {
+    /// Creates a bucket.
+    pub(crate) async fn create() -> Self {
         let name = format!("t-{}", Uuid::new_v4().simple());
-        let made = reqwest::Client::new().put(format!("http://{}/{name}", address()));
-        assert_eq!(made.send().await.unwrap().status(), 200);
+        let created = reqwest::Client::new().put(format!("http://{}/{name}", address()));
+        assert_eq!(created.send().await.unwrap().status(), 200);
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("keys"), KEYS).unwrap();
         let url = format!("s3://{name}/some/place?endpoint=http://{}", address());
@@ -72,11 +72,11 @@ fn start() -> Server {
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
     let mut errors = child.stderr.take().unwrap();
     if line.is_empty() {
-        let mut said = String::new();
-        errors.read_to_string(&mut said).unwrap();
-        panic!("moto does not start. Get it anew: scripts/setup test\n{said}");
+        let mut log = String::new();
+        errors.read_to_string(&mut log).unwrap();
+        panic!("moto does not start. Reinstall it: scripts/setup test\n{log}");
     }
-    // Read to its end, so that it never waits for room.
+    // Drained so that the process never blocks on a full pipe.
     std::thread::spawn(move || std::io::copy(&mut errors, &mut std::io::sink()));
     Server { address: line.trim().to_owned(), _child: child }
 }

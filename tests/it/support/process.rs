@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::{bucket, database};
 
-/// How long the program may take for anything, on a machine under load.
+/// The limit for any single step on a loaded machine.
 const DEADLINE: Duration = Duration::from_mins(1);
 
 /// A running `dossier`.
@@ -22,22 +22,22 @@ pub(crate) struct Dossier {
     errors: Option<JoinHandle<String>>,
 }
 
-/// What a command that ended has left.
+/// The exit code and output of a finished command.
 #[derive(Debug)]
-pub(crate) struct Ended {
+pub(crate) struct CommandOutput {
     pub(crate) code: Option<i32>,
     pub(crate) out: String,
     pub(crate) err: String,
 }
 
 impl Dossier {
-    /// Starts a command with these variables and no others.
+    /// Starts a command with only these environment variables.
     pub(crate) fn start<A: AsRef<OsStr>>(arguments: &[A], variables: &[(&str, &str)]) -> Self {
-        Self::of(command(arguments, variables))
+        Self::spawn(command(arguments, variables))
     }
 
     /// Starts a prepared command.
-    pub(crate) fn of(mut command: Command) -> Self {
+    pub(crate) fn spawn(mut command: Command) -> Self {
         let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -48,7 +48,7 @@ impl Dossier {
         let (out, mut err) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
         std::thread::spawn(move || {
             for line in BufReader::new(out).lines() {
-                // Nobody reads on when the test is over.
+                // The receiver is gone when the test is over.
                 let _ = send.send(line.unwrap());
             }
         });
@@ -75,11 +75,11 @@ impl Dossier {
     pub(crate) fn line(&mut self) -> String {
         self.lines.recv_timeout(DEADLINE).unwrap_or_else(|error| {
             let _ = self.child.kill();
-            panic!("no line came ({error}): {}", self.errors())
+            panic!("no output line ({error}): {}", self.errors())
         })
     }
 
-    /// The next line, read as JSON.
+    /// The next line, parsed as JSON.
     pub(crate) fn ready(&mut self) -> Value {
         let line = self.line();
         serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"))
@@ -96,31 +96,31 @@ impl Dossier {
         assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
     }
 
-    /// Whether it has not ended.
+    /// Whether the process is still running.
     pub(crate) fn is_running(&mut self) -> bool {
         self.child.try_wait().unwrap().is_none()
     }
 
-    /// Waits for the end.
-    pub(crate) fn ended(mut self) -> Ended {
-        let begin = Instant::now();
+    /// Waits for the process to exit.
+    pub(crate) fn wait(mut self) -> CommandOutput {
+        let started = Instant::now();
         let status: ExitStatus = loop {
             if let Some(status) = self.child.try_wait().unwrap() {
                 break status;
             }
-            assert!(begin.elapsed() < DEADLINE, "it does not end");
+            assert!(started.elapsed() < DEADLINE, "the process does not exit");
             std::thread::sleep(Duration::from_millis(5));
         };
         let out: Vec<String> = self.lines.iter().collect();
-        Ended { code: status.code(), out: out.join("\n"), err: self.errors() }
+        CommandOutput { code: status.code(), out: out.join("\n"), err: self.errors() }
     }
 
-    /// Asks it to stop and waits for the end, which must be a success.
-    pub(crate) fn stop(self) -> Ended {
+    /// Sends TERM and waits for a successful exit.
+    pub(crate) fn stop(self) -> CommandOutput {
         self.signal("TERM");
-        let ended = self.ended();
-        assert_eq!(ended.code, Some(0), "{ended:?}");
-        ended
+        let output = self.wait();
+        assert_eq!(output.code, Some(0), "{output:?}");
+        output
     }
 
     fn errors(&mut self) -> String {
@@ -130,21 +130,21 @@ impl Dossier {
 
 impl Drop for Dossier {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // It may have exited already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// The program with these variables and no others.
+/// The program with only these environment variables.
 pub(crate) fn command<A: AsRef<OsStr>>(arguments: &[A], variables: &[(&str, &str)]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_dossier"));
     command.args(arguments).env_clear();
     let data = arguments.iter().map(AsRef::as_ref).skip_while(|text| *text != "--data").nth(1);
-    if let Some(url) = data.and_then(|data| database::of(Path::new(data))) {
+    if let Some(url) = data.and_then(|data| database::url_for(Path::new(data))) {
         command.env("DOSSIER_DATABASE_URL", url);
     }
-    if let Some(bucket) = data.and_then(|data| bucket::of(Path::new(data))) {
+    if let Some(bucket) = data.and_then(|data| bucket::if_enabled(Path::new(data))) {
         let [(_, url), (_, keys)] = bucket.settings();
         command.env("DOSSIER_BLOBS", url).env("DOSSIER_BLOBS_CREDENTIALS_FILE", keys);
     }
@@ -152,21 +152,21 @@ pub(crate) fn command<A: AsRef<OsStr>>(arguments: &[A], variables: &[(&str, &str
     command
 }
 
-/// Runs a command to its end.
-pub(crate) fn run<A: AsRef<OsStr>>(arguments: &[A]) -> Ended {
-    Dossier::start(arguments, &[]).ended()
+/// Runs a command until it exits.
+pub(crate) fn run<A: AsRef<OsStr>>(arguments: &[A]) -> CommandOutput {
+    Dossier::start(arguments, &[]).wait()
 }
 
 /// Runs a command that must succeed and returns what it printed.
 pub(crate) fn printed<A: AsRef<OsStr>>(arguments: &[A]) -> String {
-    let ended = run(arguments);
-    assert_eq!(ended.code, Some(0), "{ended:?}");
-    ended.out
+    let output = run(arguments);
+    assert_eq!(output.code, Some(0), "{output:?}");
+    output.out
 }
 
-/// Runs a command that must be refused and returns the message.
-pub(crate) fn refused<A: AsRef<OsStr>>(arguments: &[A]) -> String {
-    let ended = run(arguments);
-    assert_eq!((ended.code, ended.out.as_str()), (Some(1), ""), "{ended:?}");
-    ended.err
+/// Runs a command that must fail with exit code 1 and no output; returns the message.
+pub(crate) fn failure<A: AsRef<OsStr>>(arguments: &[A]) -> String {
+    let output = run(arguments);
+    assert_eq!((output.code, output.out.as_str()), (Some(1), ""), "{output:?}");
+    output.err
 }

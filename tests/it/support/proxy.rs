@@ -1,4 +1,4 @@
-//! A TCP proxy before PostgreSQL or a store that fails as networks and servers do.
+//! A TCP proxy in front of PostgreSQL or an object store that injects network and server faults.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -8,47 +8,48 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-/// How it fails.
+/// The injected fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// Not at all.
+    /// None.
     None,
-    /// Connections end at once, also those that are there.
-    Away,
-    /// Each connection ends after so many bytes of answers.
+    /// Connections, open ones too, are closed at once.
+    Unavailable,
+    /// Each connection ends after this many response bytes.
     Cut(usize),
-    /// Every `ETag` in an answer to a request of this method is another one.
+    /// The `ETag` in responses to this method is changed.
     WrongEtag(&'static str),
-    /// Answers to requests that contain this are lost, though the requests arrive.
-    AnswersLost(&'static str),
-    /// The next request that contains this is handed on, but not its answer; its connection ends. Then
-    /// nothing fails.
-    AnswerLost(&'static str),
-    /// This becomes something else in what is asked.
-    AskedAltered(&'static str),
-    /// This becomes something else in what is answered.
-    AnsweredAltered(&'static str),
-    /// The next request that contains this is not handed on; its connection ends. Then nothing fails.
+    /// Requests that contain this are forwarded but their responses are lost.
+    ResponsesLost(&'static str),
+    /// The next request that contains this is forwarded, its response is lost and its connection
+    /// closed. Then the fault clears.
+    ResponseLost(&'static str),
+    /// This text is altered in requests.
+    RequestAltered(&'static str),
+    /// This text is altered in responses.
+    ResponseAltered(&'static str),
+    /// The next request that contains this is not forwarded and its connection is closed. Then the
+    /// fault clears.
     RequestLost(&'static str),
-    /// Requests that need this right are refused, as by the rules of a bucket.
+    /// Requests that need this right are denied, as by a bucket policy.
     Denied(Right),
-    /// Requests whose first lines contain this are refused.
-    Refused(&'static str),
-    /// Every request is refused for its time.
+    /// Requests whose head contains this are denied.
+    Rejected(&'static str),
+    /// Every request is denied because of clock skew.
     Skewed,
-    /// So many requests are told to slow down. Then nothing fails.
+    /// This many requests get `SlowDown`. Then the fault clears.
     Slow(u32),
-    /// Nothing is handed on or answered; the connections end with the fault.
+    /// Nothing is forwarded in either direction; connections end with the fault.
     Silent,
-    /// The next request that contains this is handed on twice, and the second answer is heard. Then nothing
-    /// fails.
+    /// The next request that contains this is forwarded twice and the second response returned.
+    /// Then the fault clears.
     Doubled(&'static str),
-    /// The first PUT of an original is kept until [`Proxy::deliver`], the others are lost; the connections of
-    /// all of them end.
+    /// The first PUT of an original is kept until [`Proxy::deliver_late`], later ones are lost; all
+    /// their connections are closed.
     Late,
 }
 
-/// What a request wants of a store.
+/// The permission that a request needs in a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Right {
     List,
@@ -70,9 +71,9 @@ impl Right {
     }
 }
 
-/// A proxy that lives as long as the test.
+/// A proxy that lives until the test ends.
 pub(crate) struct Proxy {
-    /// Where it listens.
+    /// The listening address.
     pub(crate) address: SocketAddr,
     state: Arc<State>,
     cut: watch::Sender<()>,
@@ -82,13 +83,13 @@ pub(crate) struct Proxy {
 struct State {
     server: String,
     fault: Mutex<Fault>,
-    /// The request that is late.
+    /// The request kept by [`Fault::Late`].
     late: Mutex<Option<Vec<u8>>>,
 }
 
 impl Proxy {
-    /// Starts a proxy before the server at `server`, as `host:port`.
-    pub(crate) async fn before(server: String) -> Self {
+    /// Starts a proxy in front of `server`, given as `host:port`.
+    pub(crate) async fn in_front_of(server: String) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (fault, late) = (Mutex::new(Fault::None), Mutex::default());
@@ -103,9 +104,9 @@ impl Proxy {
                 while open.try_join_next().is_some() {}
                 let mut ended = cuts.subscribe();
                 let state = Arc::clone(&shared);
-                if *state.fault.lock().unwrap() == Fault::Away {
+                if *state.fault.lock().unwrap() == Fault::Unavailable {
                     open.spawn(async move {
-                        // What was sent and is not read makes its end a reset.
+                        // Closing with unread bytes resets the connection.
                         let _ = client.peek(&mut [0]).await;
                     });
                     continue;
@@ -113,8 +114,8 @@ impl Proxy {
                 let server = TcpStream::connect(&state.server).await.unwrap();
                 open.spawn(async move {
                     tokio::select! {
-                        // A connection that ends is what a test wants to see.
-                        _ = carry(client, server, &state) => {}
+                        // Tests expect connections to end.
+                        _ = relay(client, server, &state) => {}
                         _ = ended.changed() => {}
                     }
                 });
@@ -123,57 +124,57 @@ impl Proxy {
         Self { address, state, cut, _task: task }
     }
 
-    /// From now on it fails so, also on connections that are there.
-    pub(crate) fn fails(&self, fault: Fault) {
+    /// Injects a fault from now on, also into open connections.
+    pub(crate) fn set_fault(&self, fault: Fault) {
         let before = std::mem::replace(&mut *self.state.fault.lock().unwrap(), fault);
-        if fault == Fault::Away || before == Fault::Silent {
+        if fault == Fault::Unavailable || before == Fault::Silent {
             // Nobody may be connected.
             let _ = self.cut.send(());
         }
     }
 
-    /// Whether a fault that comes once has come.
+    /// Whether a one-time fault has happened.
     pub(crate) fn has_failed(&self) -> bool {
         *self.state.fault.lock().unwrap() == Fault::None
     }
 
-    /// Hands on what was late and returns the first line of its answer.
-    pub(crate) async fn deliver(&self) -> String {
+    /// Forwards the late request and returns its status line.
+    pub(crate) async fn deliver_late(&self) -> String {
         let late = self.state.late.lock().unwrap().take().unwrap();
-        let answer = ask(&self.state.server, &late).await.unwrap();
-        String::from_utf8_lossy(&answer).lines().next().unwrap_or_default().to_owned()
+        let response = exchange(&self.state.server, &late).await.unwrap();
+        String::from_utf8_lossy(&response).lines().next().unwrap_or_default().to_owned()
     }
 }
 
-/// Makes a request on a connection of its own and waits for the beginning of its answer.
-async fn ask(server: &str, request: &[u8]) -> std::io::Result<Vec<u8>> {
+/// Sends a request on a new connection and reads the beginning of the response.
+async fn exchange(server: &str, request: &[u8]) -> std::io::Result<Vec<u8>> {
     let mut server = TcpStream::connect(server).await?;
     server.write_all(request).await?;
-    let mut answer = vec![0; 64 << 10];
-    let read = server.read(&mut answer).await?;
-    answer.truncate(read);
-    Ok(answer)
+    let mut response = vec![0; 64 << 10];
+    let read = server.read(&mut response).await?;
+    response.truncate(read);
+    Ok(response)
 }
 
-/// The request that arrives on a connection, as far as it must be understood.
+/// What the proxy must know of the request on a connection.
 #[derive(Default)]
-struct Asking {
+struct PendingRequest {
     method: String,
-    /// Bytes of its body that are still to come.
-    left: usize,
-    /// What it is answered, instead of being handed on.
-    refusal: Option<Vec<u8>>,
-    /// Whether it is handed on only when it is whole.
+    /// Bytes of the body still to come.
+    remaining: usize,
+    /// The response to send instead of forwarding the request.
+    rejection: Option<Vec<u8>>,
+    /// Whether it is forwarded only once it is complete.
     is_held: bool,
-    /// What has come of it until then.
+    /// The bytes held so far.
     held: Vec<u8>,
 }
 
-impl Asking {
-    /// Takes the next bytes. Whatever has no head of HTTP is one request after the other.
-    fn take(&mut self, fault: &Mutex<Fault>, bytes: &[u8]) {
+impl PendingRequest {
+    /// Consumes the next bytes. Without an HTTP head, each read counts as a request.
+    fn consume(&mut self, fault: &Mutex<Fault>, bytes: &[u8]) {
         let mut body = bytes.len();
-        if self.left == 0 {
+        if self.remaining == 0 {
             let end = bytes.windows(4).position(|window| window == b"\r\n\r\n");
             let head = String::from_utf8_lossy(&bytes[..end.unwrap_or(0)]).into_owned();
             let length = head.lines().find_map(|line| {
@@ -181,25 +182,25 @@ impl Asking {
                 name.eq_ignore_ascii_case("content-length").then(|| length.parse().ok())?
             });
             head.split(' ').next().unwrap_or_default().clone_into(&mut self.method);
-            self.left = length.unwrap_or(0);
-            self.refusal = refusal(fault, &head);
+            self.remaining = length.unwrap_or(0);
+            self.rejection = rejection(fault, &head);
             let fault = *fault.lock().unwrap();
             self.is_held = fault == Fault::Late || matches!(fault, Fault::Doubled(_));
             body = end.map_or(0, |end| bytes.len() - end - 4);
         }
-        self.left = self.left.saturating_sub(body);
+        self.remaining = self.remaining.saturating_sub(body);
     }
 }
 
-/// What a request is answered instead of being handed on, if so.
-fn refusal(fault: &Mutex<Fault>, head: &str) -> Option<Vec<u8>> {
+/// The response to send instead of forwarding the request, if the fault demands one.
+fn rejection(fault: &Mutex<Fault>, head: &str) -> Option<Vec<u8>> {
     let mut fault = fault.lock().unwrap();
     let (status, code) = match *fault {
         Fault::Denied(right) if Right::of(head) == Some(right) => ("403 Forbidden", "AccessDenied"),
-        Fault::Refused(mark) if head.contains(mark) => ("403 Forbidden", "AccessDenied"),
+        Fault::Rejected(mark) if head.contains(mark) => ("403 Forbidden", "AccessDenied"),
         Fault::Skewed => ("403 Forbidden", "RequestTimeTooSkewed"),
-        Fault::Slow(left) => {
-            *fault = if left > 1 { Fault::Slow(left - 1) } else { Fault::None };
+        Fault::Slow(remaining) => {
+            *fault = if remaining > 1 { Fault::Slow(remaining - 1) } else { Fault::None };
             ("503 Slow Down", "SlowDown")
         }
         _ => return None,
@@ -214,49 +215,49 @@ fn refusal(fault: &Mutex<Fault>, head: &str) -> Option<Vec<u8>> {
     Some(format!("HTTP/1.1 {status}\r\n{kind}\r\ncontent-length: {length}\r\n\r\n{body}").into())
 }
 
-/// What is to become of a request, or of a part of one.
-enum Request {
+/// What happens to a request or a part of it.
+enum Fate {
     Passed,
     Lost,
-    WithoutAnswer,
+    WithoutResponse,
 }
 
-fn fate(fault: &Mutex<Fault>, asked: &[u8]) -> Request {
-    let has = |mark: &str| asked.windows(mark.len()).any(|window| window == mark.as_bytes());
+fn fate(fault: &Mutex<Fault>, from_client: &[u8]) -> Fate {
+    let has = |mark: &str| from_client.windows(mark.len()).any(|window| window == mark.as_bytes());
     let mut fault = fault.lock().unwrap();
     match *fault {
-        Fault::AnswersLost(mark) if has(mark) => Request::WithoutAnswer,
-        Fault::AnswerLost(mark) if has(mark) => {
+        Fault::ResponsesLost(mark) if has(mark) => Fate::WithoutResponse,
+        Fault::ResponseLost(mark) if has(mark) => {
             *fault = Fault::None;
-            Request::WithoutAnswer
+            Fate::WithoutResponse
         }
         Fault::RequestLost(mark) if has(mark) => {
             *fault = Fault::None;
-            Request::Lost
+            Fate::Lost
         }
-        _ => Request::Passed,
+        _ => Fate::Passed,
     }
 }
 
-/// Hands a request on, or a part of one; false when its connection ends instead.
-async fn hand_on(
-    asking: &mut Asking,
+/// Forwards a request or a part of it; false if its connection must end instead.
+async fn forward(
+    pending: &mut PendingRequest,
     state: &State,
     server: &mut TcpStream,
     bytes: &[u8],
 ) -> std::io::Result<bool> {
-    if !asking.is_held {
+    if !pending.is_held {
         server.write_all(bytes).await?;
         return Ok(true);
     }
-    asking.held.extend_from_slice(bytes);
-    if asking.left > 0 {
+    pending.held.extend_from_slice(bytes);
+    if pending.remaining > 0 {
         return Ok(true);
     }
-    let whole = std::mem::take(&mut asking.held);
+    let whole = std::mem::take(&mut pending.held);
     let has = |mark: &str| whole.windows(mark.len()).any(|window| window == mark.as_bytes());
     let fault = *state.fault.lock().unwrap();
-    if fault == Fault::Late && asking.method == "PUT" && has("/blobs/") {
+    if fault == Fault::Late && pending.method == "PUT" && has("/blobs/") {
         state.late.lock().unwrap().get_or_insert(whole);
         return Ok(false);
     }
@@ -264,19 +265,19 @@ async fn hand_on(
         && has(mark)
     {
         *state.fault.lock().unwrap() = Fault::None;
-        ask(&state.server, &whole).await?;
+        exchange(&state.server, &whole).await?;
     }
     server.write_all(&whole).await?;
     Ok(true)
 }
 
-async fn carry(mut client: TcpStream, mut server: TcpStream, state: &State) -> std::io::Result<()> {
+async fn relay(mut client: TcpStream, mut server: TcpStream, state: &State) -> std::io::Result<()> {
     let fault = &state.fault;
-    let (mut asked, mut answered) = (vec![0; 64 << 10], vec![0; 64 << 10]);
-    let (mut answered_bytes, mut is_lost, mut asking) = (0, false, Asking::default());
+    let (mut from_client, mut from_server) = (vec![0; 64 << 10], vec![0; 64 << 10]);
+    let (mut returned_bytes, mut is_lost, mut pending) = (0, false, PendingRequest::default());
     loop {
         tokio::select! {
-            read = client.read(&mut asked) => {
+            read = client.read(&mut from_client) => {
                 let read = read?;
                 if read == 0 {
                     return Ok(());
@@ -284,46 +285,46 @@ async fn carry(mut client: TcpStream, mut server: TcpStream, state: &State) -> s
                 if *fault.lock().unwrap() == Fault::Silent {
                     std::future::pending::<()>().await;
                 }
-                asking.take(fault, &asked[..read]);
-                if let Some(refusal) = &asking.refusal {
-                    if asking.left == 0 {
-                        client.write_all(refusal).await?;
+                pending.consume(fault, &from_client[..read]);
+                if let Some(rejection) = &pending.rejection {
+                    if pending.remaining == 0 {
+                        client.write_all(rejection).await?;
                     }
                     continue;
                 }
-                match fate(fault, &asked[..read]) {
-                    Request::Passed => {}
-                    Request::Lost => return Ok(()),
-                    Request::WithoutAnswer => is_lost = true,
+                match fate(fault, &from_client[..read]) {
+                    Fate::Passed => {}
+                    Fate::Lost => return Ok(()),
+                    Fate::WithoutResponse => is_lost = true,
                 }
-                if let Fault::AskedAltered(mark) = *fault.lock().unwrap() {
-                    alter(&mut asked[..read], mark);
+                if let Fault::RequestAltered(mark) = *fault.lock().unwrap() {
+                    alter(&mut from_client[..read], mark);
                 }
-                if !hand_on(&mut asking, state, &mut server, &asked[..read]).await? {
+                if !forward(&mut pending, state, &mut server, &from_client[..read]).await? {
                     return Ok(());
                 }
             }
-            read = server.read(&mut answered) => {
+            read = server.read(&mut from_server) => {
                 let mut read = read?;
-                // The answer comes when the work is done; nobody hears of it.
+                // Waiting for the response ensures that the server has done the work.
                 if read == 0 || is_lost {
                     return Ok(());
                 }
                 let fault = *fault.lock().unwrap();
-                if let Fault::Cut(most) = fault {
-                    read = read.min(most.saturating_sub(answered_bytes));
+                if let Fault::Cut(max) = fault {
+                    read = read.min(max.saturating_sub(returned_bytes));
                 }
                 if let Fault::WrongEtag(method) = fault
-                    && method == asking.method
+                    && method == pending.method
                 {
-                    falsify_etag(&mut answered[..read]);
+                    falsify_etag(&mut from_server[..read]);
                 }
-                if let Fault::AnsweredAltered(mark) = fault {
-                    alter(&mut answered[..read], mark);
+                if let Fault::ResponseAltered(mark) = fault {
+                    alter(&mut from_server[..read], mark);
                 }
-                answered_bytes += read;
-                client.write_all(&answered[..read]).await?;
-                if fault == Fault::Cut(answered_bytes) {
+                returned_bytes += read;
+                client.write_all(&from_server[..read]).await?;
+                if fault == Fault::Cut(returned_bytes) {
                     return Ok(());
                 }
             }
@@ -337,10 +338,10 @@ fn alter(bytes: &mut [u8], mark: &str) {
     }
 }
 
-fn falsify_etag(answer: &mut [u8]) {
+fn falsify_etag(response: &mut [u8]) {
     const NAME: &[u8] = b"etag: \"";
-    let found = answer.windows(NAME.len()).position(|window| window.eq_ignore_ascii_case(NAME));
-    if let Some(digit) = found.and_then(|start| answer.get_mut(start + NAME.len())) {
+    let found = response.windows(NAME.len()).position(|window| window.eq_ignore_ascii_case(NAME));
+    if let Some(digit) = found.and_then(|start| response.get_mut(start + NAME.len())) {
         *digit = if *digit == b'0' { b'1' } else { b'0' };
     }
 }

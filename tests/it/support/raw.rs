@@ -7,16 +7,16 @@ use tokio::net::TcpStream;
 
 use super::TestApp;
 
-/// Longer than any answer takes; a test that waits for it has failed.
+/// Longer than any response takes.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A connection to the server.
 pub(crate) struct Raw(TcpStream);
 
-/// An answer as it came over the wire.
+/// A response as it came over the wire.
 #[derive(Debug)]
-pub(crate) struct RawAnswer {
-    /// 0 when the server closed without an answer.
+pub(crate) struct RawResponse {
+    /// 0 if the server closed the connection without a response.
     pub(crate) status: u16,
     pub(crate) head: String,
     pub(crate) body: Vec<u8>,
@@ -28,17 +28,17 @@ impl Raw {
         Self(TcpStream::connect(app.server.http).await.unwrap())
     }
 
-    /// Sends bytes. That the server has hung up shows in what it answers.
+    /// Sends bytes. If the server has hung up, the response shows it.
     pub(crate) async fn send(&mut self, bytes: impl AsRef<[u8]>) {
         let _ = self.0.write_all(bytes.as_ref()).await;
     }
 
-    /// Says that nothing more will come.
+    /// Closes the sending side.
     pub(crate) async fn finish_sending(&mut self) {
         let _ = self.0.shutdown().await;
     }
 
-    /// Reads at most one head, such as that of `100 Continue`.
+    /// Reads one response head, such as that of `100 Continue`.
     pub(crate) async fn read_head(&mut self) -> String {
         let mut head = Vec::new();
         let read = async {
@@ -53,16 +53,16 @@ impl Raw {
         String::from_utf8_lossy(&head).into_owned()
     }
 
-    /// Reads until the server closes; ask it to with `Connection: close`.
-    pub(crate) async fn read_answer(&mut self) -> RawAnswer {
+    /// Reads until the server closes; request that with `Connection: close`.
+    pub(crate) async fn read_response(&mut self) -> RawResponse {
         let mut bytes = Vec::new();
-        // A reset ends the answer as well; what arrived before it counts.
+        // A reset ends the response too; bytes received before it count.
         let _ = tokio::time::timeout(PATIENCE, self.0.read_to_end(&mut bytes)).await.unwrap();
-        RawAnswer::parse(&bytes)
+        RawResponse::parse(&bytes)
     }
 }
 
-impl RawAnswer {
+impl RawResponse {
     fn parse(bytes: &[u8]) -> Self {
         let end = bytes.windows(4).position(|four| four == b"\r\n\r\n");
         let (head, body) = end.map_or((bytes, &[][..]), |end| (&bytes[..end], &bytes[end + 4..]));
@@ -78,10 +78,10 @@ impl TestApp {
         url.strip_prefix(&self.base).unwrap()
     }
 
-    /// Sends one request as it is and reads the answer until the server closes.
-    pub(crate) async fn raw(&self, request: impl AsRef<[u8]>) -> RawAnswer {
+    /// Sends one request as it is and reads until the server closes.
+    pub(crate) async fn raw(&self, request: impl AsRef<[u8]>) -> RawResponse {
         let mut raw = Raw::connect(self).await;
         raw.send(request).await;
-        raw.read_answer().await
+        raw.read_response().await
     }
 }

@@ -1,4 +1,4 @@
-//! A receiver of webhooks that answers as a test wants, byte for byte, and keeps what it was told.
+//! A webhook receiver that responds exactly as a test wants and records its deliveries.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -11,30 +11,30 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::files::eventually;
-use super::{Answer, TestApp};
+use super::{Response, TestApp};
 
 /// What a receiver does with a request.
 #[derive(Debug, Clone)]
 pub(crate) enum Reply {
-    /// Answers with a status and more header lines.
+    /// Responds with this status and extra header lines.
     Status(u16, &'static str),
-    /// Never answers.
+    /// Never responds.
     Silence,
-    /// Hangs up.
+    /// Closes the connection.
     Close,
-    /// Answers 200 with a body that does not end.
+    /// Responds 200 with an endless body.
     Endless,
-    /// Answers with these bytes and hangs up.
+    /// Responds with these bytes and closes the connection.
     Bytes(&'static [u8]),
 }
 
-/// 200, as it should be.
+/// A plain 200.
 pub(crate) const OK: Reply = Reply::Status(200, "");
 
 type Choose = Box<dyn Fn(usize, &Value) -> Reply + Send>;
 
 struct Shared {
-    told: Vec<Told>,
+    deliveries: Vec<Delivery>,
     choose: Choose,
     connections: usize,
 }
@@ -43,16 +43,16 @@ struct Shared {
 pub(crate) struct Receiver {
     pub(crate) address: SocketAddr,
     shared: Arc<Mutex<Shared>>,
-    // Dropped with the receiver, which ends it.
+    // Ends when the receiver is dropped.
     _task: tokio::task::JoinSet<()>,
 }
 
-/// Something that a receiver was told.
+/// A delivery as received.
 #[derive(Debug, Clone)]
-pub(crate) struct Told {
-    /// The request's line and headers.
+pub(crate) struct Delivery {
+    /// The request line and headers.
     pub(crate) head: String,
-    /// The body: a token.
+    /// The body, which is a token.
     pub(crate) token: String,
     /// The token's claims.
     pub(crate) claims: Value,
@@ -62,7 +62,7 @@ pub(crate) struct Told {
     pub(crate) event: Value,
 }
 
-impl Told {
+impl Delivery {
     fn of(head: String, token: String) -> Self {
         let text = |value: &Value| serde_json::from_str(value.as_str().unwrap()).unwrap();
         let part = token.split('.').nth(1).unwrap();
@@ -78,49 +78,52 @@ impl Told {
 }
 
 impl Receiver {
-    /// Starts one that answers everything in the same way.
+    /// Starts a receiver with one reply for everything.
     pub(crate) async fn start(reply: Reply) -> Self {
         Self::start_with(move |_, _| reply.clone()).await
     }
 
-    /// Starts one that chooses by the number of the request, from 0 on, and by the event.
+    /// Starts a receiver that chooses its reply by the request's index from 0 and by the event.
     pub(crate) async fn start_with(
         choose: impl Fn(usize, &Value) -> Reply + Send + 'static,
     ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let shared =
-            Arc::new(Mutex::new(Shared { told: vec![], choose: Box::new(choose), connections: 0 }));
+        let shared = Arc::new(Mutex::new(Shared {
+            deliveries: vec![],
+            choose: Box::new(choose),
+            connections: 0,
+        }));
         let mut task = tokio::task::JoinSet::new();
         task.spawn(serve(listener, Arc::clone(&shared)));
         Self { address, shared, _task: task }
     }
 
-    /// Where it is.
+    /// Its URL.
     pub(crate) fn url(&self) -> String {
         format!("http://{}/webhooks?key=a", self.address)
     }
 
-    /// From now on everything is answered like this.
+    /// Replies like this from now on.
     pub(crate) fn reply(&self, reply: Reply) {
         self.shared.lock().unwrap().choose = Box::new(move |_, _| reply.clone());
     }
 
-    /// What it was told, in order.
-    pub(crate) fn told(&self) -> Vec<Told> {
-        self.shared.lock().unwrap().told.clone()
+    /// The deliveries received, in order.
+    pub(crate) fn deliveries(&self) -> Vec<Delivery> {
+        self.shared.lock().unwrap().deliveries.clone()
     }
 
-    /// Connections that were made.
+    /// Connections accepted so far.
     pub(crate) fn connections(&self) -> usize {
         self.shared.lock().unwrap().connections
     }
 
-    /// Waits until it was told so many times.
-    pub(crate) async fn told_times(&self, count: usize) -> Vec<Told> {
-        let what = format!("the receiver was told {count} times");
-        eventually(&what, async || self.told().len() >= count).await;
-        self.told()
+    /// Waits for this many deliveries.
+    pub(crate) async fn wait_for_deliveries(&self, count: usize) -> Vec<Delivery> {
+        let what = format!("{count} deliveries");
+        eventually(&what, async || self.deliveries().len() >= count).await;
+        self.deliveries()
     }
 }
 
@@ -129,29 +132,29 @@ async fn serve(listener: TcpListener, shared: Arc<Mutex<Shared>>) {
     loop {
         let (stream, _) = listener.accept().await.unwrap();
         shared.lock().unwrap().connections += 1;
-        open.spawn(answer(stream, Arc::clone(&shared)));
+        open.spawn(respond(stream, Arc::clone(&shared)));
     }
 }
 
-async fn answer(mut stream: TcpStream, shared: Arc<Mutex<Shared>>) {
+async fn respond(mut stream: TcpStream, shared: Arc<Mutex<Shared>>) {
     while let Some((head, token)) = request(&mut stream).await {
-        let told = Told::of(head, token);
+        let delivery = Delivery::of(head, token);
         let reply = {
             let mut shared = shared.lock().unwrap();
-            let reply = (shared.choose)(shared.told.len(), &told.event);
-            shared.told.push(told);
+            let reply = (shared.choose)(shared.deliveries.len(), &delivery.event);
+            shared.deliveries.push(delivery);
             reply
         };
         let answered = match reply {
             Reply::Status(status, more) => {
-                let answer = format!("HTTP/1.1 {status} X\r\n{more}Content-Length: 2\r\n\r\nok");
-                stream.write_all(answer.as_bytes()).await
+                let response = format!("HTTP/1.1 {status} X\r\n{more}Content-Length: 2\r\n\r\nok");
+                stream.write_all(response.as_bytes()).await
             }
             Reply::Silence => std::future::pending().await,
             Reply::Close => return,
             Reply::Endless => endless(&mut stream).await,
             Reply::Bytes(bytes) => {
-                // The other side may have had enough.
+                // The client may have closed already.
                 let _ = stream.write_all(bytes).await;
                 return;
             }
@@ -189,60 +192,65 @@ async fn request(stream: &mut TcpStream) -> Option<(String, String)> {
 }
 
 impl TestApp {
-    /// Starts a server whose receivers may lie on this machine.
-    pub(crate) async fn telling() -> Self {
-        Self::telling_with(&[]).await
+    /// Starts a server that may deliver to private addresses such as this machine's.
+    pub(crate) async fn start_with_webhooks() -> Self {
+        Self::start_with_webhooks_and(&[]).await
     }
 
-    /// [`TestApp::telling`] with settings of its own.
-    pub(crate) async fn telling_with(settings: &[(&str, &str)]) -> Self {
+    /// [`TestApp::start_with_webhooks`] with more settings.
+    pub(crate) async fn start_with_webhooks_and(settings: &[(&str, &str)]) -> Self {
         Self::start_with(&[&[("webhook_allow_private", "true")], settings].concat()).await
     }
 
-    /// Makes a subscription and returns its id.
+    /// Creates a subscription and returns its id.
     pub(crate) async fn subscribe(&self, receiver: &Receiver) -> String {
         self.subscribe_to(receiver, &["attachment_created", "attachment_deleted"]).await
     }
 
-    /// Makes a subscription to some events and returns its id.
+    /// Creates a subscription to these event types and returns its id.
     pub(crate) async fn subscribe_to(&self, receiver: &Receiver, types: &[&str]) -> String {
         let body = json!({ "url": receiver.url(), "eventTypes": types });
-        let made = self.post("/dossier/v1/webhooks", &body).await.ok();
-        made["webhook"]["id"].as_str().unwrap().to_owned()
+        let created = self.post("/dossier/v1/webhooks", &body).await.ok();
+        created["webhook"]["id"].as_str().unwrap().to_owned()
     }
 
     /// POSTs JSON with the first key.
-    pub(crate) async fn post(&self, path: &str, body: &Value) -> Answer {
-        Answer::of(self.request(reqwest::Method::POST, path).json(body)).await
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Response {
+        Response::to(self.request(reqwest::Method::POST, path).json(body)).await
     }
 
-    /// Moves the clock and lets the deliverer see it.
-    pub(crate) fn advance_and_look(&self, seconds: i64) {
+    /// Advances the clock and wakes the deliverer.
+    pub(crate) fn advance_and_wake(&self, seconds: i64) {
         self.advance_seconds(seconds);
         self.app().db.wake_outbox();
     }
 
-    /// Moves the clock to when a delivery is tried next; returns by how many seconds.
+    /// Advances the clock to a delivery's next attempt; returns by how many seconds.
     pub(crate) fn advance_to(&self, delivery: &Value) -> i64 {
         let next = parse_timestamp(delivery["nextAttempt"].as_str().unwrap()).unwrap();
         let seconds = (next - self.app().clock.now_ms() + 999) / 1_000;
-        self.advance_and_look(seconds);
+        self.advance_and_wake(seconds);
         seconds
     }
 
-    /// The log of a subscription, the newest event first.
+    /// The delivery log of a subscription, newest event first.
     pub(crate) async fn deliveries(&self, webhook: &str) -> Vec<Value> {
         let log = self.get(&format!("/dossier/v1/webhooks/{webhook}/deliveries")).await.ok();
         log["deliveries"].as_array().unwrap().clone()
     }
 
-    /// Waits until every delivery of a subscription stands so, and has so many attempts.
-    pub(crate) async fn settled(&self, webhook: &str, state: &str, attempts: usize) -> Vec<Value> {
+    /// Waits until every delivery of a subscription is in this state with this many attempts.
+    pub(crate) async fn wait_for_state(
+        &self,
+        webhook: &str,
+        state: &str,
+        attempts: usize,
+    ) -> Vec<Value> {
         let what = format!("deliveries are {state} after {attempts} attempts");
         eventually(&what, async || {
             let log = self.deliveries(webhook).await;
-            log.iter().all(|one| {
-                one["state"] == state && one["attempts"].as_array().unwrap().len() == attempts
+            log.iter().all(|item| {
+                item["state"] == state && item["attempts"].as_array().unwrap().len() == attempts
             })
         })
         .await;

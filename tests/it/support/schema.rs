@@ -1,13 +1,13 @@
-//! Holds values against the schemas of a description: the part of JSON Schema that it uses. A keyword that
-//! is not known here fails the test that finds it, so that none goes unchecked.
+//! Validates values against the `OpenAPI` description's schemas, with the part of JSON Schema that it
+//! uses. An unknown keyword fails the test, so that none goes unchecked.
 
 use regex::Regex;
 use serde_json::Value;
 
-/// Keywords that say something to people alone.
-const WORDS: [&str; 6] =
+/// Keywords that only describe.
+const ANNOTATIONS: [&str; 6] =
     ["description", "examples", "default", "format", "contentMediaType", "$ref"];
-const CHECKED: [&str; 18] = [
+const ASSERTIONS: [&str; 18] = [
     "type",
     "required",
     "properties",
@@ -28,11 +28,11 @@ const CHECKED: [&str; 18] = [
     "allOf",
 ];
 
-/// Fails for a schema with a keyword that is not known.
+/// Fails if a schema has an unknown keyword.
 pub(crate) fn known_keywords(schema: &Value, at: &str) {
     for (keyword, value) in schema.as_object().unwrap() {
-        let is_known = WORDS.contains(&&**keyword) || CHECKED.contains(&&**keyword);
-        assert!(is_known, "{at} has a keyword {keyword}");
+        let is_known = ANNOTATIONS.contains(&&**keyword) || ASSERTIONS.contains(&&**keyword);
+        assert!(is_known, "{at} has the unknown keyword {keyword}");
         match keyword.as_str() {
             "properties" => {
                 value.as_object().unwrap().values().for_each(|one| known_keywords(one, at));
@@ -54,13 +54,13 @@ impl<'a> Schemas<'a> {
         Self(document)
     }
 
-    /// The schema of an operation's JSON with a status.
-    pub(crate) fn answer(&self, id: &str, status: u16) -> &'a Value {
+    /// The JSON schema of an operation's response.
+    pub(crate) fn response_schema(&self, id: &str, status: u16) -> &'a Value {
         &self.response(id, status)["content"]["application/json"]["schema"]
     }
 
-    /// Whether an operation may refuse with a code and a status.
-    pub(crate) fn may_refuse(&self, id: &str, status: u16, code: &Value) -> bool {
+    /// Whether an operation documents this error code for this status.
+    pub(crate) fn documents_error(&self, id: &str, status: u16, code: &Value) -> bool {
         self.response(id, status)["x-codes"].as_array().is_some_and(|codes| codes.contains(code))
     }
 
@@ -69,80 +69,80 @@ impl<'a> Schemas<'a> {
         let mut operations = items.flat_map(|item| item.as_object().unwrap().values());
         let operation = operations.find(|operation| operation["operationId"] == id);
         let response = &operation.unwrap()["responses"][status.to_string()];
-        assert!(!response.is_null(), "{id} is not described with {status}");
+        assert!(!response.is_null(), "{id} has no documented response {status}");
         response
     }
 
-    /// Fails for a value that is not valid.
+    /// Fails if a value is invalid.
     pub(crate) fn check(&self, schema: &Value, value: &Value, at: &str) {
         if let Some(problem) = self.problem(schema, value) {
             panic!("{at}: {problem}");
         }
     }
 
-    /// Why a value is not valid.
+    /// Why a value is invalid.
     pub(crate) fn problem(&self, schema: &Value, value: &Value) -> Option<String> {
         if let Some(target) = schema.get("$ref").and_then(Value::as_str) {
             return self.problem(self.0.pointer(&target[1..]).unwrap(), value);
         }
         let keywords = schema.as_object().unwrap();
-        keywords.iter().find_map(|(keyword, wanted)| {
+        keywords.iter().find_map(|(keyword, expected)| {
             let problem = match value {
-                Value::Object(_) => self.of_object(keyword, wanted, value),
-                Value::Array(items) => self.of_array(keyword, wanted, items),
-                Value::String(text) => of_text(keyword, wanted, text),
-                Value::Number(number) => of_number(keyword, wanted, number.as_f64().unwrap()),
+                Value::Object(_) => self.check_object(keyword, expected, value),
+                Value::Array(items) => self.check_array(keyword, expected, items),
+                Value::String(text) => check_string(keyword, expected, text),
+                Value::Number(number) => check_number(keyword, expected, number.as_f64().unwrap()),
                 _ => None,
             };
             problem
-                .or_else(|| self.of_any(keyword, wanted, value))
-                .map(|problem| format!("{keyword} {wanted}: {problem}"))
+                .or_else(|| self.check_any(keyword, expected, value))
+                .map(|problem| format!("{keyword} {expected}: {problem}"))
         })
     }
 
-    fn of_any(&self, keyword: &str, wanted: &Value, value: &Value) -> Option<String> {
-        let fitting = || {
-            let schemas = wanted.as_array().unwrap().iter();
+    fn check_any(&self, keyword: &str, expected: &Value, value: &Value) -> Option<String> {
+        let matching = || {
+            let schemas = expected.as_array().unwrap().iter();
             schemas.filter(|schema| self.problem(schema, value).is_none()).count()
         };
         let holds = match keyword {
-            "type" => match wanted {
-                Value::Array(types) => types.iter().any(|one| is_of(one, value)),
-                one => is_of(one, value),
+            "type" => match expected {
+                Value::Array(types) => types.iter().any(|one| has_type(one, value)),
+                one => has_type(one, value),
             },
-            "enum" => wanted.as_array().unwrap().contains(value),
-            "const" => wanted == value,
-            "anyOf" => fitting() > 0,
-            "oneOf" => fitting() == 1,
-            "allOf" => fitting() == wanted.as_array().unwrap().len(),
+            "enum" => expected.as_array().unwrap().contains(value),
+            "const" => expected == value,
+            "anyOf" => matching() > 0,
+            "oneOf" => matching() == 1,
+            "allOf" => matching() == expected.as_array().unwrap().len(),
             _ => true,
         };
         (!holds).then(|| value.to_string())
     }
 
-    fn of_object(&self, keyword: &str, wanted: &Value, value: &Value) -> Option<String> {
+    fn check_object(&self, keyword: &str, expected: &Value, value: &Value) -> Option<String> {
         let fields = value.as_object()?;
         match keyword {
             "required" => {
-                let mut names = wanted.as_array().unwrap().iter();
+                let mut names = expected.as_array().unwrap().iter();
                 let missing = names.find(|name| !fields.contains_key(name.as_str().unwrap()))?;
                 Some(format!("{missing} is missing"))
             }
-            "properties" => wanted.as_object().unwrap().iter().find_map(|(name, schema)| {
+            "properties" => expected.as_object().unwrap().iter().find_map(|(name, schema)| {
                 let problem = self.problem(schema, fields.get(name)?)?;
                 Some(format!("{name}: {problem}"))
             }),
-            "maxProperties" => (fields.len() as u64 > wanted.as_u64().unwrap())
-                .then(|| format!("it has {}", fields.len())),
+            "maxProperties" => (fields.len() as u64 > expected.as_u64().unwrap())
+                .then(|| format!("{} properties", fields.len())),
             _ => None,
         }
     }
 
-    fn of_array(&self, keyword: &str, wanted: &Value, items: &[Value]) -> Option<String> {
+    fn check_array(&self, keyword: &str, expected: &Value, items: &[Value]) -> Option<String> {
         let holds = match keyword {
-            "items" => return items.iter().find_map(|item| self.problem(wanted, item)),
-            "minItems" => items.len() as u64 >= wanted.as_u64().unwrap(),
-            "maxItems" => items.len() as u64 <= wanted.as_u64().unwrap(),
+            "items" => return items.iter().find_map(|item| self.problem(expected, item)),
+            "minItems" => items.len() as u64 >= expected.as_u64().unwrap(),
+            "maxItems" => items.len() as u64 <= expected.as_u64().unwrap(),
             "uniqueItems" => {
                 items.iter().enumerate().all(|(number, item)| !items[..number].contains(item))
             }
@@ -152,27 +152,27 @@ impl<'a> Schemas<'a> {
     }
 }
 
-fn of_text(keyword: &str, wanted: &Value, text: &str) -> Option<String> {
+fn check_string(keyword: &str, expected: &Value, text: &str) -> Option<String> {
     let length = text.chars().count() as u64;
     let holds = match keyword {
-        "minLength" => length >= wanted.as_u64().unwrap(),
-        "maxLength" => length <= wanted.as_u64().unwrap(),
-        "pattern" => Regex::new(wanted.as_str().unwrap()).unwrap().is_match(text),
+        "minLength" => length >= expected.as_u64().unwrap(),
+        "maxLength" => length <= expected.as_u64().unwrap(),
+        "pattern" => Regex::new(expected.as_str().unwrap()).unwrap().is_match(text),
         _ => true,
     };
     (!holds).then(|| text.to_owned())
 }
 
-fn of_number(keyword: &str, wanted: &Value, number: f64) -> Option<String> {
+fn check_number(keyword: &str, expected: &Value, number: f64) -> Option<String> {
     let holds = match keyword {
-        "minimum" => number >= wanted.as_f64().unwrap(),
-        "maximum" => number <= wanted.as_f64().unwrap(),
+        "minimum" => number >= expected.as_f64().unwrap(),
+        "maximum" => number <= expected.as_f64().unwrap(),
         _ => true,
     };
     (!holds).then(|| number.to_string())
 }
 
-fn is_of(name: &Value, value: &Value) -> bool {
+fn has_type(name: &Value, value: &Value) -> bool {
     match name.as_str().unwrap() {
         "object" => value.is_object(),
         "array" => value.is_array(),
@@ -180,6 +180,6 @@ fn is_of(name: &Value, value: &Value) -> bool {
         "boolean" => value.is_boolean(),
         "integer" => value.is_i64() || value.is_u64(),
         "null" => value.is_null(),
-        other => panic!("no type {other}"),
+        other => panic!("unknown type {other}"),
     }
 }

@@ -3,21 +3,21 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use dossier::domain::store_place::StorePlace;
+use dossier::domain::store_place::StoreLocation;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OpenFlags};
 
 use super::{TestApp, bucket, database};
 
-/// How long work that follows an answer may take, on a machine under load.
+/// How long work may continue after its response, on a loaded machine.
 const DEADLINE: Duration = Duration::from_secs(20);
 
 impl TestApp {
-    /// Every row and every file beside the database, once nothing is in flight. Who does which
-    /// job is no one's data.
-    pub(crate) async fn stored(&self) -> Vec<String> {
-        self.nothing_staged().await;
-        let mut stored = match database::of(self.data()) {
+    /// Every row and every file beside the database, once nothing is in progress. Job leases are
+    /// left out: they change by themselves.
+    pub(crate) async fn snapshot(&self) -> Vec<String> {
+        self.wait_until_staging_is_empty().await;
+        let mut stored = match database::url_for(self.data()) {
             Some(url) => database::rows(url),
             None => rows(&self.data().join("dossier.db")),
         };
@@ -25,20 +25,20 @@ impl TestApp {
         stored
     }
 
-    /// Waits until the names of finished uploads have left the staging folder, which happens
-    /// just after their answer.
-    pub(crate) async fn nothing_staged(&self) {
-        let (begin, mut staged) = (Instant::now(), files(&self.store_folder().join("staging")));
+    /// Waits until finished uploads have left the staging folder, which happens just after their
+    /// response.
+    pub(crate) async fn wait_until_staging_is_empty(&self) {
+        let (started, mut staged) = (Instant::now(), files(&self.store_folder().join("staging")));
         while !staged.is_empty() {
-            assert!(begin.elapsed() < DEADLINE, "left in staging: {staged:?}");
+            assert!(started.elapsed() < DEADLINE, "left in staging: {staged:?}");
             tokio::time::sleep(Duration::from_millis(5)).await;
             staged = files(&self.store_folder().join("staging"));
         }
     }
 
-    /// Waits until the only file in the staging folder has so many bytes.
-    pub(crate) async fn staged_bytes(&self, bytes: u64) {
-        let begin = Instant::now();
+    /// Waits until the only file in the staging folder has this size.
+    pub(crate) async fn wait_for_staged_bytes(&self, bytes: u64) {
+        let started = Instant::now();
         loop {
             let staged = files(&self.store_folder().join("staging"));
             let sizes: Vec<u64> =
@@ -46,7 +46,7 @@ impl TestApp {
             if sizes == [bytes] {
                 return;
             }
-            assert!(begin.elapsed() < DEADLINE, "{sizes:?} bytes are staged, not {bytes}");
+            assert!(started.elapsed() < DEADLINE, "{sizes:?} bytes are staged, not {bytes}");
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     }
@@ -61,11 +61,11 @@ impl TestApp {
         files(&self.store_folder().join("states"))
     }
 
-    /// Where the bytes lie as files, in the folders staging and blobs.
+    /// The folder that holds `staging` and `blobs`, also for a bucket.
     pub(crate) fn store_folder(&self) -> PathBuf {
         match self.app().config.blobs {
-            StorePlace::Local => self.data().to_path_buf(),
-            StorePlace::S3(_) => bucket::make(self.data()).folder,
+            StoreLocation::Local => self.data().to_path_buf(),
+            StoreLocation::S3(_) => bucket::get_or_create(self.data()).folder,
         }
     }
 }

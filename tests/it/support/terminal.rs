@@ -1,4 +1,5 @@
-//! The command line's client as people and scripts use it: with a home of its own, and at a terminal.
+//! The command-line client as people and scripts use it: with its own home directory, and at a
+//! terminal.
 
 use std::fs::File;
 use std::io::{Read as _, Write as _};
@@ -13,31 +14,31 @@ use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 use serde_json::Value;
 
-use super::{Dossier, Ended, TestApp};
+use super::{CommandOutput, Dossier, TestApp};
 
-/// How long something may take to appear, on a machine under load.
+/// How long output may take on a loaded machine.
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// Somebody with a home and a folder that they work in.
-pub(crate) struct Person {
+/// A user with a home directory and a working directory.
+pub(crate) struct User {
     folder: tempfile::TempDir,
     variables: Vec<(String, String)>,
 }
 
-impl Person {
-    /// One who has told the environment where the server is.
-    pub(crate) fn at(server: &str, key: &str) -> Self {
-        let person = Self::nowhere();
-        person.with("DOSSIER_SERVER", server).with("DOSSIER_KEY", key)
+impl User {
+    /// A user whose environment names the server and key.
+    pub(crate) fn with_server(server: &str, key: &str) -> Self {
+        let user = Self::without_server();
+        user.with_variable("DOSSIER_SERVER", server).with_variable("DOSSIER_KEY", key)
     }
 
-    /// One who uses a test's server.
+    /// A user of the test's server.
     pub(crate) fn of(app: &TestApp) -> Self {
-        Self::at(&app.base, &app.key)
+        Self::with_server(&app.base, &app.key)
     }
 
-    /// One who knows of no server.
-    pub(crate) fn nowhere() -> Self {
+    /// A user without a configured server.
+    pub(crate) fn without_server() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let home = folder.path().join("home");
         std::fs::create_dir(&home).unwrap();
@@ -45,36 +46,36 @@ impl Person {
         Self { folder, variables: vec![("HOME".to_owned(), home)] }
     }
 
-    /// The same with one more variable.
-    pub(crate) fn with(mut self, name: &str, value: &str) -> Self {
+    /// The same user with one more environment variable.
+    pub(crate) fn with_variable(mut self, name: &str, value: &str) -> Self {
         self.variables.push((name.to_owned(), value.to_owned()));
         self
     }
 
-    /// A path in the folder that they work in.
+    /// A path in the working directory.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    /// Writes a file there, with folders above it.
+    /// Writes a file in the working directory, creating its parent folders.
     pub(crate) fn write(&self, name: &str, bytes: &[u8]) {
         let path = self.path(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, bytes).unwrap();
     }
 
-    /// Their settings of the client.
+    /// The client's settings file.
     pub(crate) fn profiles(&self) -> PathBuf {
         self.path("home/.config/dossier/profiles.toml")
     }
 
-    /// What is remembered of uploads that are under way.
-    pub(crate) fn remembered(&self) -> usize {
+    /// How many unfinished uploads are saved for resuming.
+    pub(crate) fn saved_uploads(&self) -> usize {
         let folder = self.path("home/.local/state/dossier/uploads");
         std::fs::read_dir(folder).map_or(0, Iterator::count)
     }
 
-    /// A command of theirs.
+    /// A command run as this user.
     pub(crate) fn command(&self, words: &[&str]) -> Command {
         let mut command = super::command(words, &[]);
         command.envs(self.variables.iter().map(|(name, value)| (name, value)));
@@ -84,50 +85,54 @@ impl Person {
 
     /// Starts a command whose output goes through pipes.
     pub(crate) fn start(&self, words: &[&str]) -> Dossier {
-        Dossier::of(self.command(words))
+        Dossier::spawn(self.command(words))
     }
 
-    /// Runs a command to its end, beside the server of the test.
-    pub(crate) async fn run(&self, words: &[&str]) -> Ended {
+    /// Runs a command until it exits, without blocking the test's server.
+    pub(crate) async fn run(&self, words: &[&str]) -> CommandOutput {
         let started = self.start(words);
-        tokio::task::spawn_blocking(|| started.ended()).await.unwrap()
+        tokio::task::spawn_blocking(|| started.wait()).await.unwrap()
     }
 
-    /// Runs a command that must succeed; returns what it printed.
-    pub(crate) async fn done(&self, words: &[&str]) -> String {
-        let ended = self.run(words).await;
-        assert_eq!(ended.code, Some(0), "{words:?}: {ended:?}");
-        ended.out
+    /// Runs a command that must succeed; returns its standard output.
+    pub(crate) async fn succeed(&self, words: &[&str]) -> String {
+        let output = self.run(words).await;
+        assert_eq!(output.code, Some(0), "{words:?}: {output:?}");
+        output.out
     }
 
     /// Runs a command with `--json` that must succeed; returns what it printed.
     pub(crate) async fn json(&self, words: &[&str]) -> Value {
-        let out = self.done(&[words, &["--json"]].concat()).await;
+        let out = self.succeed(&[words, &["--json"]].concat()).await;
         serde_json::from_str(&out).unwrap_or_else(|error| panic!("{error}: {out}"))
     }
 
-    /// Runs a command that must end with a code; returns what it said on standard error.
-    pub(crate) async fn failed(&self, words: &[&str], code: i32) -> String {
-        let ended = self.run(words).await;
-        assert_eq!(ended.code, Some(code), "{words:?}: {ended:?}");
-        ended.err
+    /// Runs a command that must exit with this code; returns its standard error.
+    pub(crate) async fn fail(&self, words: &[&str], code: i32) -> String {
+        let output = self.run(words).await;
+        assert_eq!(output.code, Some(code), "{words:?}: {output:?}");
+        output.err
     }
 
-    /// Runs a command with something on its standard input.
-    pub(crate) async fn fed(&self, words: &[&str], input: Vec<u8>) -> Ended {
+    /// Runs a command with bytes on its standard input.
+    pub(crate) async fn run_with_stdin(&self, words: &[&str], input: Vec<u8>) -> CommandOutput {
         let mut command = self.command(words);
         tokio::task::spawn_blocking(move || {
             let pipe = Stdio::piped;
             let mut child = command.stdin(pipe()).stdout(pipe()).stderr(pipe()).spawn().unwrap();
             let mut stdin = child.stdin.take().unwrap();
             let feeding = std::thread::spawn(move || {
-                // It may have ended without reading.
+                // It may have exited without reading.
                 let _ = stdin.write_all(&input);
             });
             let output = child.wait_with_output().unwrap();
             feeding.join().unwrap();
             let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-            Ended { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
+            CommandOutput {
+                code: output.status.code(),
+                out: text(output.stdout),
+                err: text(output.stderr),
+            }
         })
         .await
         .unwrap()
@@ -143,7 +148,7 @@ pub(crate) struct Terminal {
 }
 
 impl Terminal {
-    /// Starts a command whose input, output and errors are a terminal of so many columns.
+    /// Starts a command with a terminal of this width as its input, output and error.
     pub(crate) fn start(mut command: Command, columns: u16) -> Self {
         let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
         grantpt(&master).unwrap();
@@ -163,14 +168,14 @@ impl Terminal {
             .stderr(end())
             .spawn()
             .unwrap();
-        // Its own ends are the last ones: when it ends, so does what is read.
+        // The child holds the only other copies: reading ends when it does.
         drop((slave, command));
         let master = File::from(master);
         let (send, shown) = channel();
         let mut reading = master.try_clone().unwrap();
         std::thread::spawn(move || {
             let mut bytes = [0; 4_096];
-            // The end of the other side is an error here.
+            // On a pty, the end of the other side is an error.
             while let Ok(count) = reading.read(&mut bytes) {
                 if count == 0 || send.send(bytes[..count].to_vec()).is_err() {
                     return;
@@ -180,29 +185,32 @@ impl Terminal {
         Self { child, master, shown, text: String::new() }
     }
 
-    /// Waits until a text was shown.
-    pub(crate) fn shows(&mut self, wanted: &str) {
-        while !self.text.contains(wanted) {
+    /// Waits until a text has appeared.
+    pub(crate) fn wait_for(&mut self, expected: &str) {
+        while !self.text.contains(expected) {
             let more = self.shown.recv_timeout(PATIENCE);
-            let more = more.unwrap_or_else(|_| panic!("{wanted:?} is not in {:?}", self.text));
+            let more =
+                more.unwrap_or_else(|_| panic!("{expected:?} did not appear in {:?}", self.text));
             self.text.push_str(&String::from_utf8_lossy(&more));
         }
     }
 
-    /// Types.
-    pub(crate) fn types(&mut self, text: &str) {
+    /// Types text.
+    pub(crate) fn type_text(&mut self, text: &str) {
         self.master.write_all(text.as_bytes()).unwrap();
     }
 
-    /// Waits for the end; returns the exit code and all that was shown.
-    pub(crate) fn ended(mut self) -> (Option<i32>, String) {
+    /// Waits for the command to exit; returns the exit code and everything shown.
+    pub(crate) fn wait(mut self) -> (Option<i32>, String) {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             match self.shown.recv_timeout(left) {
                 Ok(more) => self.text.push_str(&String::from_utf8_lossy(&more)),
                 Err(RecvTimeoutError::Disconnected) => break,
-                Err(RecvTimeoutError::Timeout) => panic!("it does not end: {:?}", self.text),
+                Err(RecvTimeoutError::Timeout) => {
+                    panic!("the command does not exit: {:?}", self.text)
+                }
             }
         }
         (self.child.wait().unwrap().code(), std::mem::take(&mut self.text))
@@ -211,7 +219,7 @@ impl Terminal {
 
 impl Drop for Terminal {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // It may have exited already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -1,4 +1,4 @@
-//! TLS before a server that has none, with an authority of the test's own.
+//! TLS in front of a plain server, with its own certificate authority.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
-/// A front that lives as long as the test. Its certificate is for `localhost` and 127.0.0.1.
+/// A TLS proxy that lives until the test ends. Its certificate is for `localhost` and 127.0.0.1.
 pub(crate) struct Front {
     /// Its port, on every address of this machine.
     pub(crate) port: u16,
@@ -23,8 +23,8 @@ pub(crate) struct Front {
 }
 
 impl Front {
-    /// Starts one before a server.
-    pub(crate) async fn before(server: SocketAddr) -> Self {
+    /// Starts a proxy in front of a server.
+    pub(crate) async fn in_front_of(server: SocketAddr) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let names = Vec::new();
         let source = dossier::tls::Source::Local { folder: folder.path().to_owned(), names };
@@ -48,10 +48,10 @@ impl Front {
                 let (client, _) = listener.accept().await.unwrap();
                 let acceptor = acceptor.clone();
                 open.spawn(async move {
-                    // A client that does not trust it leaves.
+                    // A client that does not trust the certificate disconnects.
                     let Ok(mut client) = acceptor.accept(client).await else { return };
                     let mut server = TcpStream::connect(server).await.unwrap();
-                    // How a connection ended is its client's to see.
+                    // The client sees how the connection ended.
                     let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
                 });
             }

@@ -1,16 +1,16 @@
-//! A client of resumable uploads that sends exactly what a test asks for.
+//! A client for resumable uploads that sends exactly what a test specifies.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use reqwest::Method;
 use uuid::Uuid;
 
-use super::{Answer, TestApp};
+use super::{Response, TestApp};
 
-/// The media type of every piece.
+/// The media type of every PATCH body.
 pub(crate) const PIECE: (&str, &str) = ("content-type", "application/offset+octet-stream");
 
-/// A CSV file of so many bytes, other ones at each place.
+/// A CSV file of this size whose bytes differ at each position.
 pub(crate) fn csv(size: usize) -> Vec<u8> {
     let lines = (0..=size / 8).map(|number| format!("{number:07}\n"));
     let mut file = lines.collect::<String>().into_bytes();
@@ -18,7 +18,7 @@ pub(crate) fn csv(size: usize) -> Vec<u8> {
     file
 }
 
-/// The `Upload-Metadata` that names a token.
+/// The `Upload-Metadata` header that carries a token.
 pub(crate) fn metadata(token: &str) -> String {
     format!("filename {},token {}", STANDARD.encode("x.csv"), STANDARD.encode(token))
 }
@@ -28,37 +28,37 @@ pub(crate) fn token(upload_url: &str) -> &str {
     upload_url.rsplit('/').next().unwrap()
 }
 
-impl Answer {
-    /// Where the upload stands.
+impl Response {
+    /// The value of `Upload-Offset`.
     pub(crate) fn offset(&self) -> u64 {
         self.header("upload-offset").parse().unwrap()
     }
 }
 
 impl TestApp {
-    /// A request of the protocol to any URL.
+    /// A tus request to any URL.
     pub(crate) async fn tus(
         &self,
         method: Method,
         url: &str,
         headers: &[(&str, &str)],
         body: &[u8],
-    ) -> Answer {
+    ) -> Response {
         let mut request = self.client().request(method, url).header("tus-resumable", "1.0.0");
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        Answer::of(request.body(body.to_vec())).await
+        Response::to(request.body(body.to_vec())).await
     }
 
-    /// Begins an upload at the endpoint beside the upload URLs.
-    pub(crate) async fn tus_create(&self, upload_url: &str, length: usize) -> Answer {
+    /// Creates an upload at the shared endpoint.
+    pub(crate) async fn tus_create(&self, upload_url: &str, length: usize) -> Response {
         let (length, metadata) = (length.to_string(), metadata(token(upload_url)));
         let headers = [("upload-length", &*length), ("upload-metadata", &*metadata)];
         self.tus(Method::POST, &format!("{}/upload/tus", self.base), &headers, b"").await
     }
 
-    /// Begins an upload of a CSV file and returns its upload URL and its own URL.
+    /// Creates an upload of a CSV file and returns its upload URL and its own URL.
     pub(crate) async fn tus_begin(&self, contact: Uuid, length: usize) -> (String, String) {
         let upload_url = self.upload_url(contact, "table.csv", "text/csv").await;
         let created = self.tus_create(&upload_url, length).await;
@@ -66,19 +66,19 @@ impl TestApp {
         (upload_url, created.header("location").to_owned())
     }
 
-    /// Sends a piece.
-    pub(crate) async fn tus_patch(&self, location: &str, offset: usize, bytes: &[u8]) -> Answer {
+    /// Sends bytes at an offset.
+    pub(crate) async fn tus_patch(&self, location: &str, offset: usize, bytes: &[u8]) -> Response {
         let offset = offset.to_string();
         self.tus(Method::PATCH, location, &[("upload-offset", &offset), PIECE], bytes).await
     }
 
-    /// Asks where an upload stands.
-    pub(crate) async fn tus_head(&self, location: &str) -> Answer {
+    /// Requests the current offset.
+    pub(crate) async fn tus_head(&self, location: &str) -> Response {
         self.tus(Method::HEAD, location, &[], b"").await
     }
 
     /// The last step of the vendor's documented code.
-    pub(crate) async fn tus_finish(&self, upload_url: &str) -> Answer {
+    pub(crate) async fn tus_finish(&self, upload_url: &str) -> Response {
         let url = format!("{}/upload/tus/{}?filename=x.csv", self.base, token(upload_url));
         self.put(&url, b"{}").await
     }

@@ -1,4 +1,4 @@
-//! File names: the neutral form is stable and harmless, and the header carries exactly it.
+//! File names: the sanitised form is stable and harmless, and the header contains exactly it.
 #![no_main]
 
 use dossier::domain::content_disposition::{Disposition, content_disposition};
@@ -15,7 +15,7 @@ fuzz_target!(|text: &str| {
     let header = content_disposition(Disposition::Attachment, text);
     assert!(header.bytes().all(|byte| (b' '..=b'~').contains(&byte)));
     let rest = header.strip_prefix("attachment; filename=\"").expect("a quoted name");
-    let (plain, rest) = rest.split_once('"').expect("the end of the quotes");
+    let (plain, rest) = rest.split_once('"').expect("a closing quote");
     assert!(!plain.contains('\\'));
     match rest.strip_prefix("; filename*=UTF-8''") {
         Some(encoded) => {

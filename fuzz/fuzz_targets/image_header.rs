@@ -3,7 +3,7 @@
 
 use std::io::{self, Cursor, Read, Seek, SeekFrom};
 
-use dossier::domain::image::read_header;
+use dossier_image::read_header;
 use libfuzzer_sys::fuzz_target;
 
 /// Counts what is read.

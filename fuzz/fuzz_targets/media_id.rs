@@ -1,4 +1,4 @@
-//! Media ids: what is read is written back exactly.
+//! Media ids: an accepted id prints as the same text.
 #![no_main]
 
 use dossier::domain::attachment::MediaId;

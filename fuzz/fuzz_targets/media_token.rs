@@ -1,4 +1,4 @@
-//! Media tokens: none can be made up, every one reads back for its own attachment alone.
+//! Media tokens: arbitrary text is rejected, and a token verifies for its own attachment only.
 #![no_main]
 
 use dossier::domain::ids::{AttachmentId, SiteId};
@@ -10,7 +10,10 @@ fuzz_target!(|data: &[u8]| {
     let keys = SigningKeys::new(SigningKey::new(1, &[7; 32]), Vec::new());
     let (site, attachment) = (SiteId(Uuid::nil()), AttachmentId(Uuid::nil()));
     if let Ok(text) = std::str::from_utf8(data) {
-        assert!(keys.check_media(text, site, attachment, 0).is_err(), "a made-up token was taken");
+        assert!(
+            keys.check_media(text, site, attachment, 0).is_err(),
+            "a forged token was accepted"
+        );
     }
     let Some((head, _)) = data.split_first_chunk::<40>() else { return };
     let id = |at: usize| Uuid::from_bytes(std::array::from_fn(|index| head[at + index]));
@@ -29,5 +32,5 @@ fuzz_target!(|data: &[u8]| {
     assert!(check(&token, site, AttachmentId::from_bytes(other), 0).is_err());
     let at = head[38] as usize % token.len();
     token[at] = if token[at] == b'A' { b'B' } else { b'A' };
-    assert!(check(&token, site, attachment, 0).is_err(), "a changed token was taken");
+    assert!(check(&token, site, attachment, 0).is_err(), "an altered token was accepted");
 });

@@ -1,4 +1,4 @@
-//! MIME types: what is taken is in canonical form, and media ids get safe extensions.
+//! MIME types: accepted ones are in canonical form, and media ids get safe extensions.
 #![no_main]
 
 use dossier::domain::media_type::{

@@ -4,7 +4,7 @@
 
 use std::io::Cursor;
 
-use dossier::domain::image::{
+use dossier_image::{
     Area, Filters, Format, Keep, PREVIEW_EDGE_PX, Recipe, RenderLimits, Rendered, Sizing, Unsharp,
     make_preview, read_header, render,
 };

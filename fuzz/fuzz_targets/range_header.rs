@@ -1,17 +1,17 @@
-//! `Range` headers: every range lies inside the file, together they are no more than it, and
-//! they read back when they are written.
+//! `Range` headers: every range is inside the file, all together are no larger than it, and they
+//! round-trip.
 #![no_main]
 
-use dossier::domain::byte_range::{MAX_RANGES, RangeAnswer, parse_range};
+use dossier::domain::byte_range::{MAX_RANGES, RangeSelection, parse_range};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: (u64, &str)| {
     let (size_bytes, header) = input;
-    let answer = parse_range(header, size_bytes);
-    let ranges = match &answer {
-        RangeAnswer::One(range) => vec![*range],
-        RangeAnswer::Many(ranges) => ranges.clone(),
-        RangeAnswer::Whole | RangeAnswer::Unsatisfiable => return,
+    let selection = parse_range(header, size_bytes);
+    let ranges = match &selection {
+        RangeSelection::One(range) => vec![*range],
+        RangeSelection::Many(ranges) => ranges.clone(),
+        RangeSelection::Whole | RangeSelection::Unsatisfiable => return,
     };
     assert!(ranges.len() <= MAX_RANGES);
     let mut total = 0;
@@ -22,5 +22,5 @@ fuzz_target!(|input: (u64, &str)| {
     assert!(total <= u128::from(size_bytes));
     let specs: Vec<_> =
         ranges.iter().map(|range| format!("{}-{}", range.start, range.end)).collect();
-    assert_eq!(parse_range(&format!("bytes={}", specs.join(",")), size_bytes), answer);
+    assert_eq!(parse_range(&format!("bytes={}", specs.join(",")), size_bytes), selection);
 });

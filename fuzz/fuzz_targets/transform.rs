@@ -1,12 +1,12 @@
-//! Transforms of pictures: what is read prints and reads back, within the bounds of a result.
+//! Image transforms: accepted paths round-trip and stay within the bounds of a result.
 #![no_main]
 
-use dossier::domain::image::Sizing;
 use dossier::domain::transform::{RESULT_EDGE_MAX_PX, Transform};
+use dossier_image::Sizing;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|path: &str| match Transform::parse(path) {
-    Err(refused) => assert!(!refused.is_empty()),
+    Err(rejections) => assert!(!rejections.is_empty()),
     Ok(transform) => {
         let printed = format!("{transform}/name");
         assert_eq!(Transform::parse(&printed), Ok(transform));

@@ -1,4 +1,4 @@
-//! Upload tokens: none can be made up, every one reads back, no bit can be changed.
+//! Upload tokens: arbitrary text is rejected, every token round-trips, and any change is rejected.
 #![no_main]
 
 use dossier::domain::ids::{AttachmentId, ContactId, SiteId};
@@ -9,11 +9,11 @@ use uuid::Uuid;
 fuzz_target!(|data: &[u8]| {
     let keys = SigningKeys::new(SigningKey::new(1, &[7; 32]), vec![SigningKey::new(2, &[9; 32])]);
     if let Ok(text) = std::str::from_utf8(data) {
-        assert!(keys.check_upload(text, 0).is_err(), "a made-up token was taken");
+        assert!(keys.check_upload(text, 0).is_err(), "a forged token was accepted");
     }
     let Some((head, rest)) = data.split_first_chunk::<32>() else { return };
     let text = String::from_utf8_lossy(rest);
-    // The limits of generate: 255 characters of a type, 260 of a name.
+    // The limits for generating an upload URL: 255 characters of a type, 260 of a name.
     let mime_type: String = text.chars().filter(char::is_ascii).take(255).collect();
     let file_name: String = text.chars().take(260).collect();
     let id = |at: usize| Uuid::from_bytes(std::array::from_fn(|index| head[(at + index) % 32]));
@@ -39,5 +39,5 @@ fuzz_target!(|data: &[u8]| {
     let at = at % forged.len();
     forged[at] = if forged[at] == b'A' { b'B' } else { b'A' };
     let forged = String::from_utf8(forged).expect("ASCII");
-    assert!(keys.check_upload(&forged, 0).is_err(), "a changed token was taken");
+    assert!(keys.check_upload(&forged, 0).is_err(), "an altered token was accepted");
 });

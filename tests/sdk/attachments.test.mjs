@@ -1,4 +1,4 @@
-// The four methods and the upload, as callers of the SDK see them (contract §4, §5, §8).
+// The four methods and the upload as SDK callers see them (contract §4, §5, §8).
 
 import assert from 'node:assert/strict';
 import { createHash, randomUUID } from 'node:crypto';
@@ -10,7 +10,7 @@ import {
 
 const GUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
 
-test('an uploaded image is in the list, with _id and urls that open', async () => {
+test('an uploaded image is listed with _id and working urls', async () => {
   const client = makeClient();
   const contactId = newContact();
   const file = photo('kitchen.png', 1000, 500);
@@ -31,7 +31,7 @@ test('an uploaded image is in the list, with _id and urls that open', async () =
   assert.match(preview.headers.get('content-type'), /^image\/(png|jpeg)$/);
 });
 
-test('an uploaded document is in the list, with a url that opens', async () => {
+test('an uploaded document is listed with a working url', async () => {
   const client = makeClient();
   const contactId = newContact();
   const file = table();
@@ -47,7 +47,7 @@ test('an uploaded document is in the list, with a url that opens', async () => {
   assert.deepEqual(Buffer.from(await opened.arrayBuffer()), file.bytes);
 });
 
-test('the answer of an upload is the file descriptor', async () => {
+test('an upload returns the file descriptor', async () => {
   const file = photo();
   const descriptor = await upload(makeClient(), newContact(), file);
   assert.match(descriptor.id, /^[0-9a-f]+_[0-9a-f]{32}~mv2\.png$/);
@@ -60,7 +60,7 @@ test('the answer of an upload is the file descriptor', async () => {
   assert.deepEqual({ width, height }, { width: 6, height: 4 });
 });
 
-test('a name in the query of the upload wins over the one given before', async () => {
+test('a name in the query of the upload overrides the earlier one', async () => {
   const client = makeClient();
   const contactId = newContact();
   const { uploadUrl } = await client.attachments.generateAttachmentUploadUrl(
@@ -68,26 +68,26 @@ test('a name in the query of the upload wins over the one given before', async (
   );
   const url = new URL(uploadUrl);
   url.searchParams.set('filename', 'Grüße & 日本.csv');
-  const answer = await fetch(url, { method: 'PUT', body: table().bytes });
-  assert.equal(answer.status, 200, await answer.text());
+  const response = await fetch(url, { method: 'PUT', body: table().bytes });
+  assert.equal(response.status, 200, await response.text());
   const { attachments } = await client.attachments.listAttachments(contactId);
   assert.equal(attachments[0].fileName, 'Grüße & 日本.csv');
 });
 
-test('the type of an upload sent as octet-stream is found out', async () => {
+test('the type of an upload sent as octet-stream is detected', async () => {
   const client = makeClient();
   const contactId = newContact();
   const { uploadUrl } = await client.attachments.generateAttachmentUploadUrl(
     contactId, 'kitchen.png', { mimeType: 'image/png' },
   );
   const headers = { 'Content-Type': 'application/octet-stream' };
-  const answer = await fetch(uploadUrl, { method: 'PUT', headers, body: photo().bytes });
-  assert.equal(answer.status, 200, await answer.text());
+  const response = await fetch(uploadUrl, { method: 'PUT', headers, body: photo().bytes });
+  assert.equal(response.status, 200, await response.text());
   const { attachments } = await client.attachments.listAttachments(contactId);
   assert.equal(attachments[0].mimeType, 'image/png');
 });
 
-test('get answers the same attachment as the list', async () => {
+test('get returns the same attachment as the list', async () => {
   const client = makeClient();
   const contactId = newContact();
   await upload(client, contactId, photo());
@@ -96,7 +96,7 @@ test('get answers the same attachment as the list', async () => {
   assert.deepEqual(got, listed);
 });
 
-test('delete gives undefined, and the attachment is gone at once', async () => {
+test('delete returns undefined, and the attachment is gone at once', async () => {
   const client = makeClient();
   const contactId = newContact();
   await upload(client, contactId, photo());
@@ -112,7 +112,7 @@ test('delete gives undefined, and the attachment is gone at once', async () => {
   assert.equal((await fetch(image)).status, 404);
 });
 
-test('ids in upper case are answered in lower case', async () => {
+test('ids in upper case are returned in lower case', async () => {
   const client = makeClient();
   const contactId = newContact();
   await upload(client, contactId, table());
@@ -135,7 +135,7 @@ test('an attachment of another contact is not found', async () => {
   await assertApplicationError(client.attachments.deleteAttachment(ids), expected);
 });
 
-test('generate leaves nothing behind until bytes arrive', async () => {
+test('generate stores nothing until bytes arrive', async () => {
   const fetched = watchedFetch();
   const client = makeClient(undefined, { fetch: fetched });
   const contactId = newContact();

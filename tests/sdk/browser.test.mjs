@@ -1,4 +1,4 @@
-// What a page on another host may do (contract §15).
+// What a page on another origin may do (contract §15).
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -8,7 +8,7 @@ import { makeClient, newContact, servers, table } from './support.mjs';
 const ORIGIN = 'https://app.example';
 
 async function preflight(url, method, headers) {
-  const answer = await fetch(url, {
+  const response = await fetch(url, {
     method: 'OPTIONS',
     headers: {
       Origin: ORIGIN,
@@ -17,17 +17,17 @@ async function preflight(url, method, headers) {
       'Sec-Fetch-Mode': 'cors',
     },
   });
-  assert.equal(answer.status, 200);
-  assert.ok(['*', ORIGIN].includes(answer.headers.get('access-control-allow-origin')));
-  assert.equal(answer.headers.get('access-control-allow-credentials'), null);
-  const allowed = (name) => answer.headers.get(name).toLowerCase().split(/\s*,\s*/);
+  assert.equal(response.status, 200);
+  assert.ok(['*', ORIGIN].includes(response.headers.get('access-control-allow-origin')));
+  assert.equal(response.headers.get('access-control-allow-credentials'), null);
+  const allowed = (name) => response.headers.get(name).toLowerCase().split(/\s*,\s*/);
   assert.ok(allowed('access-control-allow-methods').includes(method.toLowerCase()));
   for (const header of headers) {
     assert.ok(allowed('access-control-allow-headers').includes(header), header);
   }
 }
 
-/** Every header that the SDK may set, as its preflight names them. */
+/** Every header that the SDK may set, as its preflight lists them. */
 const SDK_HEADERS = [
   'authorization', 'content-type', 'wix-account-id', 'wix-site-id', 'x-wix-bi-gateway',
   'x-wix-consistent',
@@ -39,7 +39,7 @@ const UPLOAD_HEADERS = [
   'upload-defer-length', 'x-http-method-override',
 ];
 
-test('the preflights of all four methods are answered without credentials', async () => {
+test('the preflights of all four methods need no credentials', async () => {
   const contact = `${servers.auto.https}/_api/contacts/v4/attachments/${newContact()}`;
   const attachment = `${contact}/${newContact()}`;
   await preflight(contact, 'GET', SDK_HEADERS);
@@ -48,24 +48,24 @@ test('the preflights of all four methods are answered without credentials', asyn
   await preflight(`${contact}/upload-url`, 'POST', SDK_HEADERS);
 });
 
-test('the preflight of an upload is answered, and so is the upload', async () => {
+test('an upload and its preflight are allowed', async () => {
   const { uploadUrl } = await makeClient().attachments.generateAttachmentUploadUrl(
     newContact(), 'my-data.csv', { mimeType: 'text/csv' },
   );
   await preflight(uploadUrl, 'PUT', UPLOAD_HEADERS);
-  const answer = await fetch(uploadUrl, {
+  const response = await fetch(uploadUrl, {
     method: 'PUT', headers: { Origin: ORIGIN, 'Content-Type': 'text/csv' }, body: table().bytes,
   });
-  assert.equal(answer.status, 200, await answer.clone().text());
-  assert.ok(['*', ORIGIN].includes(answer.headers.get('access-control-allow-origin')));
+  assert.equal(response.status, 200, await response.clone().text());
+  assert.ok(['*', ORIGIN].includes(response.headers.get('access-control-allow-origin')));
 });
 
-test('errors can be read by a page, with their request id', async () => {
+test('a page can read errors with their request id', async () => {
   const url = `${servers.auto.https}/_api/contacts/v4/attachments/${newContact()}`;
-  const answer = await fetch(url, { headers: { Origin: ORIGIN } });
-  assert.equal(answer.status, 401);
-  assert.ok(['*', ORIGIN].includes(answer.headers.get('access-control-allow-origin')));
-  const exposed = answer.headers.get('access-control-expose-headers').toLowerCase();
+  const response = await fetch(url, { headers: { Origin: ORIGIN } });
+  assert.equal(response.status, 401);
+  assert.ok(['*', ORIGIN].includes(response.headers.get('access-control-allow-origin')));
+  const exposed = response.headers.get('access-control-expose-headers').toLowerCase();
   for (const header of [
     'x-wix-request-id', 'x-wix-consistent', 'location', 'upload-offset', 'upload-length',
     'tus-resumable', 'tus-version', 'tus-extension',

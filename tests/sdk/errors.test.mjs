@@ -1,4 +1,4 @@
-// Every row of the contract's table of errors (§6), as the SDK shows it to its callers.
+// Every row of the contract's error table (contract §6), as the SDK reports it to callers.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -36,11 +36,11 @@ const belowZero = (field) => ({
   field, description: 'must be at least 0', violatedRule: 'MIN', data: { threshold: 0 },
 });
 
-/** A client whose requests are changed on their way. */
+/** A client whose requests are altered before they are sent. */
 const changed = (change, options) =>
   makeClient(servers.auto, { fetch: watchedFetch(change), ...options }).attachments;
 
-test('a contactId that is no GUID', async () => {
+test('a contactId that is not a GUID', async () => {
   await assertViolations(listAttachments('not-a-guid'), notGuid('contactId'));
   await assertViolations(
     generateAttachmentUploadUrl('not-a-guid', 'a.csv', { mimeType: 'text/csv' }),
@@ -48,7 +48,7 @@ test('a contactId that is no GUID', async () => {
   );
 });
 
-test('ids that are no GUIDs are shown under identifiers, all of them', async () => {
+test('all ids that are not GUIDs are listed under identifiers', async () => {
   for (const method of [getAttachment, deleteAttachment]) {
     await assertViolations(
       method({ contactId: 'x', attachmentId: 'y' }),
@@ -63,7 +63,7 @@ test('ids that are no GUIDs are shown under identifiers, all of them', async () 
   }
 });
 
-test('undefined arguments are reported, each by its field', async () => {
+test('undefined arguments are reported by field', async () => {
   await assertViolations(listAttachments(), notGuid('contactId'));
   await assertViolations(listAttachments(undefined, undefined), notGuid('contactId'));
   for (const method of [getAttachment, deleteAttachment]) {
@@ -81,7 +81,7 @@ test('undefined arguments are reported, each by its field', async () => {
   );
 });
 
-test('a contactId that is nowhere in a list', async () => {
+test('a list without a contactId', async () => {
   const nowhere = changed((url, init) => {
     const bare = new URL(url);
     return [`${bare.origin}/_api/contacts/v4/attachments`, init];
@@ -89,7 +89,7 @@ test('a contactId that is nowhere in a list', async () => {
   await assertViolations(nowhere.listAttachments(newContact()), required('contactId'));
 });
 
-test('an id whose copy in the query differs from the path', async () => {
+test('an id in the query that differs from the path', async () => {
   const differs = changed((url, init) => [url.replace(/contactId=.*/, `contactId=${newContact()}`), init]);
   await assertViolations(differs.listAttachments(newContact()), {
     field: 'contactId', description: 'must be the same wherever it is repeated',
@@ -110,7 +110,7 @@ test('fileName and mimeType absent or null', async () => {
   );
 });
 
-test('fileName and mimeType of no characters', async () => {
+test('empty fileName and mimeType', async () => {
   await assertViolations(
     generateAttachmentUploadUrl(newContact(), '', { mimeType: '' }),
     tooShort('fileName'), tooShort('options.mimeType'),
@@ -171,7 +171,7 @@ test('a paging value that is not an integer', async () => {
   }
 });
 
-test('several violations of one request come together', async () => {
+test('all violations of a request are reported together', async () => {
   await assertViolations(
     listAttachments('x', { paging: { limit: 101, offset: -1 } }),
     notGuid('contactId'),
@@ -191,7 +191,7 @@ test('a body that is not JSON', async () => {
   );
 });
 
-test('a body that is JSON and no object', async () => {
+test('a JSON body that is not an object', async () => {
   const list = changed((url, init) => [url, { ...init, body: '[]' }]);
   const error = await assertApplicationError(
     list.generateAttachmentUploadUrl(newContact(), 'a.csv', { mimeType: 'text/csv' }),
@@ -227,7 +227,7 @@ test('an unknown key', async () => {
   }
 });
 
-test('the site header is missing where there are several sites', async () => {
+test('the site header is missing and there are several sites', async () => {
   const noSite = makeClient(servers.id, { siteId: null });
   const error = await assertApplicationError(
     noSite.attachments.listAttachments(newContact()), { status: 403, code: 'PERMISSION_DENIED' },
@@ -244,7 +244,7 @@ test('the site header names a foreign or unknown site', async () => {
   }
 });
 
-test('a key that may only view can neither generate nor delete', async () => {
+test('a view-only key can neither generate nor delete', async () => {
   const viewer = makeClient(servers.auto, { apiKey: servers.auto.viewKey }).attachments;
   const denied = { status: 403, code: 'PERMISSION_DENIED' };
   const ids = { contactId: newContact(), attachmentId: newContact() };
@@ -255,7 +255,7 @@ test('a key that may only view can neither generate nor delete', async () => {
   );
 });
 
-test('a key that may only modify can neither list nor get', async () => {
+test('a modify-only key can neither list nor get', async () => {
   const modifier = makeClient(servers.auto, { apiKey: servers.auto.modifyKey }).attachments;
   const denied = { status: 403, code: 'PERMISSION_DENIED' };
   const ids = { contactId: newContact(), attachmentId: newContact() };
@@ -263,7 +263,7 @@ test('a key that may only modify can neither list nor get', async () => {
   await assertApplicationError(modifier.getAttachment(ids), denied);
 });
 
-test('an attachment that is not there', async () => {
+test('an attachment that does not exist', async () => {
   const ids = { contactId: newContact(), attachmentId: newContact() };
   for (const method of [getAttachment, deleteAttachment]) {
     await assertApplicationError(method(ids), { status: 404, code: 'NOT_FOUND', data: ids });
@@ -277,7 +277,7 @@ test('an unknown route', async () => {
   });
 });
 
-test('a method that the route does not have, with an Allow header', async () => {
+test('a method that the route lacks, with an Allow header', async () => {
   const fetched = watchedFetch((url, init) => [url, { ...init, method: 'PUT' }]);
   const wrong = makeClient(servers.auto, { fetch: fetched }).attachments;
   await assertApplicationError(
@@ -286,11 +286,11 @@ test('a method that the route does not have, with an Allow header', async () => 
   assert.match(fetched.exchanges[0].response.headers.get('allow'), /\bGET\b/);
 });
 
-test('one request too many in a minute', async () => {
+test('a request above the limit per minute', async () => {
   const fetched = watchedFetch();
   const hasty = makeClient(servers.limited, { fetch: fetched }).attachments;
-  // Should a minute end between two calls, its count begins anew: three calls are one too many
-  // in either.
+  // If a minute ends between two calls, the count restarts; three calls exceed the limit in either
+  // case.
   const calls = [];
   for (let call = 0; call < 3; call += 1) {
     calls.push(await hasty.listAttachments(newContact()).then(() => undefined, (error) => error));
@@ -311,14 +311,14 @@ test('the request id that the SDK shows is the one in the header', async () => {
   assert.equal(error.requestId, fetched.exchanges[0].response.headers.get('x-wix-request-id'));
 });
 
-test('no error is retried by the client, so none may count on it', async () => {
+test('the client retries no error, so callers cannot rely on it', async () => {
   const fetched = watchedFetch();
   const watched = makeClient(servers.auto, { fetch: fetched }).attachments;
   await thrownBy(watched.listAttachments('x'));
   assert.equal(fetched.exchanges.length, 1);
 });
 
-test('a site that is full', async () => {
+test('a full site', async () => {
   const { fullSiteId: siteId, fullApiKey: apiKey } = servers.id;
   const client = makeClient(servers.id, { siteId, apiKey }).attachments;
   const ask = (name) => client.generateAttachmentUploadUrl(newContact(), name, { mimeType: 'text/csv' });
@@ -327,7 +327,7 @@ test('a site that is full', async () => {
   await assertApplicationError(ask('c.csv'), {
     status: 403, code: 'QUOTA_EXCEEDED', data: { scope: 'site', unit: 'files', limit: 1, use: 1 },
   });
-  // Also with a URL that was made while there was room.
+  // Also with a URL generated while there was room.
   const late = await fetch(second.uploadUrl, { method: 'PUT', body: 'a,b\n' });
   assert.equal(late.status, 403);
   assert.equal((await late.json()).details.applicationError.code, 'QUOTA_EXCEEDED');

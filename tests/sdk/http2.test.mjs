@@ -1,5 +1,5 @@
-// A refusal that needs no body must still let the client send it all: an HTTP/2 stream that is
-// reset under a client which is still sending is a failure to some, such as curl 7.88.
+// A rejection that needs no body must still let the client send all of it: some clients, such as
+// curl 7.88, treat a stream reset while sending as a failure.
 
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
@@ -8,7 +8,7 @@ import { test } from 'node:test';
 
 import { newContact, servers } from './support.mjs';
 
-/** More than the server's first window, so that the body cannot be sent without being read. */
+/** More than the server's initial window, so that the body cannot be sent without being read. */
 const BODY = Buffer.alloc(3 * 1024 * 1024, ' ');
 
 async function post(path) {
@@ -28,7 +28,7 @@ async function post(path) {
   }
 }
 
-test('a refused request may send its body to the end', async () => {
+test('a rejected request can send its whole body', async () => {
   const noKey = await post(`/contacts/v4/attachments/${newContact()}/upload-url`);
   assert.equal(noKey.status, 401);
   assert.equal(noKey.body.details.applicationError.code, 'UNAUTHENTICATED');

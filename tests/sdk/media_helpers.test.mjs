@@ -1,5 +1,5 @@
-// The SDK's media helpers write paths of the vendor's hosts; with the host replaced and the link's
-// token added, they open transforms of ours (contract §10).
+// The SDK's media helpers build paths for the vendor's hosts; with the host replaced and the link's
+// token added, they open our transforms (contract §10).
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -8,19 +8,19 @@ import { media } from '@wix/sdk';
 
 import { makeClient, newContact, photo, restHeaders, servers, upload } from './support.mjs';
 
-/** Uploads a picture and gives back what the SDK and what plain REST see of it. */
+/** Uploads a picture and returns what the SDK and plain REST show of it. */
 async function picture(server, width, height) {
   const client = makeClient(server);
   const contactId = newContact();
   await upload(client, contactId, photo('wide.png', width, height));
-  const answer = await fetch(`${server.http}/contacts/v4/attachments/${contactId}`, {
+  const response = await fetch(`${server.http}/contacts/v4/attachments/${contactId}`, {
     headers: restHeaders(server),
   });
-  const { id, url } = (await answer.json()).attachments[0].image;
+  const { id, url } = (await response.json()).attachments[0].image;
   return { image: `wix:image://v1/${id}/wide.png#originWidth=${width}&originHeight=${height}`, url };
 }
 
-/** Opens what a helper has written at our host. */
+/** Opens a helper's URL on our host. */
 async function open(helped, link) {
   const own = new URL(link);
   const url = new URL(new URL(helped).pathname, own);
@@ -29,10 +29,10 @@ async function open(helped, link) {
 }
 
 /** Width and height of a JPEG, from its frame header. */
-async function sizeOf(answer) {
-  assert.equal(answer.status, 200, await answer.clone().text());
-  assert.equal(answer.headers.get('content-type'), 'image/jpeg');
-  const bytes = Buffer.from(await answer.arrayBuffer());
+async function sizeOf(response) {
+  assert.equal(response.status, 200, await response.clone().text());
+  assert.equal(response.headers.get('content-type'), 'image/jpeg');
+  const bytes = Buffer.from(await response.arrayBuffer());
   for (let at = 2; at < bytes.length; at += 2 + bytes.readUInt16BE(at + 2)) {
     if ([0xc0, 0xc1, 0xc2].includes(bytes[at + 1])) {
       return [bytes.readUInt16BE(at + 7), bytes.readUInt16BE(at + 5)];
@@ -41,7 +41,7 @@ async function sizeOf(answer) {
   return assert.fail('no frame header');
 }
 
-test('with "any", everything that the helpers write opens', async () => {
+test('with "any", every URL of the helpers opens', async () => {
   const { image, url } = await picture(servers.id, 900, 600);
   const options = {
     focalPoint: { x: 10, y: 90 },
@@ -52,8 +52,8 @@ test('with "any", everything that the helpers write opens', async () => {
     progressive: false,
   };
   for (const helped of [
-    // The helpers take wide pictures for tall ones, so the sizes that they write are not always those
-    // that they were given.
+    // The helpers take wide pictures for tall ones, so their URLs do not always have the requested
+    // size.
     media.getScaledToFillImageUrl(image, 640, 480, {}),
     media.getScaledToFillImageUrl(image, 123, 77, {}),
     media.getScaledToFitImageUrl(image, 640, 480, {}),
@@ -65,21 +65,21 @@ test('with "any", everything that the helpers write opens', async () => {
   }
 });
 
-test('with "any", a size that is no number is told by its name', async () => {
+test('with "any", a size that is not a number is reported by name', async () => {
   const { image, url } = await picture(servers.id, 900, 600);
-  const answer = await open(media.getCroppedImageUrl(image, 10, 20, 300, 400), url);
-  assert.equal(answer.status, 400);
-  const { fieldViolations } = (await answer.json()).details.validationError;
+  const response = await open(media.getCroppedImageUrl(image, 10, 20, 300, 400), url);
+  assert.equal(response.status, 400);
+  const { fieldViolations } = (await response.json()).details.validationError;
   assert.deepEqual(fieldViolations.map(({ field, violatedRule }) => [field, violatedRule]), [
     ['w', 'FORMAT'], ['h', 'FORMAT'],
   ]);
 });
 
-test('with presets, common sizes of pictures that are large enough open, others do not', async () => {
+test('with presets, common sizes of large enough pictures open and others do not', async () => {
   const { image, url } = await picture(servers.auto, 1300, 1300);
   for (const [width, height] of [[200, 200], [640, 480], [480, 640], [1280, 720]]) {
-    const answer = await open(media.getScaledToFillImageUrl(image, width, height, {}), url);
-    assert.deepEqual(await sizeOf(answer), [width, height]);
+    const response = await open(media.getScaledToFillImageUrl(image, width, height, {}), url);
+    assert.deepEqual(await sizeOf(response), [width, height]);
   }
   const other = await open(media.getScaledToFillImageUrl(image, 641, 480, {}), url);
   assert.equal(other.status, 403);

@@ -1,5 +1,5 @@
-// What stands in image, previewImage and document, by the setting media_references
-// (contract §5, design §3).
+// The contents of image, previewImage and document, by the setting media_references (contract §5,
+// §16).
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -15,7 +15,7 @@ async function listByRest(server, contactId) {
   return (await response.json()).attachments;
 }
 
-test('with "id" the SDK makes its wix:image and wix:document strings', async () => {
+test('with "id" the SDK builds its wix:image and wix:document strings', async () => {
   const client = makeClient(servers.id);
   const contactId = newContact();
   const image = await upload(client, contactId, photo('wide.png', 300, 200));
@@ -45,7 +45,7 @@ test('with "auto" the SDK gets urls and plain REST gets ids and urls', async () 
   assert.equal(byRest.id, bySdk._id);
 });
 
-test('a cached page of one kind of caller is never answered to the other', async () => {
+test('a page cached for one kind of caller is never returned to the other', async () => {
   const client = makeClient(servers.auto);
   const contactId = newContact();
   await upload(client, contactId, table());

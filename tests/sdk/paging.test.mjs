@@ -6,7 +6,7 @@ import { before, test } from 'node:test';
 import { makeClient, newContact, table, upload } from './support.mjs';
 
 const TOTAL = 250;
-/** Uploads at the same time while the contact is filled. */
+/** Concurrent uploads while the contact is filled. */
 const AT_ONCE = 10;
 
 const client = makeClient();
@@ -25,7 +25,7 @@ before(async () => {
 
 const list = (paging) => client.attachments.listAttachments(contactId, { paging });
 
-test('250 attachments in pages of 100 are each given once, with true totals', async () => {
+test('250 attachments in pages of 100 are each returned once, with correct totals', async () => {
   const seen = [];
   for (const [offset, count] of [[0, 100], [100, 100], [200, 50]]) {
     const { attachments, metadata } = await list({ limit: 100, offset });
@@ -37,7 +37,7 @@ test('250 attachments in pages of 100 are each given once, with true totals', as
   assert.deepEqual(seen.map(({ fileName }) => fileName).sort(), [...names].sort());
 });
 
-test('pages of 7 join to the same order as pages of 100', async () => {
+test('pages of 7 add up to the same order as pages of 100', async () => {
   const walk = async (limit) => {
     const ids = [];
     for (let offset = 0; offset < TOTAL; offset += limit) {
@@ -48,20 +48,20 @@ test('pages of 7 join to the same order as pages of 100', async () => {
   assert.deepEqual(await walk(7), await walk(100));
 });
 
-test('a list without paging, or with an empty one, is the first hundred', async () => {
+test('without paging, or with an empty one, a list returns the first hundred', async () => {
   const first = await list({ limit: 100, offset: 0 });
   assert.deepEqual(await client.attachments.listAttachments(contactId), first);
   assert.deepEqual(await list({}), first);
   assert.deepEqual(await list({ limit: null, offset: undefined }), first);
 });
 
-test('limit 0 gives no items and the true total', async () => {
+test('limit 0 returns no items and the correct total', async () => {
   const { attachments, metadata } = await list({ limit: 0 });
   assert.deepEqual(attachments, []);
   assert.deepEqual(metadata, { count: 0, offset: 0, total: TOTAL, tooManyToCount: false });
 });
 
-test('an offset past the end gives no items and the true total', async () => {
+test('an offset past the end returns no items and the correct total', async () => {
   const { attachments, metadata } = await list({ offset: 1000 });
   assert.deepEqual(attachments, []);
   assert.deepEqual(metadata, { count: 0, offset: 1000, total: TOTAL, tooManyToCount: false });

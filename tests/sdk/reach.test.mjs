@@ -1,4 +1,4 @@
-// How the SDK gets to a self-hosted server (contract §5).
+// How the SDK reaches a self-hosted server (contract §5).
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -17,12 +17,12 @@ test('host.apiBaseUrl leads to the server over TLS, under the /_api prefix', asy
   assert.equal(init.headers['wix-site-id'], servers.auto.siteId);
 });
 
-test('without a fetch of its own the SDK needs nothing but the trusted authority', async () => {
+test('with the default fetch the SDK needs only the trusted certificate authority', async () => {
   const { attachments } = await makeClient().attachments.listAttachments(newContact());
   assert.deepEqual(attachments, []);
 });
 
-test('all methods work on the default host when fetch sends them to plain http', async () => {
+test('all methods work on the default host when fetch redirects them to plain http', async () => {
   const toServer = watchedFetch((url, init) => {
     assert.ok(url.startsWith('https://www.wixapis.com/contacts/v4/attachments/'), url);
     return [url.replace('https://www.wixapis.com', servers.auto.http), init];
@@ -47,7 +47,7 @@ test('client.fetchWithAuth reaches the server with the same credentials', async 
   assert.equal(response.status, 200);
 });
 
-test('every answer carries the request id that the SDK looks for', async () => {
+test('every response carries the request id that the SDK reads', async () => {
   const fetched = watchedFetch();
   await makeClient(servers.auto, { fetch: fetched }).attachments.listAttachments(newContact());
   const { headers } = fetched.exchanges[0].response;

@@ -1,6 +1,6 @@
-// Runs the SDK's tests against real servers. Node reads NODE_EXTRA_CA_CERTS only when it starts,
-// so the servers, which make their own certificate authorities, are started first and the tests
-// run in a child.
+// Runs the SDK's tests against real servers. Node reads NODE_EXTRA_CA_CERTS only at its start, so
+// the servers, which create their own certificate authorities, start first and the tests run in a
+// child process.
 //
 //   node run.mjs [arguments of node --test]
 //
@@ -17,10 +17,10 @@ import { dossier, startServer } from './server.mjs';
 
 const HERE = fileURLToPath(new URL('.', import.meta.url));
 
-/** Longest that all tests may take. */
+/** The time limit for all tests. */
 const PATIENCE_MS = 300_000;
 
-/** A server that the SDK calls by its host setting, and by a certificate for the vendor's host. */
+/** A server that the SDK reaches by its host setting, and with a certificate for the vendor's host. */
 async function startAuto(stops) {
   const server = await startServer(['--tls-name', 'www.wixapis.com']);
   stops.push(server.stop);
@@ -29,7 +29,10 @@ async function startAuto(stops) {
   return { ...server.ready, viewKey: viewer.apiKey, modifyKey: modifier.apiKey };
 }
 
-/** A server of three sites, one for a single file, that shows media by their ids and makes every transform. */
+/**
+ * A server with three sites, one with a limit of one file. It shows media by id and allows every
+ * transform.
+ */
 async function startId(stops) {
   const server = await startServer(['--set', 'media_references=id', '--set', 'transforms=any']);
   stops.push(server.stop);
@@ -45,7 +48,7 @@ async function startId(stops) {
   };
 }
 
-/** A server that takes one request of each key in a minute. */
+/** A server that allows each key one request per minute. */
 async function startLimited(stops) {
   const server = await startServer(['--set', 'requests_per_minute=1']);
   stops.push(server.stop);

@@ -1,4 +1,4 @@
-// The three examples of the vendor's page of List Attachments, as it prints them.
+// The three examples from the vendor's page on List Attachments, as printed.
 
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
@@ -13,7 +13,7 @@ import { makeClient, photo, servers, table, upload } from './support.mjs';
 /** The contact of the examples. */
 const CONTACT_ID = '513c1bfc-61b6-427d-a7f8-ceeedb1eb763';
 
-/** Sends the vendor's host name to the server, whose certificate bears that name too. */
+/** Sends requests for the vendor's host name to the server, whose certificate covers that name too. */
 const TO_SERVER = [
   '--silent', '--show-error', '--write-out', '\n%{http_code}',
   '--cacert', servers.auto.caFile,
@@ -36,14 +36,14 @@ async function curl(authorization) {
   return { status: Number(status), body: JSON.parse(body) };
 }
 
-test('the three examples give the same list', async () => {
+test('the three examples return the same list', async () => {
   const maker = makeClient();
   const known = (await maker.attachments.listAttachments(CONTACT_ID)).metadata.total;
   await upload(maker, CONTACT_ID, photo());
   await upload(maker, CONTACT_ID, table());
   const total = known + 2;
 
-  // The curl: a GET with a JSON body and no contact in the path.
+  // The curl example: a GET with a JSON body and no contact in the path.
   const byCurl = await curl(servers.auto.apiKey);
   assert.equal(byCurl.status, 200, JSON.stringify(byCurl.body));
   assert.deepEqual(byCurl.body.metadata, { count: total, offset: 0, total, tooManyToCount: false });
@@ -77,7 +77,7 @@ test('the three examples give the same list', async () => {
   );
 });
 
-test('the curl as printed, with no key behind its colon, is told what is missing', async () => {
+test('the curl as printed, with no key after its colon, gets an error that says what is missing', async () => {
   const { status, body } = await curl('');
   assert.equal(status, 401);
   assert.equal(body.details.applicationError.code, 'UNAUTHENTICATED');

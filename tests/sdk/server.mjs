@@ -1,4 +1,4 @@
-// Starts the real binary in a folder of its own, on free ports, and ends it by its process id.
+// Runs the real binary in its own folder on free ports, and ends it by its process id.
 
 import { execFile, spawn } from 'node:child_process';
 import { mkdtemp, rm } from 'node:fs/promises';
@@ -12,11 +12,11 @@ const DEFAULT_BINARY = fileURLToPath(new URL('../../target/debug/dossier', impor
 /** The program under test. */
 export const BINARY = path.resolve(process.env.DOSSIER_BIN ?? DEFAULT_BINARY);
 
-/** How long a server may take to start or to stop before the run fails. */
+/** How long a server may take to start or stop. */
 const PATIENCE_MS = 30_000;
 
 /**
- * Starts a server and waits until it answers requests.
+ * Starts a server and waits until it serves requests.
  *
  * @param {string[]} flags more arguments of `dossier serve`
  * @param {string} folder a folder that a server was stopped on by `stop({ keep: true })`
@@ -51,7 +51,7 @@ export async function startServer(flags = [], folder = undefined) {
   }
 }
 
-/** Runs a command of the binary on a data folder and reads the JSON that it prints. */
+/** Runs a command of the binary on a data folder and parses the JSON it prints. */
 export async function dossier(data, ...command) {
   const { stdout } = await promisify(execFile)(BINARY, [...command, '--json', '--data', data], {
     env: withoutSettings(process.env),
@@ -59,7 +59,7 @@ export async function dossier(data, ...command) {
   return JSON.parse(stdout);
 }
 
-/** The binary takes every DOSSIER_ variable for a setting, and refuses those it does not know. */
+/** The binary treats every DOSSIER_ variable as a setting and rejects unknown ones. */
 function withoutSettings(environment) {
   return Object.fromEntries(
     Object.entries(environment).filter(([name]) => !name.startsWith('DOSSIER_')),

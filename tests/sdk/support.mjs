@@ -1,5 +1,5 @@
-// What the tests share: the servers that run.mjs started, clients as callers make them, sample
-// files, and assertions on what the SDK throws.
+// Shared by the tests: the servers that run.mjs started, clients as callers create them, sample
+// files, and assertions on the SDK's errors.
 
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
@@ -13,13 +13,13 @@ if (given === undefined) {
   throw new Error('start these tests by "node run.mjs": they need servers');
 }
 
-/** `auto` and `id` are named after their setting media_references; `limited` takes few requests. */
+/** `auto` and `id` are named after their setting media_references; `limited` has a low rate limit. */
 export const servers = JSON.parse(given);
 
 /** A contact that no other test uses. */
 export const newContact = () => randomUUID();
 
-/** How the SDK calls a self-hosted server: `host.apiBaseUrl`, always over TLS. */
+/** How the SDK reaches a self-hosted server: `host.apiBaseUrl`, always over TLS. */
 export function makeClient(server = servers.auto, options = {}) {
   const { apiKey = server.apiKey, siteId = server.siteId, ...others } = options;
   return createClient({
@@ -30,7 +30,7 @@ export function makeClient(server = servers.auto, options = {}) {
   });
 }
 
-/** A `fetch` that keeps what went over the wire; `change` may alter the request first. */
+/** A `fetch` that records what went over the wire; `change` may alter the request first. */
 export function watchedFetch(change = (url, init) => [url, init]) {
   const exchanges = [];
   const watched = async (url, init) => {
@@ -48,21 +48,21 @@ export const restHeaders = (server = servers.auto) => ({
   'wix-site-id': server.siteId,
 });
 
-/** Generates an upload URL by the SDK and sends the bytes there, as the vendor documents. */
+/** Generates an upload URL with the SDK and sends the bytes there, as the vendor documents. */
 export async function upload(client, contactId, { name, type, bytes }) {
   const { uploadUrl } = await client.attachments.generateAttachmentUploadUrl(contactId, name, {
     mimeType: type,
   });
-  const answer = await fetch(uploadUrl, {
+  const response = await fetch(uploadUrl, {
     method: 'PUT',
     headers: { 'Content-Type': type },
     body: bytes,
   });
-  assert.equal(answer.status, 200, await answer.clone().text());
-  return (await answer.json()).file;
+  assert.equal(response.status, 200, await response.clone().text());
+  return (await response.json()).file;
 }
 
-/** Awaits an SDKError and gives it back. */
+/** Awaits an SDKError and returns it. */
 export async function thrownBy(promise) {
   const error = await promise.then(
     (value) => assert.fail(`succeeded with ${JSON.stringify(value)}`),
@@ -72,7 +72,7 @@ export async function thrownBy(promise) {
   return error;
 }
 
-/** Awaits an SDKError with an applicationError and compares everything but its prose. */
+/** Awaits an SDKError with an applicationError and compares everything but its message. */
 export async function assertApplicationError(promise, { status, code, data = {} }) {
   const error = await thrownBy(promise);
   assert.equal(error.status, status);
@@ -100,12 +100,12 @@ function assertRequestId(error) {
   assert.equal(error.details.requestId, error.requestId);
 }
 
-/** A PNG of one grey, as large as wanted. */
+/** A PNG of one grey, in the given size. */
 export function png(width, height) {
   const header = Buffer.alloc(13);
   header.writeUInt32BE(width, 0);
   header.writeUInt32BE(height, 4);
-  header[8] = 8; // bits of a sample; colour type 0: grey
+  header[8] = 8; // bits per sample; colour type 0: grey
   const rows = deflateSync(Buffer.alloc((width + 1) * height));
   const parts = [chunk('IHDR', header), chunk('IDAT', rows), chunk('IEND', Buffer.alloc(0))];
   return Buffer.concat([Buffer.from('\x89PNG\r\n\x1a\n', 'latin1'), ...parts]);
@@ -120,7 +120,7 @@ function chunk(type, data) {
   return whole;
 }
 
-/** By hand, as the zlib of Node 20 has none. */
+/** By hand, because Node 20's zlib has none. */
 function crc32(bytes) {
   let crc = 0xffffffff;
   for (const byte of bytes) {
@@ -130,14 +130,14 @@ function crc32(bytes) {
   return (crc ^ 0xffffffff) >>> 0;
 }
 
-/** A file as `upload` takes it. */
+/** A file as `upload` accepts it. */
 export const photo = (name = 'kitchen.png', width = 6, height = 4) => ({
   name,
   type: 'image/png',
   bytes: png(width, height),
 });
 
-/** A file as `upload` takes it. */
+/** A file as `upload` accepts it. */
 export const table = (name = 'my-data.csv', text = 'a,b\n1,2\n') => ({
   name,
   type: 'text/csv',

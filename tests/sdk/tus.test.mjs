@@ -1,5 +1,5 @@
-// Resumable uploads with the clients that people use, written as the vendor's article on them
-// shows: endpoint, metadata with the token, then one PUT of an empty object.
+// Resumable uploads with common clients, written as in the vendor's article: endpoint, metadata
+// with the token, then one PUT of an empty object.
 
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
@@ -16,13 +16,13 @@ import { makeClient, newContact, restHeaders, servers } from './support.mjs';
 const KIB = 1024;
 const RETRIES = [0, 3000, 5000, 10000, 20000];
 
-/** Lines of text, other ones at each place. */
+/** Lines of text that differ at each position. */
 function csv(size) {
   const lines = Array.from({ length: size / 8 + 1 }, (_, n) => String(n).padStart(7, '0'));
   return Buffer.from(`${lines.join('\n')}\n`).subarray(0, size);
 }
 
-/** An upload URL, its token, and the endpoint beside it. */
+/** An upload URL, its token, and the shared endpoint. */
 async function uploadUrl(contactId, name = 'table.csv') {
   const client = makeClient();
   const options = { mimeType: 'text/csv' };
@@ -35,7 +35,7 @@ function parts(url) {
   return { url, token, endpoint: new URL('/upload/tus', url).href };
 }
 
-/** Uploads with tus-js-client; `options` as its own. */
+/** Uploads with tus-js-client; `options` are passed on to it. */
 function upload(source, options) {
   return new Promise((resolve, reject) => {
     const one = new tus.Upload(source, {
@@ -50,13 +50,13 @@ function upload(source, options) {
 
 /** The last step of the vendor's code. */
 async function finish({ endpoint, token }, name = 'table.csv') {
-  const answer = await fetch(`${endpoint}/${token}?filename=${encodeURIComponent(name)}`, {
+  const response = await fetch(`${endpoint}/${token}?filename=${encodeURIComponent(name)}`, {
     method: 'PUT',
     headers: { 'Content-Type': 'application/json' },
     body: '{}',
   });
-  assert.equal(answer.status, 200, await answer.clone().text());
-  return (await answer.json()).file;
+  assert.equal(response.status, 200, await response.clone().text());
+  return (await response.json()).file;
 }
 
 async function assertHas(contactId, bytes) {
@@ -67,7 +67,7 @@ async function assertHas(contactId, bytes) {
   });
   const [attachment] = (await rest.json()).attachments;
   const file = await (await fetch(attachment.document.url)).arrayBuffer();
-  assert.ok(bytes.equals(Buffer.from(file)), 'the bytes are the ones that were sent');
+  assert.ok(bytes.equals(Buffer.from(file)), 'the stored bytes are those that were sent');
   return attachment;
 }
 
@@ -86,7 +86,7 @@ test('the documented code uploads with tus-js-client', async () => {
   await assertHas(contact, bytes);
 });
 
-test('the upload URL itself is an endpoint, in pieces and with the first of them', async () => {
+test('the upload URL itself is an endpoint, also with creation-with-upload', async () => {
   const [contact, bytes] = [newContact(), csv(100 * KIB)];
   const { url, token } = await uploadUrl(contact);
   await upload(bytes, {
@@ -95,8 +95,8 @@ test('the upload URL itself is an endpoint, in pieces and with the first of them
     uploadDataDuringCreation: true,
     metadata: { token },
   });
-  const answer = await fetch(`${url}/${token}`, { method: 'PUT', body: '{}' });
-  assert.equal(answer.status, 200);
+  const response = await fetch(`${url}/${token}`, { method: 'PUT', body: '{}' });
+  assert.equal(response.status, 200);
   await assertHas(contact, bytes);
 });
 
@@ -113,7 +113,7 @@ test('a stream of unknown length is uploaded', async () => {
   await assertHas(contact, bytes);
 });
 
-test('methods may be overridden', async () => {
+test('methods can be overridden', async () => {
   const [contact, bytes] = [newContact(), csv(10 * KIB)];
   const place = await uploadUrl(contact);
   await upload(bytes, {
@@ -125,7 +125,7 @@ test('methods may be overridden', async () => {
   await assertHas(contact, bytes);
 });
 
-test('an upload that was paused goes on after a restart of the server', async () => {
+test('a paused upload continues after a server restart', async () => {
   const bytes = csv(600 * KIB);
   const server = await startServer();
   const { http, apiKey, siteId } = server.ready;
@@ -161,7 +161,7 @@ test('an upload that was paused goes on after a restart of the server', async ()
       onProgress: (sent) => from.push(sent),
       metadata: { token: place.token },
     });
-    assert.ok(from[0] >= 200 * KIB, `it went on from ${from[0]}`);
+    assert.ok(from[0] >= 200 * KIB, `it continued from ${from[0]}`);
     const file = await finish({ ...place, endpoint: place.endpoint.replace(http, base) });
     const stored = Buffer.from(await (await fetch(file.url)).arrayBuffer());
     assert.ok(bytes.equals(stored));
@@ -170,7 +170,7 @@ test('an upload that was paused goes on after a restart of the server', async ()
   }
 });
 
-/** Uppy sets `withCredentials` on the XMLHttpRequest below, which there is none of in Node. */
+/** Uppy sets `withCredentials` on the underlying XMLHttpRequest, which Node does not have. */
 class NodeHttpStack extends tus.DefaultHttpStack {
   createRequest(method, url) {
     const request = super.createRequest(method, url);
@@ -192,7 +192,7 @@ test('Uppy uploads several files with the token of each', async () => {
   const sizes = [1, 10 * KIB, 90 * KIB];
   for (const size of sizes) {
     const { token } = await uploadUrl(contact, `${size}.csv`);
-    // In Node it hands its data to a client that takes Buffers, and asks them for their size.
+    // In Node, Uppy passes its data to a client that accepts Buffers and asks for their size.
     const data = Object.assign(csv(size), { size });
     uppy.addFile({ name: `${size}.csv`, type: 'text/csv', data, meta: { token } });
   }
@@ -204,7 +204,7 @@ test('Uppy uploads several files with the token of each', async () => {
   assert.deepEqual(names, sizes.map((size) => `${size}.csv`).sort());
 });
 
-test('a refusal reaches the client at once and with its reason', async () => {
+test('a rejection reaches the client at once and with its reason', async () => {
   const place = await uploadUrl(newContact());
   const begun = Date.now();
   const refused = await upload(csv(10 * KIB), {
@@ -216,5 +216,5 @@ test('a refusal reaches the client at once and with its reason', async () => {
   );
   assert.equal(refused.originalResponse.getStatus(), 403);
   assert.match(refused.originalResponse.getBody(), /INVALID_UPLOAD_TOKEN/);
-  assert.ok(Date.now() - begun < RETRIES[1], 'it was not tried again');
+  assert.ok(Date.now() - begun < RETRIES[1], 'it was not retried');
 });

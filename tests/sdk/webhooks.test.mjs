@@ -1,5 +1,5 @@
-// The official SDK as the receiver: what `client.webhooks.process()` accepts, and what it hands to
-// the handlers (contract §11).
+// The official SDK as the receiver: what `client.webhooks.process()` accepts and what it passes to
+// handlers (contract §11).
 
 import assert from 'node:assert/strict';
 import { createHmac, createPublicKey, createSign, generateKeyPairSync } from 'node:crypto';
@@ -12,7 +12,7 @@ import { AppStrategy, createClient } from '@wix/sdk';
 import { dossier, startServer } from './server.mjs';
 import { newContact, photo, table } from './support.mjs';
 
-/** Longest that an event may take to come. */
+/** How long an event may take to arrive. */
 const PATIENCE_MS = 20_000;
 
 let server;
@@ -27,7 +27,7 @@ before(async () => {
 
 after(() => server.stop());
 
-/** Uploads a file by plain HTTP, as these tests are about what comes back, and returns its id. */
+/** Uploads a file by plain HTTP, since these tests are about the events, and returns its id. */
 async function upload(contact, { name, type, bytes }) {
   const at = `${base}/contacts/v4/attachments/${contact}`;
   const body = JSON.stringify({ fileName: name, mimeType: type });
@@ -43,10 +43,10 @@ async function remove(contact, id) {
   assert.equal((await fetch(at, { method: 'DELETE', headers })).status, 200);
 }
 
-/** A client as an app of the vendor's makes it. */
+/** A client as in an app of the vendor's. */
 async function appClient() {
-  const answer = await fetch(`${base}/dossier/v1/webhooks/public-key`);
-  const { current } = await answer.json();
+  const response = await fetch(`${base}/dossier/v1/webhooks/public-key`);
+  const { current } = await response.json();
   return makeClient(current.publicKey);
 }
 
@@ -55,7 +55,7 @@ function makeClient(publicKey) {
   return createClient({ auth, modules: { attachments } });
 }
 
-/** A receiver on this machine, its subscription, and every body that came. */
+/** A receiver on this machine with its subscription and every body it received. */
 async function receive(handle, options = {}) {
   const bodies = [];
   const receiver = createServer(async (request, response) => {
@@ -94,7 +94,7 @@ async function receive(handle, options = {}) {
 async function until(what, holds) {
   const deadline = Date.now() + PATIENCE_MS;
   while (!(await holds())) {
-    assert.ok(Date.now() < deadline, `still not true: ${what}`);
+    assert.ok(Date.now() < deadline, `timed out waiting for ${what}`);
     await new Promise((resolve) => setTimeout(resolve, 10));
   }
 }
@@ -104,14 +104,14 @@ const claimsOf = (token) =>
 const eventOf = (token) => JSON.parse(JSON.parse(claimsOf(token).data).data);
 const encode = (value) => Buffer.from(JSON.stringify(value)).toString('base64url');
 
-test('created and deleted reach the handlers of the SDK, with bytes to read at once', async () => {
+test('created and deleted events reach the handlers of the SDK, with bytes readable at once', async () => {
   const created = [];
   const deleted = [];
   let client;
   const receiver = await receive((body) => client.webhooks.process(body));
   client = await appClient();
   client.attachments.onAttachmentCreated(async (event) => {
-    // Inside the handler: the bytes are there before the event is.
+    // Inside the handler: the bytes are readable before the event arrives.
     const link = event.entity.image ?? event.entity.document;
     const bytes = Buffer.from(await (await fetch(link)).arrayBuffer());
     created.push({ event, bytes });
@@ -161,7 +161,7 @@ test('created and deleted reach the handlers of the SDK, with bytes to read at o
   }
 });
 
-test('a handler that throws is answered 500 and told again on demand, by the same id', async () => {
+test('a handler that throws causes a 500, and a replay repeats the event with the same id', async () => {
   let fails = true;
   let client;
   const handled = [];
@@ -175,10 +175,10 @@ test('a handler that throws is answered 500 and told again on demand, by the sam
   });
   try {
     await upload(newContact(), table());
-    await until('it failed', async () => (await receiver.log())[0]?.attempts.length === 1);
+    await until('the failed attempt', async () => (await receiver.log())[0]?.attempts.length === 1);
     const [failed] = await receiver.log();
     assert.equal(failed.state, 'pending');
-    assert.equal(failed.attempts[0].problem, 'answered 500, not 200');
+    assert.equal(failed.attempts[0].problem, 'status 500, expected 200');
     fails = false;
     const at = `${base}/dossier/v1/webhooks/${receiver.webhook.id}/replay`;
     const body = JSON.stringify({ eventIds: [failed.eventId] });
@@ -190,7 +190,7 @@ test('a handler that throws is answered 500 and told again on demand, by the sam
   }
 });
 
-test('the SDK refuses what was tampered with, and every other way of signing', async () => {
+test('the SDK rejects tampered events and every other signing method', async () => {
   const receiver = await receive(() => {});
   try {
     await upload(newContact(), table());
@@ -226,14 +226,14 @@ test('the SDK refuses what was tampered with, and every other way of signing', a
   }
 });
 
-/** Signed by a key of ours, so refused twice over: its time is over as well. */
+/** Signed with a key of ours, so rejected for two reasons: it has expired too. */
 function expired(token, own, head) {
   const claims = encode({ ...claimsOf(token), iat: 1, exp: 2 });
   const text = `${head}.${claims}`;
   return `${text}.${createSign('RSA-SHA256').update(text).sign(own.privateKey, 'base64url')}`;
 }
 
-test('after a rotation both keys are shown, and each receiver is told with the one whose time it is', async () => {
+test('after a rotation both keys are shown, and events are signed with the active one', async () => {
   const rotating = await startServer(['--dev']);
   try {
     const old = await dossier(rotating.data, 'webhook', 'public-key');
@@ -273,7 +273,7 @@ test('after a rotation both keys are shown, and each receiver is told with the o
     const refuses = makeClient(shown.current.publicKey);
     refuses.attachments.onAttachmentCreated(() => {});
     await assert.rejects(refuses.webhooks.process(bodies[0]));
-    // The key in one line, and the JSON Web Key, are the same key.
+    // The key on one line and the JSON Web Key are the same key.
     const oneLine = makeClient(rotated.current.publicKeyBase64);
     oneLine.attachments.onAttachmentCreated(() => {});
     await oneLine.webhooks.process(bodies[0]);

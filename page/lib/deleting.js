@@ -1,42 +1,54 @@
-// Deleting files, and taking that back where there is a trash.
+// Deletes files, and restores them where the server has a trash.
+
+/** @import { Attachment } from './types.js' */
 
 import * as api from './api.js';
 import { plainName } from './format.js';
-import { reason, say } from './ui.js';
+import { notify, reason } from './ui.js';
 import { t } from './strings.js';
 
-/** Files that one request deletes: the most that the server takes. */
-const IN_ONE_REQUEST = 100;
-/** Requests at the same time that restore. */
-const AT_ONCE = 4;
+/** Most files of one request that deletes; the server accepts no more. */
+const BATCH = 100;
+/** Concurrent requests that restore. */
+const RESTORES = 4;
+
+/** @typedef {{ removed: (ids: string[]) => void, restored: () => void }} Callbacks called when files are gone or back */
 
 /**
- * Deletes files and says what came of it.
+ * Deletes files and reports the outcome.
  *
  * @param {string} contactId
- * @param {any[]} files
- * @param {{ gone: (ids: string[]) => void, back: () => void }} tell what is told when files are gone or back
+ * @param {Attachment[]} files
+ * @param {Callbacks} callbacks
  */
-export async function deleteFiles(contactId, files, tell) {
-  const { deleted, missing, error } = await deleteInTurn(contactId, files);
-  tell.gone([...deleted, ...missing].map(({ id }) => id));
-  if (error) say(t('delete.failed', { reason: reason(error) }));
-  if (missing.length > 0) say(told('delete.gone', missing));
+export async function deleteFiles(contactId, files, callbacks) {
+  const { deleted, missing, error } = await deleteInBatches(contactId, files);
+  callbacks.removed([...deleted, ...missing].map(({ id }) => id));
+  if (error) notify(t('delete.failed', { reason: reason(error) }));
+  if (missing.length > 0) notify(t('delete.gone', subject(missing)));
   if (deleted.length === 0) return;
   const hasTrash = api.session().server.trashDays > 0;
-  say(told('delete.done', deleted), hasTrash
-    ? { label: t('delete.undo'), run: () => restore(contactId, deleted, tell) } : undefined);
+  notify(t('delete.done', subject(deleted)), hasTrash
+    ? { label: t('delete.undo'), run: () => restore(contactId, deleted, callbacks) } : undefined);
 }
 
-/** Some hundreds after another. What fails ends it: the rest would most likely fail as well, and stays. */
-async function deleteInTurn(contactId, files) {
-  const [deleted, missing] = [[], []];
-  for (let from = 0; from < files.length; from += IN_ONE_REQUEST) {
-    const some = files.slice(from, from + IN_ONE_REQUEST);
+/**
+ * Stops at the first failure: the other batches would most likely fail too. Their files stay.
+ *
+ * @param {string} contactId
+ * @param {Attachment[]} files
+ */
+async function deleteInBatches(contactId, files) {
+  /** @type {Attachment[]} */
+  const deleted = [];
+  /** @type {Attachment[]} */
+  const missing = [];
+  for (let from = 0; from < files.length; from += BATCH) {
+    const batch = files.slice(from, from + BATCH);
     try {
-      const answer = await api.deleteFiles(contactId, some.map(({ id }) => id));
-      const isMissing = new Set(answer.notFound);
-      for (const file of some) (isMissing.has(file.id) ? missing : deleted).push(file);
+      const { notFound } = await api.deleteFiles(contactId, batch.map(({ id }) => id));
+      const isMissing = new Set(notFound);
+      for (const file of batch) (isMissing.has(file.id) ? missing : deleted).push(file);
     } catch (error) {
       return { deleted, missing, error };
     }
@@ -44,14 +56,28 @@ async function deleteInTurn(contactId, files) {
   return { deleted, missing, error: null };
 }
 
-async function restore(contactId, files, tell) {
-  const [left, failed] = [[...files], []];
+/**
+ * @param {string} contactId
+ * @param {Attachment[]} files
+ * @param {Callbacks} callbacks
+ */
+async function restore(contactId, files, callbacks) {
+  const waiting = [...files];
+  /** @type {unknown[]} */
+  const errors = [];
   const worker = async () => {
-    while (left.length > 0) await api.restoreFile(contactId, left.shift().id).catch((error) => failed.push(error));
+    for (let file = waiting.shift(); file; file = waiting.shift()) {
+      await api.restoreFile(contactId, file.id).catch((error) => errors.push(error));
+    }
   };
-  await Promise.all(Array.from({ length: AT_ONCE }, worker));
-  say(failed.length > 0 ? reason(failed[0]) : t('delete.undone'));
-  tell.back();
+  await Promise.all(Array.from({ length: RESTORES }, worker));
+  notify(errors.length > 0 ? reason(errors[0]) : t('delete.undone'));
+  callbacks.restored();
 }
 
-const told = (key, files) => t(key, { count: files.length, name: plainName(files[0].fileName) });
+/**
+ * What a message says about deleted files.
+ *
+ * @param {Attachment[]} files
+ */
+export const subject = (files) => ({ count: files.length, name: files[0] ? plainName(files[0].fileName) : '' });

@@ -1,4 +1,4 @@
-// Icons, drawn with lines on 24 by 24.
+// Icons, drawn with lines on a 24 by 24 grid.
 
 import { html } from '../vendor/preact.js';
 
@@ -50,9 +50,11 @@ const PATHS = {
   other: 'M7 3.5h7l4 4V20a.5.5 0 0 1-.5.5h-10A.5.5 0 0 1 7 20zM13.5 3.5V8H18',
 };
 
-/** @param {string} name */
+/** @typedef {keyof typeof PATHS} IconName */
+
+/** @param {IconName} name */
 export function icon(name) {
   return html`<svg class="icon" viewBox="0 0 24 24" width="20" height="20" aria-hidden="true" focusable="false">
-    <path d=${PATHS[name] ?? PATHS.other} fill="none" stroke="currentColor" stroke-width="1.7"
+    <path d=${PATHS[name]} fill="none" stroke="currentColor" stroke-width="1.7"
       stroke-linecap="round" stroke-linejoin="round" /></svg>`;
 }

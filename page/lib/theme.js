@@ -1,12 +1,22 @@
-// Light, dark, or as the system is.
+// The colour theme: light, dark, or that of the system.
 
 const KEY = 'dossier.theme';
-export const THEMES = ['auto', 'light', 'dark'];
+/** @typedef {'auto' | 'light' | 'dark'} Theme */
+/** @type {[Theme, Theme, Theme]} */
+const THEMES = ['auto', 'light', 'dark'];
 
+/** The chosen theme. */
 export function theme() {
-  const kept = localStorage.getItem(KEY);
-  return THEMES.includes(kept) ? kept : 'auto';
+  const stored = localStorage.getItem(KEY);
+  return THEMES.find((known) => known === stored) ?? 'auto';
 }
+
+/**
+ * The theme after another, in a circle.
+ *
+ * @param {Theme} current
+ */
+export const nextTheme = (current) => THEMES[THEMES.indexOf(current) + 1] ?? THEMES[0];
 
 export function applyTheme(chosen = theme()) {
   localStorage.setItem(KEY, chosen);

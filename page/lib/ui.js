@@ -1,12 +1,23 @@
-// Parts that every view is made of: buttons, dialogs, messages, and the states of loading, failing and
-// having nothing.
+// The parts that all views share: buttons, dialogs, notifications, and the states loading, failed and empty.
+
+/**
+ * @import { ComponentChildren, TargetedEvent, TargetedMouseEvent } from '../vendor/preact.js'
+ * @import { IconName } from './icons.js'
+ * @import { NamePart } from './format.js'
+ */
 
 import { html, useEffect, useRef, useState } from '../vendor/preact.js';
+import { ApiError } from './api.js';
 import { icon } from './icons.js';
 import { nameParts, plainName } from './format.js';
-import { t } from './strings.js';
+import { find, t } from './strings.js';
 
-/** A button with an icon, and a text that is shown or only read aloud. */
+/**
+ * A button with an icon and a text. With `iconOnly` the text is only read aloud.
+ *
+ * @param {{ label: string, icon?: IconName, onClick?: (event: TargetedMouseEvent<HTMLButtonElement>) => void, kind?: string,
+ *   iconOnly?: boolean, [attribute: string]: unknown }} props
+ */
 export function Button({ icon: name, label, onClick, kind = '', iconOnly = false, ...rest }) {
   return html`<button type="button" class="button ${kind} ${iconOnly ? 'icon-only' : ''}" onClick=${onClick}
       title=${iconOnly ? label : undefined} aria-label=${iconOnly ? label : undefined} ...${rest}>
@@ -14,24 +25,35 @@ export function Button({ icon: name, label, onClick, kind = '', iconOnly = false
   </button>`;
 }
 
-/** A name with what is not seen shown as codes. */
+/** @param {NamePart[]} parts */
+const withCodes = (parts) => parts.map(({ text, code }) => (code ? html`<span class="code">${text}</span>` : text));
+
+/**
+ * A file name, with hidden characters shown as codes.
+ *
+ * @param {{ name: string }} props
+ */
 export function FileName({ name }) {
-  return html`<bdi class="file-name" dir="auto">${nameParts(name).map(({ text, code }) =>
-    (code ? html`<span class="code">${text}</span>` : text))}</bdi>`;
+  return html`<bdi class="file-name" dir="auto">${withCodes(nameParts(name))}</bdi>`;
 }
 
-/** A name in one line whose ending stays in sight, as it tells the kind of file. */
+/**
+ * A file name in one line. The end stays visible when it is cut, because it shows the type.
+ *
+ * @param {{ name: string }} props
+ */
 export function ShortName({ name }) {
   const parts = nameParts(name);
   const last = parts.at(-1);
-  const split = last && !last.code && last.text.length > 8 ? last.text.length - 8 : 0;
-  if (!split) return html`<span class="short-name" title=${plainName(name)}><${FileName} name=${name} /></span>`;
+  if (!last || last.code || (parts.length === 1 && last.text.length <= 8)) {
+    return html`<span class="short-name" title=${plainName(name)}><${FileName} name=${name} /></span>`;
+  }
   return html`<span class="short-name" title=${plainName(name)}>
-    <bdi class="start">${parts.slice(0, -1).map(({ text, code }) =>
-      (code ? html`<span class="code">${text}</span>` : text))}${last.text.slice(0, split)}</bdi><bdi
-      class="end">${last.text.slice(split)}</bdi></span>`;
+    <bdi class="start">${withCodes(parts.slice(0, -1))}${last.text.slice(0, -8)}</bdi><bdi
+      class="end">${last.text.slice(-8)}</bdi></span>`;
 }
 
+/** @param {{ title: string, icon?: IconName, children?: ComponentChildren }} props */
 export function Empty({ icon: name, title, children }) {
   return html`<div class="state">
     ${name && html`<div class="state-icon">${icon(name)}</div>`}
@@ -40,22 +62,31 @@ export function Empty({ icon: name, title, children }) {
   </div>`;
 }
 
-export function Loading({ label = t('files.loading') }) {
+export function Loading() {
   return html`<div class="state loading" role="status"><span class="spinner" aria-hidden="true"></span>
-    <p>${label}</p></div>`;
+    <p>${t('files.loading')}</p></div>`;
 }
 
-/** What people are told of an error of the server. */
+/**
+ * What people read of an error.
+ *
+ * @param {unknown} error
+ */
 export function reason(error) {
-  if (error?.status === 0) return t('error.offline');
-  if (error?.status === 503 || error?.status === 429) return t('error.busy');
-  if (error?.status === 507) return t('refused.full');
-  if (error?.status >= 500) return t('error.server', { id: error.requestId });
-  if (error?.status === 403 && error.code === 'PERMISSION_DENIED') return t('error.denied');
-  if (error?.status === 404) return t('error.notFound');
-  return error?.message || t('error.title');
+  if (!(error instanceof ApiError)) return (error instanceof Error && error.message) || t('error.title');
+  const { status, code, data, violations: [violation] } = error;
+  if (violation?.field === 'contactId') return t('error.noContact');
+  if (violation) return `${find(`field.${violation.field}`) ?? violation.field} ${violation.description}`;
+  if (status === 0) return t('error.offline');
+  if (status === 503 || status === 429) return t('error.busy');
+  if (status === 507) return t('rejected.full');
+  if (status >= 500) return t('error.server', { id: error.requestId });
+  if (status === 403 && code === 'PERMISSION_DENIED') return t('error.denied');
+  if (status === 404) return t('contactId' in data && !('attachmentId' in data) ? 'error.noContact' : 'error.notFound');
+  return error.message || t('error.title');
 }
 
+/** @param {{ error: unknown, retry?: () => void }} props */
 export function Failed({ error, retry }) {
   return html`<div class="state failed" role="alert">
     <div class="state-icon">${icon('warning')}</div>
@@ -66,51 +97,71 @@ export function Failed({ error, retry }) {
 }
 
 /**
- * A dialog over everything: the browser keeps the focus in it, and gives it back.
- *
- * @param {{ title: string, onClose?: () => void, kind?: string, children: any }} props without `onClose`
- *   it cannot be closed
+ * Keeps a dialog open while its component is shown. The browser keeps the focus in it. Afterwards the focus
+ * returns to where it was.
  */
-export function Dialog({ title, onClose, kind = '', children }) {
+export function useModal() {
+  /** @type {{ current: HTMLDialogElement | null }} */
   const element = useRef(null);
   useEffect(() => {
     const dialog = element.current;
     const before = document.activeElement;
-    if (!dialog.open) dialog.showModal();
+    if (dialog && !dialog.open) dialog.showModal();
     return () => {
-      dialog.close();
+      dialog?.close();
       if (before instanceof HTMLElement && before.isConnected) before.focus();
     };
   }, []);
+  return element;
+}
+
+/**
+ * A dialog over the page.
+ *
+ * @param {{ title: string, onClose?: () => void, kind?: string, children?: ComponentChildren }} props without
+ *   `onClose` it cannot be closed
+ */
+export function Dialog({ title, onClose, kind = '', children }) {
+  const element = useModal();
+  /** @param {Event} event */
   const cancelled = (event) => {
     event.preventDefault();
     onClose?.();
   };
-  const clicked = (event) => event.target === element.current && onClose?.();
+  /** @param {MouseEvent} event */
+  const pressed = (event) => { if (event.target === element.current) onClose?.(); };
   return html`<dialog ref=${element} class="dialog ${kind}" aria-labelledby="dialog-title"
-      onCancel=${cancelled} onMouseDown=${clicked}>
+      onCancel=${cancelled} onMouseDown=${pressed}>
     <div class="dialog-body"><h2 id="dialog-title">${title}</h2>${children}</div>
   </dialog>`;
 }
 
-/** Asks before something that matters; the answer that changes nothing has the focus. */
-export function Confirm({ title, children, go, danger = true, onGo, onClose }) {
-  const [busy, setBusy] = useState(false);
-  const act = async () => {
+/**
+ * Asks before an action that cannot easily be undone. "Cancel" has the focus.
+ *
+ * @param {{ title: string, children?: ComponentChildren, label: string, onConfirm: () => Promise<void>, onClose: () => void }} props
+ */
+export function Confirm({ title, children, label, onConfirm, onClose }) {
+  const [isBusy, setBusy] = useState(false);
+  const confirmed = async () => {
     setBusy(true);
-    await onGo();
+    await onConfirm();
     setBusy(false);
   };
   return html`<${Dialog} title=${title} onClose=${onClose}>
     <div class="dialog-text">${children}</div>
     <div class="dialog-actions">
       <${Button} label=${t('dialog.cancel')} onClick=${onClose} autofocus />
-      <${Button} label=${go} kind=${danger ? 'danger' : 'primary'} onClick=${act} disabled=${busy} />
+      <${Button} label=${label} kind="danger" onClick=${confirmed} disabled=${isBusy} />
     </div>
   <//>`;
 }
 
-/** A label, a control of one line, and what is to be known of it. */
+/**
+ * A labelled input with a hint and an error.
+ *
+ * @param {{ id: string, label: string, hint?: string, error?: string, [attribute: string]: unknown }} props
+ */
 export function Field({ label, hint, error, id, ...rest }) {
   const described = [hint && `${id}-hint`, error && `${id}-error`].filter(Boolean).join(' ') || undefined;
   return html`<div class="field">
@@ -121,67 +172,130 @@ export function Field({ label, hint, error, id, ...rest }) {
   </div>`;
 }
 
+/**
+ * @template {string} Value
+ * @param {{ label: string, value: Value, options: [Value, string][], onChange: (value: Value) => void }} props
+ */
 export function Select({ label, value, options, onChange }) {
+  /** @param {TargetedEvent<HTMLSelectElement>} event */
+  const changed = (event) => {
+    const chosen = options[event.currentTarget.selectedIndex];
+    if (chosen) onChange(chosen[0]);
+  };
   return html`<label class="select"><span class="visually-hidden">${label}</span>
-    <select value=${value} onChange=${(event) => onChange(event.target.value)}>
+    <select value=${value} onChange=${changed}>
       ${options.map(([key, text]) => html`<option key=${key} value=${key} selected=${key === value}>${text}</option>`)}
     </select></label>`;
 }
 
-// --- Messages that come and go ---
+/**
+ * The text of a form's field, without spaces around it.
+ *
+ * @param {HTMLFormElement} form
+ * @param {string} name
+ */
+export function fieldText(form, name) {
+  const value = new FormData(form).get(name);
+  return typeof value === 'string' ? value.trim() : '';
+}
 
-const toasts = { list: [], listeners: new Set(), number: 0 };
-/** How long a message stays, in milliseconds; one with something to do stays longer. */
-const STAY = 5000;
-const STAY_WITH_ACTION = 12_000;
+// --- Notifications ---
 
-/** Says something in passing. */
-export function say(text, action) {
-  const one = { id: (toasts.number += 1), text, action };
-  toasts.list = [...toasts.list.slice(-2), one];
-  const changed = () => toasts.listeners.forEach((listener) => listener(toasts.list));
-  changed();
-  setTimeout(() => {
-    toasts.list = toasts.list.filter((other) => other !== one);
-    changed();
-  }, action ? STAY_WITH_ACTION : STAY);
+/** @typedef {{ label: string, run: () => void }} Action */
+/** @typedef {{ id: number, text: string, action?: Action | undefined }} Toast */
+
+/** @type {{ list: Toast[], listeners: Set<(list: Toast[]) => void>, lastId: number }} */
+const toasts = { list: [], listeners: new Set(), lastId: 0 };
+/** How long a notification stays, in milliseconds: longer with an action, which takes time to reach. */
+const SHOWN_MS = 5000;
+const SHOWN_WITH_ACTION_MS = 12_000;
+/** Notifications shown at once. */
+const MAX_TOASTS = 3;
+
+/** @param {Toast[]} list */
+function setToasts(list) {
+  toasts.list = list;
+  for (const listener of toasts.listeners) listener(list);
+}
+
+/** @param {Toast} toast */
+const removeToast = (toast) => setToasts(toasts.list.filter((other) => other !== toast));
+
+/**
+ * Shows a text for some seconds.
+ *
+ * @param {string} text
+ * @param {Action} [action]
+ */
+export function notify(text, action) {
+  const toast = { id: (toasts.lastId += 1), text, action };
+  setToasts([...toasts.list.slice(1 - MAX_TOASTS), toast]);
+  setTimeout(() => removeToast(toast), action ? SHOWN_WITH_ACTION_MS : SHOWN_MS);
+}
+
+/** Copies a text to the clipboard, and shows `done` or why that failed. */
+export async function copyText(/** @type {string} */ text, /** @type {string} */ done) {
+  try {
+    await navigator.clipboard.writeText(text);
+    notify(done);
+  } catch {
+    // Over plain HTTP there is no clipboard at all.
+    notify(t('viewer.copyFailed'));
+  }
 }
 
 export function Toasts() {
   const [list, setList] = useState(toasts.list);
   useEffect(() => {
     toasts.listeners.add(setList);
-    return () => toasts.listeners.delete(setList);
+    return () => { toasts.listeners.delete(setList); };
   }, []);
+  /** @type {{ current: HTMLElement | null }} */
   const element = useRef(null);
-  // Above the dialog that is open, if there is one.
+  // Shown anew with each change, so that it is above a dialog that was opened meanwhile.
   useEffect(() => {
-    if (element.current.matches(':popover-open')) element.current.hidePopover();
-    if (list.length > 0) element.current.showPopover();
+    if (element.current?.matches(':popover-open')) element.current.hidePopover();
+    if (list.length > 0) element.current?.showPopover();
   }, [list]);
-  const act = (one) => {
-    toasts.list = toasts.list.filter((other) => other !== one);
-    setList(toasts.list);
-    one.action.run();
+  /** @param {Toast} toast */
+  const act = (toast) => {
+    removeToast(toast);
+    toast.action?.run();
   };
   return html`<section class="toasts" popover="manual" ref=${element} role="status" aria-label=${t('toast.region')}>
-    ${list.map((one) => html`<div class="toast" key=${one.id}><span>${one.text}</span>
-      ${one.action && html`<${Button} label=${one.action.label} kind="quiet" onClick=${() => act(one)} />`}</div>`)}
+    ${list.map((toast) => html`<div class="toast" key=${toast.id}><span>${toast.text}</span>
+      ${toast.action && html`<${Button} label=${toast.action.label} kind="quiet" onClick=${() => act(toast)} />`}</div>`)}
   </section>`;
 }
 
-/** What `load` gives, while it is asked for, and when it fails; `again` asks anew. */
-export function useLoaded(load, needs) {
-  const [state, setState] = useState({ loading: true });
+// --- Loading ---
+
+/**
+ * What was loaded. The value stays while it is loaded again, and after a failure of that.
+ *
+ * @template T
+ * @typedef {{ value?: T | undefined, error?: unknown, isLoading: boolean, reload: () => void }} Loaded
+ */
+
+/**
+ * Loads a value, and again when one of `inputs` changes.
+ *
+ * @template T
+ * @param {() => Promise<T>} load
+ * @param {unknown[]} inputs
+ * @returns {Loaded<T>}
+ */
+export function useLoaded(load, inputs) {
+  const [state, setState] = useState(/** @type {{ value?: T, error?: unknown, isLoading: boolean }} */ ({ isLoading: true }));
   const [round, setRound] = useState(0);
   useEffect(() => {
-    let isWanted = true;
-    setState((before) => ({ ...before, loading: true, error: undefined }));
+    let isCurrent = true;
+    setState((before) => ({ ...before, isLoading: true, error: undefined }));
     load().then(
-      (value) => isWanted && setState({ value, loading: false }),
-      (error) => isWanted && setState((before) => ({ ...before, error, loading: false })),
+      (value) => { if (isCurrent) setState({ value, isLoading: false }); },
+      (error) => { if (isCurrent) setState((before) => ({ ...before, error, isLoading: false })); },
     );
-    return () => { isWanted = false; };
-  }, [...needs, round]);
-  return { ...state, again: () => setRound((before) => before + 1) };
+    return () => { isCurrent = false; };
+  }, [...inputs, round]);
+  return { ...state, reload: () => setRound((before) => before + 1) };
 }

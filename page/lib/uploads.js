@@ -1,148 +1,190 @@
-// Uploads of files: several at once, each with its own state; small ones whole, the others resumable (tus). Knows
-// nothing of how that is shown.
-
-import * as api from './api.js';
-import { session } from './api.js';
-import { mediaType } from './types.js';
-import { Whole } from './whole.js';
-
-/** Uploads that run at the same time: as many as browsers have connections to a host, but for two. */
-const AT_ONCE = 4;
-/** Larger ones of them. */
-const LARGE_AT_ONCE = 2;
-/** Files up to this size are sent whole: beginning again costs less than remembering where they were. */
-const IN_ONE_REQUEST = 1024 * 1024;
-/** Small files whose upload URLs are asked for together. */
-const URLS_AT_ONCE = 32;
-/** How long a piece may be: a request that a proxy cuts off costs no more than this. */
-const PIECE = 64 * 1024 * 1024;
-/** When a piece that failed is tried again, in milliseconds; after that the network is taken to be away. */
-const RETRIES = [0, 500, 2000];
-/** Answers that may be others in a moment; 0 is none at all. */
-const PASSING = [0, 429, 500, 502, 503, 504];
-/** How often it is looked whether the network is back, besides being told. */
-const LOOK_AGAIN = 5000;
-/** An upload of which nothing moves for so long is taken to be cut off, in milliseconds. */
-const STALLED = 45_000;
-/** The span over which speed is averaged, in milliseconds. */
-const SPEED_SPAN = 4000;
-/** How what can go on after a reload is called in the browser's own storage. */
-const STORED = 'tus::dossier-';
+// Uploads files, several at once: small ones with one PUT, larger ones resumably (tus). Does not know how they are shown.
 
 /**
- * @typedef {'waiting' | 'starting' | 'running' | 'paused' | 'offline' | 'signedOut' | 'refused' | 'done'} State
- * @typedef {{ id: number, contactId: string, file: File, name: string, size: number, type: string,
- *   state: State, sent: number, speed: number | null, error: any, problem: string, resumedAt: number,
- *   uploadUrl: string | null }} Upload
+ * @import { NewFile } from './choose.js'
+ * @import { Callbacks } from './whole.js'
+ * @typedef {import('../vendor/tus.js').DetailedError} DetailedError
  */
+
+import * as api from './api.js';
+import { ApiError } from './api.js';
+import { mediaType } from './types.js';
+import { SinglePut, errorJson } from './whole.js';
+
+/** Concurrent uploads: two fewer than the connections that browsers open to one host. */
+const AT_ONCE = 4;
+/** How many of them may be large. */
+const LARGE_AT_ONCE = 2;
+/** Up to this size a file is sent with one PUT: starting again costs less than keeping an offset. */
+const SINGLE_PUT = 1024 * 1024;
+/** Small files whose upload URLs are requested together. */
+const URL_BATCH = 32;
+/** Largest chunk of a resumable upload: what a request that a proxy cuts off can lose. */
+const CHUNK = 64 * 1024 * 1024;
+/** Pauses before a failed request is repeated, in milliseconds. After the last one the network counts as lost. */
+const RETRY_DELAYS = [0, 500, 2000];
+/** Statuses that may change by themselves; 0 is no response. */
+const TRANSIENT = [0, 429, 500, 502, 503, 504];
+/** How often offline uploads are tried again, in milliseconds, besides the browser's `online` event. */
+const PROBE_MS = 5000;
+/** An upload without progress for this long counts as cut off, in milliseconds. */
+const STALLED_MS = 45_000;
+/** The window over which the speed is averaged, in milliseconds. */
+const SPEED_WINDOW_MS = 4000;
+/** A speed is shown once the window covers this long, in milliseconds. */
+const SPEED_MIN_MS = 400;
+/** Prefix of tus-js-client's keys in the local storage, which our fingerprint follows. */
+const TUS_PREFIX = 'tus::';
+const FINGERPRINT_PREFIX = 'dossier--';
+
+/**
+ * A running transfer, of `SinglePut` or tus-js-client.
+ *
+ * @typedef {{ url: string | null, abort: (terminate?: boolean) => Promise<void> }} Transfer
+ * @typedef {Transfer & { start: () => void }} StartableTransfer
+ */
+/**
+ * `problem` names a reason that was found without the server, else `error` has the server's.
+ *
+ * @typedef {'waiting' | 'starting' | 'running' | 'paused' | 'offline' | 'signedOut' | 'rejected' | 'done'} State
+ * @typedef {'' | 'empty' | 'tooLarge' | 'name' | 'unreadable'} Problem
+ */
+/**
+ * @typedef {{
+ *   id: number, contactId: string, file: File, name: string, size: number, type: string, state: State, sent: number,
+ *   speed: number | null, error: ApiError | null, problem: Problem, samples: { at: number, sent: number }[], movedAt: number,
+ *   uploadUrl: string | null, transfer: Transfer | null,
+ * }} Upload `movedAt` is the time of the last progress; `transfer` stays while paused, so that it can be terminated
+ */
+
+/** @param {Upload} upload */
+const isLarge = ({ size }) => size > SINGLE_PUT;
 
 class Uploads extends EventTarget {
   /** @type {Upload[]} */
   list = [];
-  #number = 0;
+  #lastId = 0;
+  /** @type {Map<number, Transfer>} */
   #running = new Map();
-  /** Upload URLs that were asked for and not used yet, by the number of the upload. */
+  /**
+   * Requested upload URLs that were not used yet, by upload.
+   *
+   * @type {Map<number, Promise<string>>}
+   */
   #urls = new Map();
-  #timer = 0;
+  #probe = 0;
 
   constructor() {
     super();
-    window.addEventListener('online', () => this.#wake('offline'));
-    window.addEventListener('offline', () => this.#cut(() => true));
-    setInterval(() => this.#cut(({ state, movedAt }) => state === 'running' && performance.now() - movedAt > STALLED), LOOK_AGAIN);
+    window.addEventListener('online', () => this.#retry('offline'));
+    window.addEventListener('offline', () => this.#cutOff(() => true));
+    setInterval(() => {
+      const now = performance.now();
+      this.#cutOff(({ state, movedAt }) => state === 'running' && now - movedAt > STALLED_MS);
+    }, PROBE_MS);
     window.addEventListener('beforeunload', (event) => {
       if (this.isBusy()) event.preventDefault();
     });
   }
 
   isBusy() {
-    return this.list.some((one) => ['waiting', 'starting', 'running', 'offline', 'signedOut'].includes(one.state));
+    return this.list.some(({ state }) => ['waiting', 'starting', 'running', 'offline', 'signedOut'].includes(state));
   }
 
   /**
-   * Adds files of a contact, and begins.
+   * Adds files of a contact and starts uploading them.
    *
    * @param {string} contactId
-   * @param {{ file: File, name?: string }[]} files
+   * @param {NewFile[]} files
    */
   add(contactId, files) {
-    const added = files.map(({ file, name }) => ({
-      id: (this.#number += 1), contactId, file, name: name ?? file.name, size: file.size,
-      type: mediaType({ name: name ?? file.name, type: file.type }), state: 'waiting', sent: 0, speed: null,
-      error: null, problem: '', resumedAt: 0, samples: [], uploadUrl: null,
-    }));
-    for (const one of added) {
-      const problem = this.#refusal(one);
-      if (problem) Object.assign(one, { state: 'refused', problem });
-    }
+    const added = files.map(({ file, name = file.name }) => {
+      const problem = problemOf(name, file.size);
+      /** @type {Upload} */
+      const upload = {
+        id: (this.#lastId += 1), contactId, file, name, size: file.size, type: mediaType({ name, type: file.type }),
+        state: problem ? 'rejected' : 'waiting', sent: 0, speed: null, error: null, problem, samples: [], movedAt: 0,
+        uploadUrl: null, transfer: null,
+      };
+      return upload;
+    });
     this.list = [...this.list, ...added];
     this.#pump();
   }
 
-  /** What the server would say, without asking it. */
-  #refusal({ size, name }) {
-    const limit = session()?.server.uploadMaxBytes ?? Infinity;
-    if (size === 0) return 'empty';
-    if (size > limit) return 'tooLarge';
-    return [...name].length > 260 ? 'name' : '';
-  }
-
-  pause(one) {
-    this.#running.get(one.id)?.abort();
-    this.#running.delete(one.id);
-    this.#set(one, { state: 'paused', speed: null });
+  /** @param {Upload} upload */
+  pause(upload) {
+    this.#running.get(upload.id)?.abort();
+    this.#running.delete(upload.id);
+    this.#set(upload, { state: 'paused', speed: null });
     this.#pump();
   }
 
-  resume(one) {
-    this.#set(one, { state: 'waiting', error: null, problem: '', samples: [] });
+  /** @param {Upload} upload */
+  resume(upload) {
+    this.#set(upload, { state: 'waiting', error: null, problem: '', samples: [] });
     this.#pump();
   }
 
-  /** Ends one; what the server has of it goes. */
-  cancel(one) {
-    const running = this.#running.get(one.id) ?? one.kept;
-    this.#running.delete(one.id);
-    this.#urls.delete(one.id);
-    // It expires by itself where it cannot be ended.
-    running?.abort(running.url !== null).catch(() => undefined);
-    this.list = this.list.filter((other) => other !== one);
+  /**
+   * Ends an upload, also at the server.
+   *
+   * @param {Upload} upload
+   */
+  cancel(upload) {
+    const transfer = this.#running.get(upload.id) ?? upload.transfer;
+    this.#running.delete(upload.id);
+    this.#urls.delete(upload.id);
+    // Where it cannot be terminated it expires.
+    transfer?.abort(transfer.url !== null).catch(() => undefined);
+    this.list = this.list.filter((other) => other !== upload);
     this.#pump();
   }
 
-  dismiss(one) {
-    this.list = this.list.filter((other) => other !== one);
+  /** @param {Upload} upload */
+  dismiss(upload) {
+    this.list = this.list.filter((other) => other !== upload);
     this.#changed();
   }
 
   clearFinished() {
-    this.list = this.list.filter(({ state }) => !['done', 'refused'].includes(state));
+    this.list = this.list.filter(({ state }) => !['done', 'rejected'].includes(state));
     this.#changed();
   }
 
-  /** Somebody is signed in again. */
+  /** Continues uploads whose session had ended. */
   signedIn() {
-    this.#wake('signedOut');
+    this.#retry('signedOut');
   }
 
-  /** Ends requests that get nowhere: browsers wait for them for minutes. */
-  #cut(isCut) {
-    const cut = this.list.filter((one) => this.#running.has(one.id) && isCut(one));
-    for (const one of cut) {
-      this.#running.get(one.id).abort();
-      this.#running.delete(one.id);
-      Object.assign(one, { state: 'offline', speed: null });
+  /**
+   * Aborts requests without progress: browsers would wait for them for minutes.
+   *
+   * @param {(upload: Upload) => boolean} isCutOff
+   */
+  #cutOff(isCutOff) {
+    const cut = this.list.filter((upload) => this.#running.has(upload.id) && isCutOff(upload));
+    for (const upload of cut) {
+      this.#running.get(upload.id)?.abort();
+      this.#running.delete(upload.id);
+      upload.state = 'offline';
+      upload.speed = null;
     }
     if (cut.length > 0) this.#pump();
   }
 
-  #wake(state) {
-    for (const one of this.list) if (one.state === state) Object.assign(one, { state: 'waiting' });
+  /** @param {State} state */
+  #retry(state) {
+    for (const upload of this.list) if (upload.state === state) upload.state = 'waiting';
     this.#pump();
   }
 
-  #set(one, change) {
-    Object.assign(one, change);
+  /**
+   * @param {Upload} upload
+   * @param {Partial<Upload>} change
+   */
+  #set(upload, change) {
+    Object.assign(upload, change);
     this.#changed();
   }
 
@@ -150,153 +192,221 @@ class Uploads extends EventTarget {
     this.dispatchEvent(new Event('change'));
   }
 
+  /** Starts waiting uploads while there is room. */
   #pump() {
-    for (const one of this.list) {
+    for (const upload of this.list) {
       if (this.#running.size >= AT_ONCE) break;
-      const isLarge = one.size > IN_ONE_REQUEST;
-      if (one.state !== 'waiting' || (isLarge && this.#largeRunning() >= LARGE_AT_ONCE)) continue;
-      this.#start(one);
+      const isBlocked = isLarge(upload) && this.#largeRunning() >= LARGE_AT_ONCE;
+      if (upload.state === 'waiting' && !isBlocked) this.#start(upload);
     }
     const isOffline = this.list.some(({ state }) => state === 'offline');
-    if (isOffline && !this.#timer) this.#timer = setInterval(() => this.#wake('offline'), LOOK_AGAIN);
-    if (!isOffline && this.#timer) {
-      clearInterval(this.#timer);
-      this.#timer = 0;
+    if (isOffline && !this.#probe) this.#probe = window.setInterval(() => this.#retry('offline'), PROBE_MS);
+    if (!isOffline && this.#probe) {
+      clearInterval(this.#probe);
+      this.#probe = 0;
     }
     this.#changed();
   }
 
   #largeRunning() {
-    return this.list.filter(({ id, size }) => size > IN_ONE_REQUEST && this.#running.has(id)).length;
+    return this.list.filter((upload) => isLarge(upload) && this.#running.has(upload.id)).length;
   }
 
-  async #start(one) {
-    Object.assign(one, { state: 'starting', samples: [], resumedAt: 0 });
-    // A place until there is something to abort.
-    const place = { isGone: false, abort: async () => { place.isGone = true; }, url: null };
-    this.#running.set(one.id, place);
+  /** @param {Upload} upload */
+  async #start(upload) {
+    upload.state = 'starting';
+    upload.samples = [];
+    // Holds the place of the transfer, so that it can be aborted before there is one.
+    let isAborted = false;
+    this.#running.set(upload.id, { url: null, abort: async () => { isAborted = true; } });
     try {
-      const upload = await (one.size > IN_ONE_REQUEST ? this.#resumable(one) : this.#whole(one));
-      if (place.isGone) return;
-      this.#running.set(one.id, upload);
-      upload.start();
-      this.#set(one, { state: 'running', kept: upload, movedAt: performance.now() });
+      const transfer = await (isLarge(upload) ? this.#resumable(upload) : this.#singlePut(upload));
+      if (isAborted) return;
+      this.#running.set(upload.id, transfer);
+      transfer.start();
+      this.#set(upload, { state: 'running', transfer, movedAt: performance.now() });
     } catch (error) {
-      if (!place.isGone) this.#failed(one, error);
+      if (!isAborted) this.#failed(upload, error);
     }
   }
 
-  async #whole(one) {
-    one.uploadUrl ??= await this.#url(one);
-    const mayPass = (status) => PASSING.includes(status);
-    return new Whole(one.file, one.uploadUrl, { type: one.type, retryDelays: RETRIES, mayPass, ...this.#tell(one) });
+  /**
+   * @param {Upload} upload
+   * @returns {Promise<StartableTransfer>}
+   */
+  async #singlePut(upload) {
+    upload.uploadUrl ??= await this.#takeUrl(upload);
+    return new SinglePut(upload.file, upload.uploadUrl, {
+      type: upload.type, retryDelays: RETRY_DELAYS, isTransient: (status) => TRANSIENT.includes(status), ...this.#callbacks(upload),
+    });
   }
 
-  /** The upload URL of a small file; those of the small ones behind it come with it. */
-  async #url(one) {
-    if (!this.#urls.has(one.id)) this.#askUrls(one);
-    const url = this.#urls.get(one.id);
-    this.#urls.delete(one.id);
+  /**
+   * The upload URL of a small file. Those of the next small files are requested with it.
+   *
+   * @param {Upload} upload
+   */
+  async #takeUrl(upload) {
+    const url = this.#urls.get(upload.id) ?? this.#requestUrls(upload);
+    this.#urls.delete(upload.id);
     return url;
   }
 
-  #askUrls(first) {
-    const isNext = (one) => one !== first && one.state === 'waiting' && one.contactId === first.contactId
-      && one.size <= IN_ONE_REQUEST && !one.uploadUrl && !this.#urls.has(one.id);
-    const wanted = [first, ...this.list.filter(isNext).slice(0, URLS_AT_ONCE - 1)];
-    const answer = api.uploadUrls(first.contactId, wanted);
-    // Without an answer there is none for anybody: whoever comes later asks again.
-    answer.catch(() => wanted.forEach(({ id }) => this.#urls.delete(id)));
-    wanted.forEach(({ id }, index) => {
-      const url = answer.then((urls) => {
-        if (urls[index] instanceof api.ApiError) throw urls[index];
-        return urls[index];
-      });
-      // A refusal waits for its file's turn as a URL does; whoever wants it hears of it.
+  /**
+   * @param {Upload} first
+   * @returns {Promise<string>} the URL of `first`
+   */
+  #requestUrls(first) {
+    /** @param {Upload} upload */
+    const isNext = (upload) => upload !== first && upload.state === 'waiting' && upload.contactId === first.contactId
+      && !isLarge(upload) && !upload.uploadUrl && !this.#urls.has(upload.id);
+    const next = this.list.filter(isNext).slice(0, URL_BATCH - 1);
+    const response = api.uploadUrls(first.contactId, [first, ...next]);
+    // After a failed request, each upload requests again when its turn comes.
+    response.catch(() => next.forEach(({ id }) => this.#urls.delete(id)));
+    /** @param {number} index */
+    const urlAt = async (index) => {
+      const url = (await response)[index];
+      if (typeof url !== 'string') throw url ?? new ApiError(0);
+      return url;
+    };
+    next.forEach(({ id }, index) => {
+      const url = urlAt(index + 1);
+      // A rejection waits like a URL until the upload's turn. It is handled there.
       url.catch(() => undefined);
       this.#urls.set(id, url);
     });
+    return urlAt(0);
   }
 
-  async #resumable(one) {
-    const [address, tus] = await Promise.all([api.uploadUrl(one.contactId, one), import('../vendor/tus.js')]);
-    const url = new URL(address);
+  /**
+   * @param {Upload} upload
+   * @returns {Promise<StartableTransfer>}
+   */
+  async #resumable(upload) {
+    const [uploadUrl, tus] = await Promise.all([api.uploadUrl(upload.contactId, upload), loadTus()]);
+    const url = new URL(uploadUrl);
     const endpoint = new URL('/upload/tus', url).href;
     const token = url.pathname.slice(url.pathname.lastIndexOf('/') + 1);
-    const upload = new tus.Upload(one.file, {
-      endpoint, metadata: { filename: one.name, filetype: one.type, token },
-      chunkSize: PIECE, retryDelays: RETRIES, removeFingerprintOnSuccess: true,
-      fingerprint: async (file) => [STORED.slice(5), one.contactId, one.size, file.lastModified, one.name].join('-'),
-      onShouldRetry: (error) => [...PASSING, 409, 423].includes(statusOf(error)),
-      ...this.#tell(one),
+    const transfer = new tus.Upload(upload.file, {
+      endpoint, metadata: { filename: upload.name, filetype: upload.type, token },
+      chunkSize: CHUNK, retryDelays: RETRY_DELAYS, removeFingerprintOnSuccess: true,
+      fingerprint: async (file) =>
+        `${FINGERPRINT_PREFIX}${[upload.contactId, upload.size, file.lastModified, upload.name].join('-')}`,
+      onShouldRetry: (error) => [...TRANSIENT, 409, 423].includes(tusStatus(error)),
+      ...this.#callbacks(upload),
     });
-    const [before] = await upload.findPreviousUploads();
-    if (before) upload.resumeFromPreviousUpload(before);
-    return upload;
+    const [previous] = await transfer.findPreviousUploads();
+    if (previous) transfer.resumeFromPreviousUpload(previous);
+    return transfer;
   }
 
-  #tell(one) {
+  /**
+   * @param {Upload} upload
+   * @returns {Callbacks}
+   */
+  #callbacks(upload) {
     return {
-      onProgress: (sent) => this.#progress(one, sent),
-      onSuccess: () => this.#done(one),
-      onError: (error) => this.#failed(one, error),
+      onProgress: (sent) => this.#progress(upload, sent),
+      onSuccess: () => this.#done(upload),
+      onError: (error) => this.#failed(upload, error),
     };
   }
 
-  #progress(one, sent) {
-    // What was ended may still report.
-    if (!this.#running.has(one.id)) return;
+  /**
+   * @param {Upload} upload
+   * @param {number} sent
+   */
+  #progress(upload, sent) {
+    // An aborted transfer may still report.
+    if (!this.#running.has(upload.id)) return;
     const now = performance.now();
-    if (one.samples.length === 0) one.resumedAt = sent > PIECE / 64 ? sent : 0;
-    one.samples = [...one.samples.filter(([at]) => now - at < SPEED_SPAN), [now, sent]];
-    const [[from, first]] = one.samples;
-    const speed = now - from > 400 ? ((sent - first) / (now - from)) * 1000 : one.speed;
-    this.#set(one, { sent, speed, state: 'running', movedAt: now });
+    upload.samples = [...upload.samples.filter(({ at }) => now - at < SPEED_WINDOW_MS), { at: now, sent }];
+    const [oldest = { at: now, sent }] = upload.samples;
+    const elapsed = now - oldest.at;
+    const speed = elapsed > SPEED_MIN_MS ? ((sent - oldest.sent) / elapsed) * 1000 : upload.speed;
+    this.#set(upload, { sent, speed, state: 'running', movedAt: now });
   }
 
-  #done(one) {
-    this.#running.delete(one.id);
-    this.#set(one, { state: 'done', sent: one.size, speed: null, kept: null });
-    this.dispatchEvent(new CustomEvent('added', { detail: one }));
+  /** @param {Upload} upload */
+  #done(upload) {
+    this.#running.delete(upload.id);
+    this.#set(upload, { state: 'done', sent: upload.size, speed: null, transfer: null });
+    this.dispatchEvent(new CustomEvent('added', { detail: { contactId: upload.contactId } }));
     this.#pump();
   }
 
-  #failed(one, error) {
-    this.#running.delete(one.id);
-    const status = error instanceof api.ApiError ? error.status : statusOf(error);
-    const isUnreadable = !(error instanceof api.ApiError) && !error.originalRequest;
-    if (isUnreadable) this.#set(one, { state: 'refused', problem: 'unreadable', error });
-    else if (status === 401) this.#set(one, { state: 'signedOut', speed: null });
-    else if (status === 0 || status === 429 || status >= 502) this.#set(one, { state: 'offline', speed: null });
-    else this.#set(one, { state: 'refused', error: asApiError(error), speed: null, uploadUrl: null });
+  /**
+   * @param {Upload} upload
+   * @param {unknown} error
+   */
+  #failed(upload, error) {
+    this.#running.delete(upload.id);
+    const failure = error instanceof ApiError ? error : tusFailure(error);
+    if (!failure) this.#set(upload, { state: 'rejected', problem: 'unreadable', speed: null });
+    else if (failure.status === 401) this.#set(upload, { state: 'signedOut', speed: null });
+    else if (failure.status === 0 || failure.status === 429 || failure.status >= 502) this.#set(upload, { state: 'offline', speed: null });
+    else this.#set(upload, { state: 'rejected', error: failure, speed: null, uploadUrl: null });
     this.#pump();
   }
 }
 
-/** The status of an error of tus-js-client; 0 without an answer. */
-const statusOf = (error) => error.originalResponse?.getStatus() ?? 0;
+/**
+ * What an upload would be rejected for, found without a request; empty if nothing.
+ *
+ * @param {string} name
+ * @param {number} size
+ * @returns {Problem}
+ */
+function problemOf(name, size) {
+  if (size === 0) return 'empty';
+  if (size > api.session().server.uploadMaxBytes) return 'tooLarge';
+  return [...name].length > 260 ? 'name' : '';
+}
 
-function asApiError(error) {
-  if (error instanceof api.ApiError) return error;
-  let body;
-  try {
-    body = JSON.parse(error.originalResponse.getBody());
-  } catch {
-    // The status says enough.
-  }
-  return new api.ApiError(statusOf(error), body, error.originalResponse?.getHeader('x-wix-request-id'));
+/** tus-js-client, loaded with the first large file. */
+const loadTus = () => import('../vendor/tus.js').catch(() => {
+  // The import fails for want of the network, which says nothing against the file.
+  throw new ApiError(0);
+});
+
+/**
+ * The status of an error of tus-js-client; 0 without a response.
+ *
+ * @param {DetailedError} error
+ */
+const tusStatus = (error) => error.originalResponse?.getStatus() ?? 0;
+
+/**
+ * A failed request of tus-js-client; null for an error before any request, such as an unreadable file.
+ *
+ * @param {unknown} error
+ */
+function tusFailure(error) {
+  if (!(error instanceof Error) || !('originalRequest' in error) || !error.originalRequest) return null;
+  const failed = /** @type {DetailedError} */ (error);
+  const response = failed.originalResponse;
+  return new ApiError(tusStatus(failed), response ? errorJson(response.getBody()) : undefined, response?.getHeader('x-wix-request-id'));
 }
 
 export const uploads = new Uploads();
 
-/** Uploads of a contact that were cut off before the page was loaded: their names, and how to forget them. */
-export function interrupted(contactId) {
-  const found = Object.keys(localStorage).filter((key) => key.startsWith(`${STORED}`) && key.includes(contactId));
+/** @typedef {{ key: string, name: string }} InterruptedUpload an upload in the local storage, by its key */
+
+/**
+ * Uploads of a contact that were interrupted before the page was loaded.
+ *
+ * @param {string} contactId
+ * @returns {InterruptedUpload[]}
+ */
+export function interruptedUploads(contactId) {
+  const prefix = `${TUS_PREFIX}${FINGERPRINT_PREFIX}${contactId}`;
   const running = new Set(uploads.list.map(({ name }) => name));
-  return found.map((key) => {
-    const kept = JSON.parse(localStorage.getItem(key) ?? '{}');
-    return { key, name: kept.metadata?.filename ?? '' };
+  return Object.keys(localStorage).filter((key) => key.startsWith(prefix)).map((key) => {
+    const { metadata } = JSON.parse(localStorage.getItem(key) ?? '{}');
+    return { key, name: String(metadata?.filename ?? '') };
   }).filter(({ name }) => name && !running.has(name));
 }
 
-export const forgetInterrupted = (list) => list.forEach(({ key }) => localStorage.removeItem(key));
+/** @param {InterruptedUpload[]} list */
+export const discardInterrupted = (list) => list.forEach(({ key }) => localStorage.removeItem(key));

@@ -1,114 +1,185 @@
-// Long lists of which only what is seen is in the page.
+// Long lists: only the visible rows are in the document, and only the needed pages are fetched.
 
 import { useEffect, useLayoutEffect, useRef, useState } from '../vendor/preact.js';
+import { isAbort } from './api.js';
 
-/** Rows above and below what is seen. */
+/** Rows kept in the document above and below the visible ones. */
 const MARGIN = 4;
 
 /**
- * Which items are seen. The element `ref` scrolls; all rows are of one height.
+ * @typedef {{
+ *   ref: { current: HTMLElement | null }, columns: number, height: number, from: number, to: number, perPage: number,
+ *   scrollTo: (index: number) => void, style: (index: number) => Record<string, string>,
+ * }} Virtual the items from `from` up to `to` belong in the document; `perPage` are visible at once
+ */
+
+/**
+ * Which items are visible in the scrolling element `ref`. All rows have the same height.
  *
- * @param {{ total: number, rowRem: number, columnRem: number | null }} list `columnRem` is the least width of
- *   a column in a grid; null for a list
+ * @param {{ total: number, rowRem: number, columnRem: number | null }} list `columnRem` is the minimum width of a
+ *   column of a grid; null for a list
+ * @returns {Virtual}
  */
 export function useVirtual({ total, rowRem, columnRem }) {
+  /** @type {{ current: HTMLElement | null }} */
   const ref = useRef(null);
-  const [place, setPlace] = useState({ top: 0, height: 800, width: 800 });
+  const [viewport, setViewport] = useState({ top: 0, height: 800, width: 800 });
   useLayoutEffect(() => {
     const element = ref.current;
     if (!element) return undefined;
-    const look = () => setPlace((before) => {
+    const measure = () => setViewport((before) => {
       const now = { top: element.scrollTop, height: element.clientHeight, width: element.clientWidth };
-      const same = now.top === before.top && now.height === before.height && now.width === before.width;
-      return same ? before : now;
+      const isSame = now.top === before.top && now.height === before.height && now.width === before.width;
+      return isSame ? before : now;
     });
-    look();
-    const observer = new ResizeObserver(look);
+    measure();
+    const observer = new ResizeObserver(measure);
     observer.observe(element);
-    element.addEventListener('scroll', look, { passive: true });
+    element.addEventListener('scroll', measure, { passive: true });
     return () => {
       observer.disconnect();
-      element.removeEventListener('scroll', look);
+      element.removeEventListener('scroll', measure);
     };
   }, [total > 0]);
   const rem = Number.parseFloat(getComputedStyle(document.documentElement).fontSize);
-  const row = rowRem * rem;
-  const columns = columnRem ? Math.max(1, Math.floor(place.width / (columnRem * rem))) : 1;
+  const rowHeight = rowRem * rem;
+  const columns = columnRem ? Math.max(1, Math.floor(viewport.width / (columnRem * rem))) : 1;
   const rows = Math.ceil(total / columns);
-  const first = Math.max(0, Math.floor(place.top / row) - MARGIN);
-  const last = Math.min(rows, Math.ceil((place.top + place.height) / row) + MARGIN);
-  const show = (index) => {
+  const first = Math.max(0, Math.floor(viewport.top / rowHeight) - MARGIN);
+  const last = Math.min(rows, Math.ceil((viewport.top + viewport.height) / rowHeight) + MARGIN);
+  /** @param {number} index */
+  const scrollTo = (index) => {
     const element = ref.current;
     if (!element) return;
-    // What stands above the rows scrolls with them, and is left in sight below the last one too.
-    const [top, space] = [Math.floor(index / columns) * row, Number.parseFloat(getComputedStyle(element).paddingTop)];
+    // The padding scrolls with the rows; the same space stays visible below the last one.
+    const padding = Number.parseFloat(getComputedStyle(element).paddingTop);
+    const top = Math.floor(index / columns) * rowHeight;
+    const bottom = top + rowHeight + 2 * padding;
     if (top < element.scrollTop) element.scrollTop = top;
-    const bottom = top + row + 2 * space;
     if (bottom > element.scrollTop + element.clientHeight) element.scrollTop = bottom - element.clientHeight;
   };
   return {
-    ref, columns, show, height: rows * row, from: first * columns, to: Math.min(total, last * columns),
-    perPage: Math.max(1, Math.floor(place.height / row)) * columns,
+    ref, columns, scrollTo, height: rows * rowHeight, from: first * columns, to: Math.min(total, last * columns),
+    perPage: Math.max(1, Math.floor(viewport.height / rowHeight)) * columns,
     style: (index) => ({
-      top: `${Math.floor(index / columns) * row}px`, height: `${row}px`,
+      top: `${Math.floor(index / columns) * rowHeight}px`, height: `${rowHeight}px`,
       left: `${((index % columns) / columns) * 100}%`, width: `${100 / columns}%`,
     }),
   };
 }
 
 /**
- * A list that is fetched page by page, as far as it is needed.
+ * @template T
+ * @typedef {{ items: T[], next: string | null, total?: number }} Page
+ */
+/**
+ * A list as far as it was fetched. `isFirst` until the first page has come or failed.
  *
  * @template T
- * @param {(cursor: string | null, signal: AbortSignal) => Promise<{ items: T[], next: string | null, total?: number }>} fetchPage
- * @param {any[]} needs what makes it another list
+ * @typedef {{
+ *   items: T[], next: string | null, total: number, isFirst: boolean, error: unknown,
+ *   fetchUpTo: (count: number) => void, edit: (change: (items: T[]) => T[]) => void, reload: () => void,
+ * }} Paged
  */
-export function usePaged(fetchPage, needs) {
-  const [state, setState] = useState({ items: [], next: null, total: 0, isFirst: true, error: null });
-  const work = useRef(null);
+
+/**
+ * A list that is fetched page by page, as far as needed.
+ *
+ * @template T
+ * @param {(cursor: string | null, signal: AbortSignal) => Promise<Page<T>>} fetchPage
+ * @param {unknown[]} inputs a change of one makes it another list
+ * @returns {Paged<T>}
+ */
+export function usePaged(fetchPage, inputs) {
+  /** @typedef {{ items: T[], next: string | null, total: number, isFirst: boolean, error: unknown }} State */
+  const [state, setState] = useState(/** @type {State} */ ({ items: [], next: null, total: 0, isFirst: true, error: null }));
+  /** @type {{ current: Fetcher<T> | null }} */
+  const fetcher = useRef(null);
   const [round, setRound] = useState(0);
 
   useEffect(() => {
-    const control = new AbortController();
-    const own = { items: [], next: null, total: 0, wanted: 1, busy: false, ended: false, control };
-    work.current = own;
-    own.more = async () => {
-      if (own.busy || own.ended) return;
-      own.busy = true;
-      try {
-        while (!own.ended && own.items.length < own.wanted) {
-          const page = await fetchPage(own.next, control.signal);
-          own.items = [...own.items, ...page.items];
-          own.next = page.next;
-          own.ended = page.next === null;
-          own.total = page.total ?? own.items.length + (own.ended ? 0 : 1);
-          setState({ items: own.items, next: own.next, total: own.total, isFirst: false, error: null });
-        }
-      } catch (error) {
-        if (error.name !== 'AbortError') setState((before) => ({ ...before, error, isFirst: false }));
-      }
-      own.busy = false;
-    };
-    setState((before) => ({ ...before, error: null, isStale: true }));
-    own.more();
-    return () => control.abort();
-  }, [...needs, round]);
+    const current = new Fetcher(fetchPage, (change) => setState((before) => ({ ...before, ...change, isFirst: false })));
+    fetcher.current = current;
+    setState((before) => ({ ...before, error: null }));
+    current.run();
+    return () => current.stop();
+  }, [...inputs, round]);
 
-  const want = (count) => {
-    const own = work.current;
-    if (!own || count <= own.wanted) return;
-    own.wanted = count;
-    own.more();
+  return {
+    ...state,
+    fetchUpTo: (count) => fetcher.current?.fetchUpTo(count),
+    edit: (change) => fetcher.current?.edit(change),
+    reload: () => setRound((before) => before + 1),
   };
-  /** Changes items in place: what was removed or changed by hand needs no fetching. */
-  const change = (edit) => {
-    const own = work.current;
-    const before = own.items.length;
-    own.items = edit(own.items);
-    own.total += own.items.length - before;
-    setState((last) => ({ ...last, items: own.items, total: own.total }));
-    // What was in sight may be gone, with more behind it.
-    own.more();
-  };
-  return { ...state, want, change, again: () => setRound((before) => before + 1) };
+}
+
+/**
+ * Fetches the pages of one list, one after another.
+ *
+ * @template T
+ */
+class Fetcher {
+  /** @type {T[]} */
+  #items = [];
+  /** @type {string | null} */
+  #next = null;
+  #total = 0;
+  #needed = 1;
+  #isBusy = false;
+  #isComplete = false;
+  #control = new AbortController();
+  #fetchPage;
+  #report;
+
+  /**
+   * @param {(cursor: string | null, signal: AbortSignal) => Promise<Page<T>>} fetchPage
+   * @param {(change: { items?: T[], next?: string | null, total?: number, error?: unknown }) => void} report
+   */
+  constructor(fetchPage, report) {
+    this.#fetchPage = fetchPage;
+    this.#report = report;
+  }
+
+  stop() {
+    this.#control.abort();
+  }
+
+  async run() {
+    if (this.#isBusy) return;
+    this.#isBusy = true;
+    try {
+      while (!this.#isComplete && this.#items.length < this.#needed) {
+        const page = await this.#fetchPage(this.#next, this.#control.signal);
+        this.#items = [...this.#items, ...page.items];
+        this.#next = page.next;
+        this.#isComplete = page.next === null;
+        this.#total = page.total ?? this.#items.length + (this.#isComplete ? 0 : 1);
+        this.#report({ items: this.#items, next: this.#next, total: this.#total, error: null });
+      }
+    } catch (error) {
+      if (!isAbort(error)) this.#report({ error });
+    }
+    this.#isBusy = false;
+  }
+
+  /** @param {number} count */
+  fetchUpTo(count) {
+    if (count <= this.#needed) return;
+    this.#needed = count;
+    this.run();
+  }
+
+  /**
+   * Changes the items without fetching them again.
+   *
+   * @param {(items: T[]) => T[]} change
+   */
+  edit(change) {
+    const before = this.#items.length;
+    this.#items = change(this.#items);
+    this.#total += this.#items.length - before;
+    this.#report({ items: this.#items, total: this.#total });
+    // Visible items may have been removed while others are not fetched yet.
+    this.run();
+  }
 }

@@ -1,29 +1,35 @@
-// A small file, sent whole by one PUT. The upload URL takes the same bytes again and makes nothing twice of them,
-// so it is kept and used again when nobody knows whether the first time had arrived.
+// Uploads a small file with one PUT. Its upload URL accepts the same bytes again without creating a duplicate, so the
+// request is repeated when the response was lost.
+
+/** @import { ErrorJson } from './types.js' */
 
 import { ApiError } from './api.js';
 
-/** Files up to this size are sent before anybody could read how far they are. */
-const AT_A_STROKE = 64 * 1024;
+/** Up to this size the progress is not reported: the request is over before anybody could read it. */
+const NO_PROGRESS = 64 * 1024;
 
-/** Sends the bytes of one file to an upload URL. */
-export class Whole {
-  /** Nothing of it is left at the server that somebody would have to end. */
+/**
+ * @typedef {{ onProgress: (sent: number) => void, onSuccess: () => void, onError: (error: Error) => void }} Callbacks
+ * @typedef {Callbacks & { type: string, retryDelays: number[], isTransient: (status: number) => boolean }} Options
+ */
+
+/** The transfer of one file to its upload URL. */
+export class SinglePut {
+  /** The server keeps nothing of an incomplete PUT that would have to be terminated. */
   url = null;
   #control = new AbortController();
   #file;
-  #to;
+  #uploadUrl;
   #options;
 
   /**
    * @param {File} file
-   * @param {string} to an upload URL
-   * @param {{ type: string, retryDelays: number[], mayPass: (status: number) => boolean,
-   *   onProgress: (sent: number) => void, onSuccess: () => void, onError: (error: Error) => void }} options
+   * @param {string} uploadUrl
+   * @param {Options} options
    */
-  constructor(file, to, options) {
+  constructor(file, uploadUrl, options) {
     this.#file = file;
-    this.#to = to;
+    this.#uploadUrl = uploadUrl;
     this.#options = options;
   }
 
@@ -32,46 +38,50 @@ export class Whole {
     try {
       await this.#send();
     } catch (error) {
-      if (!this.#isGone()) onError(error);
+      if (!this.#isAborted()) onError(error instanceof Error ? error : new Error(String(error)));
       return;
     }
-    if (!this.#isGone()) onSuccess();
+    if (!this.#isAborted()) onSuccess();
   }
 
   async abort() {
     this.#control.abort();
   }
 
-  #isGone() {
+  #isAborted() {
     return this.#control.signal.aborted;
   }
 
   async #send() {
-    // Read here: a request could not tell a file that cannot be read from a network that is away.
+    // Read before sending: a failed request would not tell an unreadable file from a lost network.
     const body = await this.#file.arrayBuffer();
-    const { retryDelays, mayPass } = this.#options;
+    const { retryDelays, isTransient } = this.#options;
     for (const delay of [...retryDelays, null]) {
-      if (this.#isGone()) return;
+      if (this.#isAborted()) return;
       try {
         await this.#put(body);
         return;
       } catch (error) {
-        if (delay === null || !mayPass(error.status)) throw error;
+        if (delay === null || !(error instanceof ApiError) || !isTransient(error.status)) throw error;
         await new Promise((resolve) => { setTimeout(resolve, delay); });
       }
     }
   }
 
+  /**
+   * @param {ArrayBuffer} body
+   * @returns {Promise<void>}
+   */
   #put(body) {
     const { type, onProgress } = this.#options;
     return new Promise((resolve, reject) => {
       const request = new XMLHttpRequest();
-      request.open('PUT', this.#to);
+      request.open('PUT', this.#uploadUrl);
       request.setRequestHeader('Content-Type', type);
-      if (body.byteLength > AT_A_STROKE) request.upload.onprogress = ({ loaded }) => onProgress(loaded);
+      if (body.byteLength > NO_PROGRESS) request.upload.onprogress = ({ loaded }) => onProgress(loaded);
       request.onload = () => {
         if (request.status < 300) resolve();
-        else reject(new ApiError(request.status, parsed(request.responseText), request.getResponseHeader('x-wix-request-id')));
+        else reject(new ApiError(request.status, errorJson(request.responseText), request.getResponseHeader('x-wix-request-id')));
       };
       request.onerror = () => reject(new ApiError(0));
       request.onabort = request.onerror;
@@ -81,7 +91,13 @@ export class Whole {
   }
 }
 
-function parsed(text) {
+/**
+ * The body of an error response; undefined when it is not JSON.
+ *
+ * @param {string} text
+ * @returns {ErrorJson | undefined}
+ */
+export function errorJson(text) {
   try {
     return JSON.parse(text);
   } catch {

@@ -1,65 +1,79 @@
-// Signing in: with the link that the server prints, or with an API key.
+// Signing in with an API key. A sign-in link does it without this form.
+
+/**
+ * @import { TargetedSubmitEvent } from '../vendor/preact.js'
+ * @import { Session } from '../lib/types.js'
+ */
 
 import { html, useState } from '../vendor/preact.js';
 import * as api from '../lib/api.js';
-import { Button, Dialog, Field, reason } from '../lib/ui.js';
+import { Button, Dialog, Field, fieldText, reason } from '../lib/ui.js';
 import { t } from '../lib/strings.js';
 
 const LINK = '#/sign-in/';
 
-/** The secret of a sign-in link; from now on it stands nowhere any more. */
-export function takeLink() {
+/** The secret of the sign-in link that opened the page, if one did. It is removed from the address bar and the history. */
+export function takeSignInLink() {
   const { hash } = window.location;
   if (!hash.startsWith(LINK)) return null;
   window.history.replaceState(null, '', window.location.pathname);
   return hash.slice(LINK.length);
 }
 
-function KeyForm({ onSignedIn, checks = () => true }) {
-  const [busy, setBusy] = useState(false);
+/** @param {unknown} error */
+const isUnauthenticated = (error) => error instanceof api.ApiError && error.status === 401;
+
+/** @param {{ onSignedIn: (session: Session) => void }} props */
+function KeyForm({ onSignedIn }) {
+  const [isBusy, setBusy] = useState(false);
   const [problem, setProblem] = useState('');
+  /** @param {TargetedSubmitEvent<HTMLFormElement>} event */
   const submit = async (event) => {
     event.preventDefault();
-    const input = event.currentTarget.elements.namedItem('key');
+    const form = event.currentTarget;
     setBusy(true);
     setProblem('');
     try {
-      const session = await api.signIn({ apiKey: input.value.trim() });
-      if (checks(session)) onSignedIn(session);
+      onSignedIn(await api.signIn({ apiKey: fieldText(form, 'key') }));
     } catch (error) {
-      setProblem(error.status === 401 ? t('signIn.unknownKey') : error.message || reason(error));
-      input.focus();
+      setProblem(isUnauthenticated(error) ? t('signIn.unknownKey') : reason(error));
+      form.querySelector('input')?.focus();
     }
     setBusy(false);
   };
   return html`<form class="key-form" onSubmit=${submit}>
     <${Field} id="sign-in-key" name="key" type="password" label=${t('signIn.key')} required autocomplete="current-password"
       spellcheck=${false} error=${problem} autofocus />
-    <${Button} type="submit" kind="primary" disabled=${busy} label=${t(busy ? 'signIn.working' : 'signIn.go')} />
+    <${Button} type="submit" kind="primary" disabled=${isBusy} label=${t(isBusy ? 'signIn.submitting' : 'signIn.submit')} />
   </form>
-  <p class="hint">${t('signIn.hint')}: <code>dossier sign-in</code></p>`;
+  <p class="hint">${t('signIn.hint')}<br />${t('signIn.adminHint')} <code>dossier sign-in</code></p>`;
 }
 
-export function SignIn({ refused, onSignedIn }) {
-  const isSpent = refused?.status === 401;
+/** @param {{ linkError: unknown, onSignedIn: (session: Session) => void }} props */
+export function SignIn({ linkError, onSignedIn }) {
   return html`<main class="alone sign-in">
     <h1>${t('signIn.title')}</h1>
-    ${refused && html`<p class="notice warn" role="alert">${isSpent ? t('signIn.spentLink') : reason(refused)}</p>`}
+    ${linkError && html`<p class="notice warn" role="alert">
+      ${isUnauthenticated(linkError) ? t('signIn.usedLink') : reason(linkError)}</p>`}
     <p>${t('signIn.lead')}</p>
     <${KeyForm} onSignedIn=${onSignedIn} />
   </main>`;
 }
 
-/** Over a page whose session has ended: what was open stays. */
+/**
+ * Shown over a page whose session has ended. The page stays as it is.
+ *
+ * @param {{ session: Session, onSignedIn: (session: Session) => void }} props
+ */
 export function SignInAgain({ session, onSignedIn }) {
-  // Somebody of another site would not see what is open.
-  const checks = (renewed) => {
-    if (renewed.site.id === session.site.id) return true;
-    window.location.replace('/');
-    return false;
+  /** @param {Session} renewed */
+  const signedIn = (renewed) => {
+    // A key of another site must not see what is open.
+    if (renewed.site.id === session.site.id) onSignedIn(renewed);
+    else window.location.replace('/');
   };
   return html`<${Dialog} title=${t('signIn.ended')} kind="narrow">
     <p>${t('signIn.endedLead')}</p>
-    <${KeyForm} onSignedIn=${onSignedIn} checks=${checks} />
+    <${KeyForm} onSignedIn=${signedIn} />
   <//>`;
 }

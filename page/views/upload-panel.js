@@ -1,4 +1,11 @@
-// What is being uploaded, wherever one is in the page.
+// The panel of uploads, shown over every view.
+
+/**
+ * @import { VNode } from '../vendor/preact.js'
+ * @import { ApiError } from '../lib/api.js'
+ * @import { IconName } from '../lib/icons.js'
+ * @import { State, Upload } from '../lib/uploads.js'
+ */
 
 import { html, useEffect, useReducer, useRef, useState } from '../vendor/preact.js';
 import { session } from '../lib/api.js';
@@ -6,114 +13,165 @@ import { plainName, size, span } from '../lib/format.js';
 import { icon } from '../lib/icons.js';
 import { Button, ShortName, reason } from '../lib/ui.js';
 import { t } from '../lib/strings.js';
-import { kindOf } from '../lib/types.js';
+import { extension, kindOf } from '../lib/types.js';
 import { uploads } from '../lib/uploads.js';
 
-/** Rows in the page at most; the others follow as these are done. */
-const SHOWN = 30;
+/** Rows shown at most. Others follow as these finish. */
+const MAX_ROWS = 30;
+/** How often changes are drawn, in milliseconds: many files report often, and drawing takes time from sending. */
+const REDRAW_MS = 200;
 
-/** How long reports are gathered before they are shown, in milliseconds. */
-const REDRAW = 200;
+/** Rejections for what the file is: sending it again cannot change them. */
+const FINAL_CODES = ['UNSUPPORTED_MIME_TYPE', 'EXTENSION_MISMATCH', 'MIME_TYPE_MISMATCH', 'EMPTY_FILE', 'FILE_TOO_LARGE'];
 
-/** Refusals that say something of the file itself: they stay true however often it is sent. */
-const OF_THE_FILE = ['UNSUPPORTED_MIME_TYPE', 'EXTENSION_MISMATCH', 'MIME_TYPE_MISMATCH', 'EMPTY_FILE', 'FILE_TOO_LARGE'];
-const codeOf = (error) => error?.violations?.[0]?.ruleName ?? error?.code;
+/**
+ * The states in which an upload can be paused; and all states, in the order of the panel.
+ *
+ * @type {State[]}
+ */
+const PAUSABLE = ['running', 'waiting', 'starting', 'offline'];
+/** @type {State[]} */
+const ORDER = ['running', 'starting', 'signedOut', 'offline', 'rejected', 'paused', 'waiting', 'done'];
 
-/** Why a file was refused, in words. */
-export function refusal({ error, problem, type }) {
-  if (problem) return t(`refused.${problem}`, { limit: size(session()?.server.uploadMaxBytes) });
-  const [violation] = error?.violations ?? [];
+/** @param {ApiError | null} error */
+const codeOf = (error) => error?.violations[0]?.ruleName ?? error?.code ?? '';
+
+const sizeLimit = () => size(session().server.uploadMaxBytes);
+
+/**
+ * Why the server rejected a file.
+ *
+ * @param {Upload} upload
+ * @param {ApiError} error
+ */
+function rejection({ name, type }, error) {
   const code = codeOf(error);
-  if (code === 'UNSUPPORTED_MIME_TYPE') return t('refused.type', { type });
-  if (code === 'EXTENSION_MISMATCH') return t('refused.extension');
-  if (code === 'MIME_TYPE_MISMATCH') return t('refused.content');
-  if (code === 'EMPTY_FILE') return t('refused.empty');
-  if (code === 'FILE_TOO_LARGE' || violation?.field === 'sizeInBytes') {
-    return t('refused.tooLarge', { limit: size(session()?.server.uploadMaxBytes) });
+  switch (code) {
+    case 'UNSUPPORTED_MIME_TYPE': {
+      const suffix = extension(name);
+      return suffix ? t('rejected.type', { extension: suffix.toUpperCase() }) : t('rejected.unknownType', { type });
+    }
+    case 'EXTENSION_MISMATCH': return t('rejected.extension', { type });
+    case 'MIME_TYPE_MISMATCH': return t('rejected.content', { problem: error.message });
+    case 'EMPTY_FILE': return t('rejected.empty');
+    case 'FILE_TOO_LARGE': return t('rejected.tooLarge', { limit: sizeLimit() });
+    case 'QUOTA_EXCEEDED': return quota(error);
+    default:
   }
-  if (code === 'QUOTA_EXCEEDED') {
-    const { scope, unit, limit } = error.data;
-    const isFiles = String(unit).toLowerCase().includes('file');
-    const most = isFiles ? t('refused.quota.files', { count: limit }) : t('refused.quota.bytes', { size: size(Number(limit)) });
-    return t(`refused.quota.${String(scope).toLowerCase() === 'contact' ? 'contact' : 'site'}`, { limit: most });
-  }
-  if (error?.status === 403 && code === 'PERMISSION_DENIED') return t('refused.role');
-  if (error?.status === 410 || code === 'INVALID_UPLOAD_TOKEN') return t('refused.gone');
-  if (violation) return `${violation.field} ${violation.description}`;
+  if (error.violations[0]?.field === 'sizeInBytes') return t('rejected.tooLarge', { limit: sizeLimit() });
+  if (error.status === 403 && code === 'PERMISSION_DENIED') return t('rejected.role');
+  if (error.status === 410 || code === 'INVALID_UPLOAD_TOKEN') return t('rejected.expired');
   return reason(error);
 }
 
-function status(one) {
-  const percent = one.size ? Math.floor((one.sent / one.size) * 100) : 0;
-  switch (one.state) {
-    case 'running':
-      if (!one.speed) return t('uploads.runningFirst', { sent: size(one.sent), size: size(one.size) });
-      return t('uploads.running', {
-        sent: size(one.sent), size: size(one.size), speed: size(one.speed),
-        left: span(((one.size - one.sent) / one.speed) * 1000),
-      });
-    case 'refused': return refusal(one);
-    case 'done': return t('uploads.done', { size: size(one.size) });
-    default: return t(`uploads.${one.state}`, { percent });
+/** @param {ApiError} error */
+function quota({ data }) {
+  const limit = Number(data.limit);
+  return t(data.scope === 'contact' ? 'rejected.quota.contact' : 'rejected.quota.site', {
+    limit: data.unit === 'files' ? t('files.count', { count: limit }) : size(limit),
+  });
+}
+
+/** @param {Upload} upload */
+function status(upload) {
+  const { state, sent, speed, error, problem } = upload;
+  const percent = upload.size ? Math.floor((sent / upload.size) * 100) : 0;
+  switch (state) {
+    case 'waiting': return t('uploads.waiting');
+    case 'starting': return t('uploads.starting');
+    case 'running': {
+      const progress = { sent: size(sent), size: size(upload.size) };
+      if (!speed) return t('uploads.runningFirst', progress);
+      return t('uploads.running', { ...progress, speed: size(speed), left: span(((upload.size - sent) / speed) * 1000) });
+    }
+    case 'rejected':
+      if (problem === 'tooLarge') return t('rejected.tooLarge', { limit: sizeLimit() });
+      if (problem) return t(`rejected.${problem}`);
+      return error ? rejection(upload, error) : '';
+    case 'done': return t('uploads.done', { size: size(upload.size) });
+    default: return t(`uploads.${state}`, { percent });
   }
 }
 
-function Row({ one }) {
-  const name = plainName(one.name);
-  const isOver = ['done', 'refused'].includes(one.state);
-  const act = (icon, key, run) => html`<${Button} iconOnly kind="quiet" icon=${icon} label=${t(`uploads.${key}`, { name })}
-    onClick=${() => run(one)} />`;
-  return html`<li class="upload ${one.state}">
-    <span class="kind" aria-hidden="true">${icon(one.state === 'done' ? 'check' : one.state === 'refused' ? 'warning' : kindOf(one.type))}</span>
-    <div class="what"><${ShortName} name=${one.name} />
-      <small class="status">${status(one)}</small>
-      ${!isOver && html`<progress max=${one.size} value=${one.sent} aria-label=${t('uploads.progress', { name })}></progress>`}
+/** @param {Upload} upload */
+function kindIcon({ state, type }) {
+  if (state === 'done') return icon('check');
+  return icon(state === 'rejected' ? 'warning' : kindOf(type));
+}
+
+/** @param {{ upload: Upload }} props */
+function Row({ upload }) {
+  const { state, problem, error } = upload;
+  const name = plainName(upload.name);
+  const isOver = ['done', 'rejected'].includes(state);
+  const mayRetry = state === 'rejected' && !problem && !FINAL_CODES.includes(codeOf(error));
+  /**
+   * @param {IconName} picture
+   * @param {'pause' | 'resume' | 'retry' | 'dismiss' | 'cancel'} action
+   * @param {() => void} run
+   */
+  const button = (picture, action, run) => html`<${Button} iconOnly kind="quiet" icon=${picture}
+    label=${t(`uploads.${action}`, { name })} onClick=${run} />`;
+  return html`<li class="upload ${state}">
+    <span class="kind" aria-hidden="true">${kindIcon(upload)}</span>
+    <div class="what"><${ShortName} name=${upload.name} />
+      <small class="status">${status(upload)}</small>
+      ${!isOver && html`<progress max=${upload.size} value=${upload.sent} aria-label=${t('uploads.progress', { name })}></progress>`}
     </div>
     <div class="acts">
-      ${['running', 'waiting', 'starting', 'offline'].includes(one.state) && act('pause', 'pause', (it) => uploads.pause(it))}
-      ${one.state === 'paused' && act('play', 'resume', (it) => uploads.resume(it))}
-      ${one.state === 'refused' && !one.problem && !OF_THE_FILE.includes(codeOf(one.error)) && act('retry', 'retry', (it) => uploads.resume(it))}
-      ${isOver ? act('close', 'dismiss', (it) => uploads.dismiss(it)) : act('close', 'cancel', (it) => uploads.cancel(it))}
+      ${PAUSABLE.includes(state) && button('pause', 'pause', () => uploads.pause(upload))}
+      ${state === 'paused' && button('play', 'resume', () => uploads.resume(upload))}
+      ${mayRetry && button('retry', 'retry', () => uploads.resume(upload))}
+      ${isOver ? button('close', 'dismiss', () => uploads.dismiss(upload)) : button('close', 'cancel', () => uploads.cancel(upload))}
     </div>
   </li>`;
 }
 
-/** Draws a row; one of which nothing has changed is what it was, so that it costs nothing. */
+/**
+ * Draws rows. An unchanged upload keeps its node, so that it costs nothing.
+ *
+ * @returns {(list: Upload[]) => (VNode | VNode[])[]}
+ */
 function useRows() {
-  const drawn = useRef(new Map());
+  /** @type {{ current: Map<number, { drawn: string, node: VNode | VNode[] }> }} */
+  const nodes = useRef(new Map());
   return (list) => {
-    const rows = list.map((one) => {
-      const seen = [one.state, one.sent, one.speed, one.problem].join();
-      const before = drawn.current.get(one.id);
-      return before?.seen === seen ? before : { seen, id: one.id, node: html`<${Row} key=${one.id} one=${one} />` };
-    });
-    drawn.current = new Map(rows.map((row) => [row.id, row]));
-    return rows.map(({ node }) => node);
+    const rows = new Map(list.map((upload) => {
+      const drawn = [upload.state, upload.sent, upload.speed, upload.problem].join();
+      const before = nodes.current.get(upload.id);
+      const row = before?.drawn === drawn ? before : { drawn, node: html`<${Row} key=${upload.id} upload=${upload} />` };
+      return [upload.id, row];
+    }));
+    nodes.current = rows;
+    return [...rows.values()].map(({ node }) => node);
   };
 }
 
 export function UploadPanel() {
-  const [, redraw] = useReducer((round) => round + 1, 0);
+  const [, redraw] = useReducer((/** @type {number} */ round) => round + 1, 0);
   const rows = useRows();
   const [isOpen, setOpen] = useState(true);
   useEffect(() => {
-    let wanted = 0;
-    // Many files report often, and drawing takes time from sending them.
-    const changed = () => { wanted ||= setTimeout(() => { wanted = 0; redraw(); }, REDRAW); };
+    let timer = 0;
+    const changed = () => {
+      timer ||= window.setTimeout(() => {
+        timer = 0;
+        redraw(undefined);
+      }, REDRAW_MS);
+    };
     uploads.addEventListener('change', changed);
     return () => uploads.removeEventListener('change', changed);
   }, []);
   const { list } = uploads;
   if (list.length === 0) return null;
   const done = list.filter(({ state }) => state === 'done').length;
-  const order = ['running', 'starting', 'signedOut', 'offline', 'refused', 'paused', 'waiting', 'done'];
-  const sorted = [...list].sort((a, b) => order.indexOf(a.state) - order.indexOf(b.state));
+  const sorted = [...list].sort((a, b) => ORDER.indexOf(a.state) - ORDER.indexOf(b.state));
   return html`<section class="uploads" aria-label=${t('uploads.title')}>
     <div class="uploads-head"><h2>${t('uploads.title')}</h2>
       <span class="soft" role="status">${t('uploads.summary', { done, all: list.length })}</span>
       <${Button} kind="quiet" label=${t('uploads.clear')} onClick=${() => uploads.clearFinished()} />
       <${Button} iconOnly kind="quiet" icon=${isOpen ? 'down' : 'up'} aria-expanded=${isOpen}
         label=${t(isOpen ? 'uploads.collapse' : 'uploads.expand')} onClick=${() => setOpen(!isOpen)} /></div>
-    ${isOpen && html`<ul tabindex="0" aria-label=${t('uploads.title')}>${rows(sorted.slice(0, SHOWN))}</ul>`}
+    ${isOpen && html`<ul tabindex="0" aria-label=${t('uploads.title')}>${rows(sorted.slice(0, MAX_ROWS))}</ul>`}
   </section>`;
 }

@@ -1,5 +1,5 @@
-// Whatever a link opens, nothing of it runs in a browser (S11): in its own tab, in a frame, as a
-// picture, a script, a style or an embedded object of a page.
+// Nothing that a link opens runs in a browser (S11): in its own tab, in a frame, as an image, a script,
+// a style or an embedded object of a page.
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
@@ -20,7 +20,7 @@ after(async () => {
   assert.equal(await server?.stop(), 'code 0');
 });
 
-/** Tells the beacon, in every way that a script has. */
+/** Reports to the beacon in every way that a script can. */
 const script = () => `
   try { new Image().src = '${beacon.url}/ran-image'; } catch {}
   try { fetch('${beacon.url}/ran-fetch', { mode: 'no-cors' }); } catch {}
@@ -40,7 +40,7 @@ const xhtml = () => `<?xml version="1.0"?><html xmlns="http://www.w3.org/1999/xh
 ${script()}
 //]]></script></head><body/></html>`;
 
-/** A PDF whose catalogue runs JavaScript when it is opened. */
+/** A PDF that runs JavaScript when opened. */
 function pdf() {
   const code = `app.alert('ran'); app.launchURL('${beacon.url}/ran-pdf');`.replaceAll(/[()]/g, '\\$&');
   const objects = [
@@ -60,7 +60,7 @@ function pdf() {
   return `${text}trailer\n<< /Size ${objects.length + 1} /Root 1 0 R >>\nstartxref\n${start}\n%%EOF\n`;
 }
 
-/** Hostile bytes under the types and names that let them in. */
+/** Hostile content, each under a type and a name with which it is accepted. */
 const hostile = () => [
   { name: 'page.csv', type: 'text/csv', bytes: `a,b\n${html()}\n` },
   { name: 'list.csv', type: 'text/csv', bytes: `"${xhtml().replaceAll('"', '""')}",1\n` },
@@ -70,7 +70,7 @@ const hostile = () => [
   { name: 'polyglot.gif', type: 'image/gif', bytes: gif(html()) },
 ];
 
-/** A GIF with a page in a comment. */
+/** A GIF with HTML in a comment. */
 function gif(comment) {
   const head = Buffer.from('GIF89a\x01\0\x01\0\0\0\0', 'latin1');
   const blocks = [];
@@ -82,38 +82,38 @@ function gif(comment) {
   return Buffer.concat([head, Buffer.from('!\xfe', 'latin1'), ...blocks, Buffer.from([0]), picture]);
 }
 
-/** Opens a URL in a tab; a download counts as opened. Gives back the tab. */
+/** Opens a URL in a tab, which it returns. A download counts as opened. */
 async function open(url) {
   const tab = await browser.context.newPage();
   const download = tab.waitForEvent('download', { timeout: 3_000 }).then((it) => it, () => null);
   await tab.goto(url, { waitUntil: 'load', timeout: 10_000 }).catch((error) => {
-    // What is saved is never shown: the browser calls that an aborted navigation.
+    // The browser reports a navigation that becomes a download as aborted.
     assert.match(error.message, /Download is starting|ERR_ABORTED/);
   });
   await Promise.race([download, tab.waitForTimeout(300)]);
   return tab;
 }
 
-test('the beacon hears a page that may run', async () => {
+test('the beacon receives requests of a page whose scripts run', async () => {
   const page = await startPage(html);
   try {
     const tab = await open(page.url);
     await tab.waitForFunction(() => document.title === 'ran');
     await tab.close();
-    assert.ok(beacon.asked.includes('/ran-image'), 'or the other tests would show nothing');
-    beacon.asked.length = 0;
+    assert.ok(beacon.requested.includes('/ran-image'), 'without this the other tests prove nothing');
+    beacon.requested.length = 0;
   } finally {
     await page.stop();
   }
 });
 
-test('s11: nothing runs in a tab of its own, and no cookie is set', async () => {
+test('s11: nothing runs in its own tab, and no cookie is set', async () => {
   for (const file of hostile()) {
     const tab = await open(linkOf(await upload(server, file)));
     assert.notEqual(await tab.title(), 'ran', file.name);
     await tab.close();
   }
-  assert.deepEqual(beacon.asked, []);
+  assert.deepEqual(beacon.requested, []);
   assert.deepEqual(await browser.context.cookies(server.ready.http), []);
 });
 
@@ -132,25 +132,25 @@ test('s11: nothing runs in a page that shows, frames, loads or embeds it', async
       await page.stop();
     }
   }
-  assert.deepEqual(beacon.asked, []);
+  assert.deepEqual(beacon.requested, []);
   assert.deepEqual(await browser.context.cookies(server.ready.http), []);
 });
 
-test('s11: every answer carries the sandbox and forbids sniffing, previews and refusals too', async () => {
+test('s11: every response has the sandbox and forbids sniffing, also previews and errors', async () => {
   const links = [];
   for (const file of hostile()) links.push(linkOf(await upload(server, file)));
   const pictures = links.filter((link) => link.includes('/media/'));
   const withPreview = pictures.map((link) => link.replace('?', '/preview?'));
   for (const link of [...links, ...withPreview, links[0].slice(0, -1)]) {
-    const answer = await fetch(link);
-    assert.equal(answer.headers.get('content-security-policy'), "default-src 'none'; sandbox", link);
-    assert.equal(answer.headers.get('x-content-type-options'), 'nosniff', link);
-    assert.equal(answer.headers.get('set-cookie'), null, link);
-    await answer.arrayBuffer();
+    const response = await fetch(link);
+    assert.equal(response.headers.get('content-security-policy'), "default-src 'none'; sandbox", link);
+    assert.equal(response.headers.get('x-content-type-options'), 'nosniff', link);
+    assert.equal(response.headers.get('set-cookie'), null, link);
+    await response.arrayBuffer();
   }
 });
 
-test('a picture is still shown by a page of somebody else', async () => {
+test('a page of another origin can show an image', async () => {
   const dot = Buffer.from(
     'iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4z8AAAAMBAQDJ/pLvAAAAAElFTkSuQmCC',
     'base64',

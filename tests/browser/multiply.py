@@ -1,6 +1,6 @@
-"""Makes COUNT files of the one file that a data folder holds, while no server uses it: multiply.py DATABASE COUNT.
+"""Multiplies the only file of a data folder to COUNT files: multiply.py DATABASE COUNT. No server may use the folder.
 
-They share its bytes. Uploading as many would take the tests a minute."""
+All share the same bytes. Uploading them would take a minute."""
 
 import sqlite3
 import sys

@@ -1,5 +1,4 @@
-// Content-Disposition as others read it (S13, S14): a browser, and two parsers that know nothing of
-// each other.
+// Content-Disposition as read by a browser and by two independent parsers (S13, S14).
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
@@ -20,7 +19,7 @@ after(async () => {
   assert.equal(await server?.stop(), 'code 0');
 });
 
-/** Names as they are given, and as everybody must read them. */
+/** Uploaded names, and the names that every client must read. */
 const NAMES = [
   ['plain.csv', 'plain.csv'],
   ['two words.csv', 'two words.csv'],
@@ -41,24 +40,24 @@ const NAMES = [
   ['CON.csv', '_CON.csv'],
 ];
 
-/** For each name: the header, and a tab that saves the file by its link. */
-async function answered(name) {
+/** Uploads a file of this name. Returns the header of its download, and its link. */
+async function uploaded(name) {
   const attachment = await upload(server, { name, type: 'text/csv', bytes: 'a,b\n1,2\n' });
-  assert.equal(attachment.fileName, name, 'the name itself is kept as data');
-  const answer = await fetch(linkOf(attachment));
-  await answer.arrayBuffer();
-  const header = answer.headers.get('content-disposition');
+  assert.equal(attachment.fileName, name, 'the name is stored unchanged');
+  const response = await fetch(linkOf(attachment));
+  await response.arrayBuffer();
+  const header = response.headers.get('content-disposition');
   assert.match(header, /^[\x20-\x7e]+$/);
   return { header, link: linkOf(attachment) };
 }
 
-test('s13, s14: every parser reads the neutral name and nothing else', async () => {
+test('s13, s14: every parser reads the neutral name only', async () => {
   for (const [name, expected] of NAMES) {
-    const { header } = await answered(name);
+    const { header } = await uploaded(name);
     const read = jshttp.parse(header);
     assert.equal(read.type, 'attachment', header);
     assert.equal(read.parameters.filename, expected, header);
-    // This one reads the headers of forms, whose parameters are the same.
+    // This parser is for forms, whose headers have the same parameters.
     const form = hapi.disposition(header.replace(/^attachment/, 'form-data; name="file"'));
     assert.equal(form.filename, expected, header);
   }
@@ -67,11 +66,11 @@ test('s13, s14: every parser reads the neutral name and nothing else', async () 
 test('s13, s14: a browser saves under the neutral name', async () => {
   const tab = await browser.context.newPage();
   for (const [name, expected] of NAMES) {
-    const { link } = await answered(name);
+    const { link } = await uploaded(name);
     const saving = tab.waitForEvent('download');
     await tab.goto(link).catch((error) => assert.match(error.message, /Download is starting|ERR_ABORTED/));
     const suggested = (await saving).suggestedFilename();
-    // It takes leading dots away by itself.
+    // The browser removes leading dots.
     assert.equal(suggested, expected.replace(/^\.+/, ''));
   }
   await tab.close();

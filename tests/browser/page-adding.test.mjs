@@ -1,5 +1,4 @@
-// The ways in which files come to a contact, and what stands in the way of some: a folder, a picture that is
-// pasted, a quota that is full until somebody raises it, a key that is revoked.
+// How files are added, and what can prevent it: folders, pasted images, a full quota, a revoked key.
 
 import assert from 'node:assert/strict';
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
@@ -28,7 +27,7 @@ after(async () => {
 beforeEach(async () => { page = await signedIn(browser.context, server); });
 afterEach(() => page.close({ runBeforeUnload: false }));
 
-/** A folder as people have them: with others in it, and with what systems leave there. */
+/** A folder with subfolders and with the files that operating systems leave in folders. */
 async function makeFolder() {
   const root = await mkdtemp(path.join(tmpdir(), 'dossier-folder-'));
   const top = path.join(root, 'Holiday');
@@ -52,7 +51,7 @@ async function has(contact, names) {
   assert.deepEqual((await namesOf(server, contact)).sort(), names);
 }
 
-test('a folder that is dropped: the files of all folders in it, and nothing that systems leave there', async () => {
+test('a dropped folder adds the files of all its subfolders, without system files', async () => {
   const contact = await at('Dropped folder');
   const devtools = await browser.context.newCDPSession(page);
   const { width, height } = page.viewportSize();
@@ -63,7 +62,7 @@ test('a folder that is dropped: the files of all folders in it, and nothing that
   await has(contact, folder.names);
 });
 
-test('a folder that is chosen gives the same files', async () => {
+test('a chosen folder adds the same files', async () => {
   const contact = await at('Chosen folder');
   const choosing = page.waitForEvent('filechooser');
   await page.getByRole('button', { name: 'Add a folder' }).click();
@@ -71,9 +70,9 @@ test('a folder that is chosen gives the same files', async () => {
   await has(contact, folder.names);
 });
 
-test('of more files than one drop may have the page says which are added', async () => {
+test('with more files than one drop may have, the page says which are added', async () => {
   await at('Far too many');
-  // None of them is to arrive: what is looked at is what was said.
+  // Only the message matters: no file needs to arrive.
   await browser.context.setOffline(true);
   try {
     await page.evaluate(() => {
@@ -88,19 +87,19 @@ test('of more files than one drop may have the page says which are added', async
   }
 });
 
-test('upload URLs of small files are asked for together, and each that is refused says so without being asked for again', async () => {
+test('upload URLs of small files are requested together, and a rejected file causes no further request', async () => {
   const contact = await at('Many small ones');
-  let asked = 0;
-  page.on('request', (request) => { asked += request.url().endsWith('/upload-urls'); });
+  let requests = 0;
+  page.on('request', (request) => { requests += request.url().endsWith('/upload-urls'); });
   const all = Array.from({ length: 20 }, (_, n) => `n${n}.${n % 2 ? 'csv' : 'exe'}`);
   await drop(page, all.map((name) => ({ name, type: '', bytes: csv(100) })));
   await page.getByText('10 of 20 done').waitFor({ timeout: PATIENCE });
-  await page.waitForFunction(() => document.querySelectorAll('.upload.refused').length === 10, undefined, { timeout: PATIENCE });
+  await page.waitForFunction(() => document.querySelectorAll('.upload.rejected').length === 10, undefined, { timeout: PATIENCE });
   await has(contact, all.filter((name) => name.endsWith('.csv')).sort());
-  assert.equal(asked, 1);
+  assert.equal(requests, 1);
 });
 
-test('a picture that is pasted gets a name with the time', async () => {
+test('a pasted image is named after the time', async () => {
   const contact = await at('Pasted');
   await browser.context.grantPermissions(['clipboard-read', 'clipboard-write'], { origin: server.ready.http });
   await page.evaluate(async () => {
@@ -115,8 +114,8 @@ test('a picture that is pasted gets a name with the time', async () => {
   assert.match(name, /^\d{4}-\d\d-\d\d \d\d\.\d\d\.\d\d\.png$/);
 });
 
-test('a small file whose answer was lost is sent again and not kept twice', async () => {
-  const contact = await at('Answer lost');
+test('a small file is sent again after a lost response, and stored once', async () => {
+  const contact = await at('Response lost');
   let lost = 0;
   await page.route('**/upload/*', async (route) => {
     if (lost > 0) {
@@ -133,12 +132,12 @@ test('a small file whose answer was lost is sent again and not kept twice', asyn
   await has(contact, ['once.csv']);
 });
 
-test('a full contact says so, and the file is added once the quota is raised', async () => {
+test('a full contact shows its limit, and a retry succeeds once the quota is raised', async () => {
   const contact = await at('Full');
   const set = (...quotas) => dossier(server.data, 'site', 'set', ...quotas);
   const known = (field, wanted) => until(async () => {
-    const answer = await fetch(`${server.ready.http}/dossier/v1/usage`, { headers: headersOf(server) });
-    return (await answer.json()).site.quotas[field] === wanted;
+    const response = await fetch(`${server.ready.http}/dossier/v1/usage`, { headers: headersOf(server) });
+    return (await response.json()).site.quotas[field] === wanted;
   });
   await put(server, contact, { name: 'first.csv', type: 'text/csv', bytes: csv(100) });
   await set('--contact-max-bytes', '1000000');
@@ -146,16 +145,16 @@ test('a full contact says so, and the file is added once the quota is raised', a
   await drop(page, [
     { name: 'small.csv', type: 'text/csv', bytes: csv(2000) }, { name: 'large.csv', type: 'text/csv', bytes: csv(3_000_000) },
   ]);
-  await page.getByText('This contact is full: 1 MB at most.').waitFor();
+  await page.getByText('This contact is full. Its limit is 1 MB.').waitFor();
   await page.getByText('1 of 2 done').waitFor();
   await set('--contact-max-bytes', 'default');
   await known('contactMaxBytes', null);
-  await page.getByRole('button', { name: 'Try large.csv again' }).click();
+  await page.getByRole('button', { name: 'Retry large.csv' }).click();
   await page.getByText('2 of 2 done').waitFor({ timeout: PATIENCE });
   await has(contact, ['first.csv', 'large.csv', 'small.csv']);
 });
 
-test('a key that is revoked in the middle of uploads: they go on when somebody signs in again', async () => {
+test('uploads whose key was revoked resume after signing in again', async () => {
   await page.close();
   const key = await dossier(server.data, 'key', 'create');
   page = await signedIn(browser.context, server, key.apiKey);

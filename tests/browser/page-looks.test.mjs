@@ -1,5 +1,5 @@
-// How the page looks and reads in each of its states: nothing that axe-core finds, light and dark, at a desk
-// and on a phone, at 200%. The screenshots are for people to look at.
+// The page in each of its states: axe-core finds nothing, in light and dark, on a desktop and a phone, and at
+// 200%. The screenshots are for people to look at.
 
 import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
@@ -11,7 +11,7 @@ import { announce, csv, drop, openContact, pdf, picture, put, shot, signedIn } f
 import { startBrowser, startServer } from './support.mjs';
 
 const AXE = await readFile(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
-const DESK = { width: 1280, height: 800 };
+const DESKTOP = { width: 1280, height: 800 };
 const PHONE = { width: 390, height: 844 };
 
 let server;
@@ -23,7 +23,7 @@ before(async () => {
   server = await startServer(['--dev', '--set', 'trash_days=30']);
   browser = await startBrowser();
   page = await browser.context.newPage();
-  await page.setViewportSize(DESK);
+  await page.setViewportSize(DESKTOP);
   await page.goto(server.ready.http);
   anna = await announce(server, 'Anna Bergström');
   const others = ['Jonas Weber', 'Mireille Okafor', 'Yuki Tanaka', 'Σοφία Παπαδοπούλου', 'Omar Haddad', 'Lena Fischer'];
@@ -43,7 +43,7 @@ before(async () => {
   await put(server, anna, { name: 'invoice_\u202Egpj.csv', type: 'text/csv', bytes: csv(900) });
   await page.close();
   page = await signedIn(browser.context, server);
-  await page.setViewportSize(DESK);
+  await page.setViewportSize(DESKTOP);
 });
 after(async () => {
   hook?.close();
@@ -51,7 +51,7 @@ after(async () => {
   await server?.stop();
 });
 
-/** What axe-core finds, as texts. */
+/** The findings of axe-core. */
 async function findings() {
   await page.evaluate(AXE);
   const tags = ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'];
@@ -59,7 +59,7 @@ async function findings() {
   return violations.flatMap(({ id, nodes }) => nodes.map((node) => `${id}: ${node.target} ${node.failureSummary}`));
 }
 
-/** Looks at what is shown now, in both colours. */
+/** Takes screenshots and runs axe-core, in both themes. */
 async function look(name) {
   for (const colorScheme of ['light', 'dark']) {
     await page.emulateMedia({ colorScheme, reducedMotion: 'reduce' });
@@ -74,7 +74,7 @@ async function look(name) {
 
 const pictures = () => page.waitForFunction(() => [...document.querySelectorAll('.thumb img')].every((one) => one.complete));
 
-test('contacts, an empty search, and the dialog for a new one', async () => {
+test('contacts, and the dialog for a new one', async () => {
   await page.getByText('Anna Bergström').waitFor();
   await look('contacts');
   await page.getByRole('button', { name: 'New contact' }).click();
@@ -82,7 +82,7 @@ test('contacts, an empty search, and the dialog for a new one', async () => {
   await page.keyboard.press('Escape');
 });
 
-test('files as cards and as lines, and some that are selected', async () => {
+test('files in the grid, selected, and in the list', async () => {
   await openContact(page, anna);
   await page.getByRole('button', { name: 'Open before.jpg' }).waitFor();
   await pictures();
@@ -95,7 +95,7 @@ test('files as cards and as lines, and some that are selected', async () => {
   await page.getByRole('button', { name: 'Grid' }).click();
 });
 
-test('the viewer: a picture, a PDF, a file without a preview and with a strange name', async () => {
+test('the viewer: an image, a PDF, and a file without a preview and with a suspicious name', async () => {
   for (const [name, file] of [['viewer', 'x-ray-left.jpg'], ['viewer-pdf', 'treatment-plan.pdf'], ['viewer-csv', 'invoice_[U+202E]gpj.csv']]) {
     await page.getByRole('button', { name: `Open ${file}` }).click();
     await page.getByRole('dialog').waitFor();
@@ -105,7 +105,7 @@ test('the viewer: a picture, a PDF, a file without a preview and with a strange 
   }
 });
 
-test('asking before a file is deleted', async () => {
+test('the dialog before a file is deleted', async () => {
   await page.getByRole('button', { name: 'Open consent.jpg' }).focus();
   await page.keyboard.press('Delete');
   await page.getByRole('dialog').waitFor();
@@ -113,7 +113,7 @@ test('asking before a file is deleted', async () => {
   await page.keyboard.press('Escape');
 });
 
-test('uploads: running, done, and refused with the reason', async () => {
+test('uploads: running, done, and rejected with the reason', async () => {
   const network = await browser.context.newCDPSession(page);
   await network.send('Network.enable');
   const speed = (uploadThroughput) => network.send('Network.emulateNetworkConditions', {
@@ -147,11 +147,11 @@ test('webhooks with their attempts, the SDK, and the description of the API', as
   hook = createServer((request, response) => {
     count += 1;
     response.statusCode = count % 3 === 1 ? 500 : 200;
-    request.resume().on('end', () => response.end(response.statusCode === 200 ? 'ok' : 'database is away'));
+    request.resume().on('end', () => response.end(response.statusCode === 200 ? 'ok' : 'database is unavailable'));
   }).listen(0, '127.0.0.1');
   await new Promise((resolve) => { hook.once('listening', resolve); });
   await page.evaluate(() => { window.location.hash = '#/developer'; });
-  await page.getByText('Nobody is told yet').waitFor();
+  await page.getByText('No webhooks yet').waitFor();
   await look('webhooks-empty');
   await page.getByRole('button', { name: 'Add a webhook' }).click();
   await page.getByLabel('Address').fill(`http://127.0.0.1:${hook.address().port}/hooks`);
@@ -164,7 +164,7 @@ test('webhooks with their attempts, the SDK, and the description of the API', as
   await page.waitForFunction(() => document.querySelectorAll('.toast').length === 0);
   await look('webhooks');
   for (const part of ['SDK', 'API']) {
-    await page.getByRole('navigation', { name: 'Parts' }).getByRole('link', { name: part, exact: true }).click();
+    await page.getByRole('navigation', { name: 'Sections' }).getByRole('link', { name: part, exact: true }).click();
     await page.locator('.panel').first().waitFor();
     if (part === 'API') await page.locator('summary').first().click();
     await look(`developer-${part.toLowerCase()}`);
@@ -186,11 +186,11 @@ test('a phone', async () => {
   await page.keyboard.press('Escape');
 });
 
-test('at 200% everything is still within the window', async () => {
-  // Half the window is what a zoomed one has.
+test('at 200% everything fits into the window', async () => {
+  // A window zoomed to 200% has half the pixels.
   await page.setViewportSize({ width: 640, height: 400 });
   await look('zoomed-grid');
-  await page.setViewportSize(DESK);
+  await page.setViewportSize(DESKTOP);
 });
 
 test('operations', async () => {

@@ -1,5 +1,4 @@
-// A contact with more files than a page could hold: what is in the document stays bounded, and every file is
-// reached; and many that are deleted together.
+// A contact with many files: the document stays bounded, every file can be reached, and many are deleted together.
 
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
@@ -13,7 +12,7 @@ import { PATIENCE, announce, csv, headersOf, openContact, picture, put, shot, si
 import { startBrowser, startServer } from './support.mjs';
 
 const FILES = 10_000;
-/** Elements of the whole page: a few screens of cards, each of about 15. */
+/** Most elements of the document: a few screens of cards, each of about 15. */
 const MOST_ELEMENTS = 3_000;
 
 let server;
@@ -43,7 +42,7 @@ after(async () => {
 
 const elements = () => page.evaluate(() => document.querySelectorAll('*').length);
 
-/** Goes down the list by screens, a frame each, and gives back the most elements that there ever were. */
+/** Scrolls down by a screen each frame. Returns the largest number of elements seen. */
 const scrolled = (screens) => page.evaluate(async (count) => {
   const scroller = document.querySelector('.scroller');
   let most = 0;
@@ -55,7 +54,7 @@ const scrolled = (screens) => page.evaluate(async (count) => {
   return most;
 }, screens);
 
-test('10,000 files scroll with a bounded document, and the last is reached by scrolling and by a key', async () => {
+test('10,000 files scroll with a bounded document, and the last can be reached by scrolling and by key', async () => {
   await openContact(page, large);
   await page.getByText('10,000 files').waitFor({ timeout: PATIENCE });
   for (const layout of ['List', 'Grid']) {
@@ -64,7 +63,7 @@ test('10,000 files scroll with a bounded document, and the last is reached by sc
     await page.getByRole('button', { name: 'Open file-09999.png' }).waitFor();
     const most = await scrolled(40);
     assert.ok(most < MOST_ELEMENTS, `${layout}: ${most} elements`);
-    // What was scrolled to is fetched.
+    // The visible files are fetched.
     await page.waitForFunction(() => document.querySelector('.item .open') && !document.querySelector('.skeleton'), undefined, { timeout: PATIENCE });
   }
   await page.evaluate(() => { document.querySelector('.scroller').scrollTop = 1e9; });
@@ -78,7 +77,7 @@ test('10,000 files scroll with a bounded document, and the last is reached by sc
   await page.waitForFunction(() => document.activeElement.dataset.index === '0', undefined, { timeout: PATIENCE });
 });
 
-test('the last file is reached by its key also when nothing behind the first page was fetched', async () => {
+test('the End key reaches the last file even when only the first page was fetched', async () => {
   await page.reload();
   await openContact(page, large);
   await page.getByRole('button', { name: 'Open file-09999.png' }).focus();
@@ -88,7 +87,7 @@ test('the last file is reached by its key also when nothing behind the first pag
   await shot(page, 'ten-thousand');
 });
 
-test('files that are chosen together are deleted by the hundred, and what is behind them is shown', async () => {
+test('selected files are deleted by the hundred, and the files after them appear', async () => {
   const contact = await announce(server, 'Deleted together');
   const all = Array.from({ length: 230 }, (_, n) => n);
   while (all.length > 0) {
@@ -96,8 +95,8 @@ test('files that are chosen together are deleted by the hundred, and what is beh
   }
   await openContact(page, contact);
   await page.getByText('230 files').waitFor();
-  const asked = [];
-  page.on('request', (request) => { if (!['GET', 'HEAD'].includes(request.method())) asked.push(request); });
+  const requests = [];
+  page.on('request', (request) => { if (!['GET', 'HEAD'].includes(request.method())) requests.push(request); });
   await page.locator('.item .open').first().focus();
   await page.keyboard.press('Control+a');
   await page.getByText('200 selected').waitFor();
@@ -107,13 +106,13 @@ test('files that are chosen together are deleted by the hundred, and what is beh
   await page.getByText('30 files').waitFor();
   await page.waitForFunction(() => document.querySelectorAll('.item .open').length > 20 && !document.querySelector('.skeleton'));
   const total = async () => {
-    const answer = await fetch(`${server.ready.http}/contacts/v4/attachments/${contact}`, { headers: headersOf(server) });
-    return (await answer.json()).metadata.total;
+    const response = await fetch(`${server.ready.http}/contacts/v4/attachments/${contact}`, { headers: headersOf(server) });
+    return (await response.json()).metadata.total;
   };
   assert.equal(await total(), 30);
-  const bulk = asked.filter((request) => request.url().endsWith('/bulk-delete'));
+  const bulk = requests.filter((request) => request.url().endsWith('/bulk-delete'));
   assert.deepEqual(bulk.map((request) => request.postDataJSON().attachmentIds.length), [100, 100]);
-  assert.equal(asked.length, 2);
+  assert.equal(requests.length, 2);
   await page.getByRole('button', { name: 'Undo' }).click();
   await page.getByText('230 files').waitFor({ timeout: PATIENCE });
   assert.equal(await total(), 230);

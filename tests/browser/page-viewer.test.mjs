@@ -1,4 +1,4 @@
-// The viewer: PDFs without a frame, and what people write about a file.
+// The viewer: PDFs without a frame, and the label and description of a file.
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
@@ -19,7 +19,7 @@ after(async () => {
   assert.equal(await server?.stop(), 'code 0');
 });
 
-/** A contact with one file, which is open in the viewer. */
+/** Creates a contact with one file and opens it in the viewer. */
 async function viewing(file) {
   const contact = await announce(server, 'Viewed');
   await put(server, contact, file);
@@ -29,19 +29,19 @@ async function viewing(file) {
   return contact;
 }
 
-/** Opens all pages, and gives back the tab and what the server sent to it. */
+/** Opens all pages. Returns the tab and the content types that it received. */
 async function readAll() {
-  const answers = [];
-  browser.context.on('response', (response) => answers.push(response));
+  const responses = [];
+  browser.context.on('response', (response) => responses.push(response));
   const opening = browser.context.waitForEvent('page');
   await page.getByRole('link', { name: 'Read all pages' }).click();
   const tab = await opening;
   await tab.waitForLoadState();
   browser.context.removeAllListeners('response');
-  return { tab, types: answers.filter((one) => one.url() === tab.url()).map((one) => one.headers()['content-type']) };
+  return { tab, types: responses.filter((one) => one.url() === tab.url()).map((one) => one.headers()['content-type']) };
 }
 
-test('of a PDF the first page is seen, and all pages open in a tab of their own', async () => {
+test('the first page of a PDF is shown, and all pages open in a tab of their own', async () => {
   const bytes = pdf('A letter');
   await viewing({ name: 'letter.pdf', type: 'application/pdf', bytes });
   await page.waitForFunction(() => document.querySelector('.first-page img')?.naturalWidth > 0);
@@ -55,19 +55,19 @@ test('of a PDF the first page is seen, and all pages open in a tab of their own'
   await page.keyboard.press('Escape');
 });
 
-test('a PDF whose first page cannot be shown opens all the same', async () => {
-  // It ends as a whole file does and holds no page.
+test('a PDF whose first page cannot be shown can still be opened', async () => {
+  // Complete, but without a page.
   const bytes = '%PDF-1.4\n1 0 obj\n<< /Type /Catalog /Pages 2 0 R >>\nendobj\n2 0 obj\n<< /Type /Pages /Kids [] /Count 0 >>\nendobj\n'
     + 'trailer << /Size 3 /Root 1 0 R >>\nstartxref\n0\n%%EOF\n';
   await viewing({ name: 'empty.pdf', type: 'application/pdf', bytes });
-  await page.getByText('No picture of its first page').waitFor();
+  await page.getByText('No preview of the first page').waitFor();
   const { tab, types } = await readAll();
   assert.deepEqual(types.slice(0, 1), ['application/pdf']);
   await tab.close();
   await page.keyboard.press('Escape');
 });
 
-test('a label and a description are kept: after a reload they are found again', async () => {
+test('a label and a description are still there after a reload', async () => {
   const contact = await viewing({ name: 'scan.csv', type: 'text/csv', bytes: csv(100) });
   await page.getByLabel('Label').fill('Before the operation');
   await page.getByLabel('Description').fill('Taken by Dr. Weber.\nTo be repeated in May.');
@@ -79,7 +79,7 @@ test('a label and a description are kept: after a reload they are found again', 
   await page.getByRole('button', { name: 'Open scan.csv' }).click();
   assert.equal(await page.getByLabel('Label').inputValue(), 'Before the operation');
   assert.equal(await page.getByLabel('Description').inputValue(), 'Taken by Dr. Weber.\nTo be repeated in May.');
-  // An emptied field takes the text away.
+  // An empty field removes the text.
   await page.getByLabel('Label').fill('');
   await page.getByRole('button', { name: 'Save' }).click();
   await page.getByText('Saved.').first().waitFor();

@@ -1,47 +1,47 @@
-// What the tests of the page share: a server with somebody signed in, and files to give to it.
+// Shared by the tests of the page: a signed-in tab, requests beside the page, and files to upload.
 
 import { randomUUID } from 'node:crypto';
 import { mkdir } from 'node:fs/promises';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-/** Screenshots, for whoever looks at what was built. */
+/** Where screenshots are written, for people to look at. */
 export const SHOTS = fileURLToPath(new URL('../../build/screenshots/', import.meta.url));
 
-/** How long something may take before the test fails, in milliseconds. */
+/** How long a step may take before the test fails, in milliseconds. */
 export const PATIENCE = 60_000;
 
 /** Headers of the first key. */
 export const headersOf = ({ ready }) => ({ Authorization: ready.apiKey, 'wix-site-id': ready.siteId });
 
-/** Makes a contact known. */
+/** Creates a contact. */
 export async function announce(server, label) {
   const id = randomUUID();
-  const answer = await fetch(`${server.ready.http}/dossier/v1/contacts/${id}`, {
+  const response = await fetch(`${server.ready.http}/dossier/v1/contacts/${id}`, {
     method: 'PUT', headers: { ...headersOf(server), 'Content-Type': 'application/json' }, body: JSON.stringify({ label }),
   });
-  if (!answer.ok) throw new Error(await answer.text());
+  if (!response.ok) throw new Error(await response.text());
   return id;
 }
 
-/** Uploads a file for a contact, beside the page. */
+/** Uploads a file of a contact, without the page. */
 export async function put(server, contact, { name, type, bytes }) {
   const generated = await fetch(`${server.ready.http}/contacts/v4/attachments/${contact}/upload-url`, {
     method: 'POST', headers: { ...headersOf(server), 'Content-Type': 'application/json' },
     body: JSON.stringify({ fileName: name, mimeType: type }),
   });
   if (!generated.ok) throw new Error(await generated.text());
-  const put = await fetch((await generated.json()).uploadUrl, { method: 'PUT', body: bytes });
-  if (!put.ok) throw new Error(await put.text());
+  const uploaded = await fetch((await generated.json()).uploadUrl, { method: 'PUT', body: bytes });
+  if (!uploaded.ok) throw new Error(await uploaded.text());
 }
 
 /** The names of a contact's files, as the contract lists them. */
 export async function namesOf(server, contact) {
-  const answer = await fetch(`${server.ready.http}/contacts/v4/attachments/${contact}?paging.limit=100`, { headers: headersOf(server) });
-  return (await answer.json()).attachments.map(({ fileName }) => fileName);
+  const response = await fetch(`${server.ready.http}/contacts/v4/attachments/${contact}?paging.limit=100`, { headers: headersOf(server) });
+  return (await response.json()).attachments.map(({ fileName }) => fileName);
 }
 
-/** Asks again and again until the answer is yes. */
+/** Polls until `check` holds. */
 export async function until(check) {
   const end = Date.now() + PATIENCE;
   while (!(await check())) {
@@ -67,7 +67,7 @@ export async function openContact(page, contact) {
   await page.getByRole('group', { name: 'View' }).waitFor();
 }
 
-/** Drops files as a person would: what the browser makes of them goes to what lies under the pointer. */
+/** Drops files on the page, with the events that a browser sends. */
 export async function drop(page, files) {
   const transfer = await page.evaluateHandle((given) => {
     const data = new DataTransfer();
@@ -82,19 +82,19 @@ export async function drop(page, files) {
   }
 }
 
-/** Keeps a picture of what is seen. */
+/** Takes a screenshot. */
 export async function shot(page, name) {
   await mkdir(SHOTS, { recursive: true });
   await page.screenshot({ path: path.join(SHOTS, `${name}.png`) });
 }
 
-/** Lines of text of about this size. */
+/** CSV of about this size. */
 export function csv(bytes) {
   const lines = Array.from({ length: Math.ceil(bytes / 8) }, (_, n) => String(n).padStart(7, '0'));
   return Buffer.from(`number\n${lines.join('\n')}\n`);
 }
 
-/** A picture that the browser draws: JPEG or PNG. */
+/** An image that the browser draws: JPEG or PNG. */
 export async function picture(page, { width = 800, height = 600, hue = 210, type = 'image/jpeg', words = '' } = {}) {
   const base64 = await page.evaluate(({ width, height, hue, type, words }) => {
     const canvas = Object.assign(document.createElement('canvas'), { width, height });

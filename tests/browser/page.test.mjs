@@ -1,5 +1,5 @@
-// What people do at the page: sign in by link, add files by drag and drop, lose the network, delete and undo,
-// use the keyboard alone, in two tabs, with a session that ends, with names that mean harm.
+// What people do on the page: sign in by link, add files by drag and drop, lose the network, delete and undo,
+// use only the keyboard, two tabs, an ended session; and hostile file names.
 
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
@@ -9,7 +9,7 @@ import { after, before, beforeEach, afterEach, test } from 'node:test';
 import { PATIENCE, announce, csv, drop, headersOf, namesOf, openContact, pdf, picture, put, signedIn } from './page.mjs';
 import { startBrowser, startServer } from './support.mjs';
 
-/** Bytes over the network until the first contact can be read. */
+/** Most bytes over the network until the first contact is visible. */
 const FIRST_LOAD = 150_000;
 
 let server;
@@ -25,14 +25,14 @@ after(async () => {
 });
 beforeEach(async () => { page = undefined; });
 afterEach(async () => {
-  // What asks before it is left must not keep the next test waiting.
+  // A dialog of `beforeunload` must not block the next test.
   for (const one of browser.context.pages().slice(1)) await one.close({ runBeforeUnload: false });
 });
 
 const rows = (tab = page) => tab.locator('.item .open');
 const names = async (tab = page) => rows(tab).evaluateAll((all) => all.map((one) => one.querySelector('.visually-hidden').textContent.replace('Open ', '')));
 
-/** Waits until the contact has so many files, in the page and at the server. */
+/** Waits until the contact has this many files, on the page and on the server. */
 async function has(contact, count, tab = page) {
   await tab.waitForFunction((wanted) => document.querySelectorAll('.item .open').length === wanted, count, { timeout: PATIENCE });
   assert.equal((await namesOf(server, contact)).length, count);
@@ -45,7 +45,7 @@ async function at(label = 'Anna Bergström') {
   return contact;
 }
 
-test('the link of the first start signs in, once, and leaves nothing in the address', async () => {
+test('the link of the first start signs in once and disappears from the address bar', async () => {
   const own = await startServer();
   const tab = await browser.context.newPage();
   try {
@@ -56,17 +56,17 @@ test('the link of the first start signs in, once, and leaves nothing in the addr
     await tab.getByLabel('API key').waitFor();
     await tab.goto('about:blank');
     await tab.goto(own.ready.signInUrl);
-    await tab.getByText('This link was used already').waitFor();
+    await tab.getByText('This sign-in link was already used').waitFor();
     await tab.getByLabel('API key').fill('dossier_unknown');
     await tab.getByRole('button', { name: 'Sign in' }).click();
-    await tab.getByText('This key is not known here.').waitFor();
+    await tab.getByText('This API key is not valid here.').waitFor();
   } finally {
     await tab.close();
     await own.stop();
   }
 });
 
-test('no other host is asked, the first load is small, and scripts cannot read the cookie', async () => {
+test('no other host is requested, the first load is small, and scripts cannot read the cookie', async () => {
   const tab = await browser.context.newPage();
   const network = await browser.context.newCDPSession(tab);
   await network.send('Network.enable');
@@ -89,7 +89,7 @@ test('no other host is asked, the first load is small, and scripts cannot read t
   assert.deepEqual(problems, []);
 });
 
-test('five real files by drag and drop', async () => {
+test('five files by drag and drop', async () => {
   const contact = await at();
   const files = [
     { name: 'photo.jpg', type: 'image/jpeg', bytes: await picture(page, {}) },
@@ -114,11 +114,11 @@ test('200 small files at once', async () => {
   await page.getByText('200 of 200 done').waitFor({ timeout: PATIENCE });
   console.log(`200 files: ${Date.now() - start} ms`);
   await page.getByText('200 files').waitFor();
-  const answer = await fetch(`${server.ready.http}/contacts/v4/attachments/${contact}`, { headers: headersOf(server) });
-  assert.equal((await answer.json()).metadata.total, 200);
+  const response = await fetch(`${server.ready.http}/contacts/v4/attachments/${contact}`, { headers: headersOf(server) });
+  assert.equal((await response.json()).metadata.total, 200);
 });
 
-test('an upload is paused and goes on, and one that is cut off by the network goes on by itself', async () => {
+test('an upload can be paused and resumed, and resumes by itself after the network was lost', async () => {
   const contact = await at('Cut');
   const network = await browser.context.newCDPSession(page);
   await network.send('Network.enable');
@@ -134,17 +134,17 @@ test('an upload is paused and goes on, and one that is cut off by the network go
   await page.waitForFunction(() => document.querySelector('progress')?.value > 4_000_000, undefined, { timeout: PATIENCE });
   await page.getByRole('button', { name: 'Pause long.csv' }).click();
   await page.getByText(/Paused at \d+%/).waitFor();
-  await page.getByRole('button', { name: 'Go on with long.csv' }).click();
+  await page.getByRole('button', { name: 'Resume long.csv' }).click();
   await page.waitForFunction(() => document.querySelector('progress')?.value > 6_000_000, undefined, { timeout: PATIENCE });
   await speed(4_000_000, true);
-  await page.getByText('No connection. It goes on by itself').waitFor({ timeout: PATIENCE });
+  await page.getByText('No connection. Resumes automatically').waitFor({ timeout: PATIENCE });
   await speed(-1);
   await has(contact, 1);
-  // It did not begin anew.
+  // It did not start again from the beginning.
   assert.ok(pieces.length >= 3 && pieces.slice(1).some((offset) => offset > 1_000_000), `${pieces}`);
 });
 
-test('after a reload the same file goes on where it was', async () => {
+test('after a reload the same file resumes at its offset', async () => {
   const contact = await at('Reload');
   const network = await browser.context.newCDPSession(page);
   await network.send('Network.enable');
@@ -165,7 +165,7 @@ test('after a reload the same file goes on where it was', async () => {
   assert.ok(offsets[0] > 0, `${offsets}`);
 });
 
-test('deleting asks first, and is undone where there is a trash', async () => {
+test('deleting asks first, and can be undone with a trash', async () => {
   const contact = await at('Trash');
   await put(server, contact, { name: 'kept.csv', type: 'text/csv', bytes: csv(100) });
   await put(server, contact, { name: 'gone.csv', type: 'text/csv', bytes: csv(200) });
@@ -177,14 +177,14 @@ test('deleting asks first, and is undone where there is a trash', async () => {
   assert.equal((await namesOf(server, contact)).length, 2);
   await rows().filter({ hasText: 'gone.csv' }).focus();
   await page.keyboard.press('Delete');
-  await page.getByText('It can be restored for 30 days.').waitFor();
+  await page.getByText('Deleted files can be restored for 30 days.').waitFor();
   await page.getByRole('dialog').getByRole('button', { name: 'Delete' }).click();
   await has(contact, 1);
   await page.getByRole('button', { name: 'Undo' }).click();
   await has(contact, 2);
 });
 
-test('with the keyboard alone: found, opened, looked through, chosen, deleted', async () => {
+test('with the keyboard only: search, open, next file, select, delete', async () => {
   const contact = await at('Keyboard');
   for (const name of ['a.csv', 'b.csv', 'c.csv']) await put(server, contact, { name, type: 'text/csv', bytes: csv(100) });
   await page.goto(server.ready.http);
@@ -221,7 +221,7 @@ test('with the keyboard alone: found, opened, looked through, chosen, deleted', 
   await has(contact, 2);
 });
 
-test('two tabs delete the same file: the second says so and shows what is there', async () => {
+test('two tabs delete the same file: the second reports it and shows the remaining files', async () => {
   const contact = await at('Tabs');
   await put(server, contact, { name: 'one.csv', type: 'text/csv', bytes: csv(100) });
   await put(server, contact, { name: 'two.csv', type: 'text/csv', bytes: csv(100) });
@@ -236,17 +236,17 @@ test('two tabs delete the same file: the second says so and shows what is there'
     await tab.getByRole('dialog').getByRole('button', { name: 'Delete' }).click();
     await has(contact, 1, tab);
   }
-  await other.getByText('“one.csv” was deleted already, elsewhere.').waitFor();
+  await other.getByText('“one.csv” had already been deleted.').waitFor();
 });
 
-test('a session that ends while files are being added says so and loses nothing', async () => {
+test('when the session ends during uploads, the page says so and loses nothing', async () => {
   const contact = await at('Ends');
   const network = await browser.context.newCDPSession(page);
   await network.send('Network.enable');
   await network.send('Network.emulateNetworkConditions', { offline: false, latency: 0, downloadThroughput: -1, uploadThroughput: 3_000_000 });
   await drop(page, Array.from({ length: 5 }, (_, n) => ({ name: `s${n}.csv`, type: 'text/csv', bytes: csv(2_000_000) })));
   await page.waitForFunction(() => document.querySelector('progress')?.value > 0, undefined, { timeout: PATIENCE });
-  // Signed out in another tab: the cookie is gone for all.
+  // As after signing out in another tab.
   await browser.context.clearCookies();
   await page.getByText('Your session has ended').waitFor({ timeout: PATIENCE });
   await page.getByLabel('API key').fill(server.ready.apiKey);
@@ -254,8 +254,8 @@ test('a session that ends while files are being added says so and loses nothing'
   await has(contact, 5);
 });
 
-test('a server that starts anew in the middle loses nothing', async () => {
-  // It keeps its address behind a port of ours.
+test('a restart of the server during an upload loses nothing', async () => {
+  // A proxy keeps the address, since the server gets another port.
   let upstream = 0;
   const front = createServer((socket) => {
     const back = connect(upstream, '127.0.0.1');
@@ -279,7 +279,7 @@ test('a server that starts anew in the middle loses nothing', async () => {
     await drop(page, [{ name: 'long.csv', type: 'text/csv', bytes: csv(9_000_000) }]);
     await page.waitForFunction(() => document.querySelector('progress')?.value > 2_000_000, undefined, { timeout: PATIENCE });
     await own.stop({ keep: true });
-    await page.getByText('No connection. It goes on by itself').waitFor({ timeout: PATIENCE });
+    await page.getByText('No connection. Resumes automatically').waitFor({ timeout: PATIENCE });
     await network.send('Network.emulateNetworkConditions', { offline: false, latency: 0, downloadThroughput: -1, uploadThroughput: -1 });
     again = await startServer(flags, own.folder);
     upstream = port(again);
@@ -292,7 +292,7 @@ test('a server that starts anew in the middle loses nothing', async () => {
   }
 });
 
-test('what is refused says why, and nothing is kept of it', async () => {
+test('a rejected file shows why, and nothing of it is stored', async () => {
   const full = await startServer(['--set', 'contact_max_files=1']);
   try {
     page = await signedIn(browser.context, full);
@@ -304,13 +304,13 @@ test('what is refused says why, and nothing is kept of it', async () => {
       { name: 'really-a-picture.pdf', type: 'application/pdf', bytes: await picture(page, {}) },
       { name: `${'x'.repeat(260)}.csv`, type: 'text/csv', bytes: 'a' },
     ]);
-    for (const reason of ['The file is empty.', 'Files of this type are not taken', 'longer than 260 characters', 'The content is not what the name says.']) {
+    for (const reason of ['The file is empty.', 'EXE files are not accepted.', 'more than 260 characters', 'but holds a JPEG image']) {
       await page.getByText(reason).waitFor();
     }
-    assert.equal(await page.getByRole('button', { name: /^Try .* again$/ }).count(), 0, 'none of these would be taken');
+    assert.equal(await page.getByRole('button', { name: /^Retry / }).count(), 0, 'none of these would be accepted');
     await put(full, contact, { name: 'first.csv', type: 'text/csv', bytes: csv(10) });
     await drop(page, [{ name: 'second.csv', type: 'text/csv', bytes: csv(10) }]);
-    await page.getByText('This contact is full: 1 file at most.').waitFor();
+    await page.getByText('This contact is full. Its limit is 1 file.').waitFor();
     assert.deepEqual(await namesOf(full, contact), ['first.csv']);
   } finally {
     await page?.close();
@@ -318,7 +318,7 @@ test('what is refused says why, and nothing is kept of it', async () => {
   }
 });
 
-test('s14: names that mean harm are shown as they are, and run nothing', async () => {
+test('s14: hostile names are shown as text and run nothing', async () => {
   const contact = await at('<img src=x onerror=window.harmed=1>');
   const hostile = [
     '<img src=x onerror=window.harmed=1>.csv', '\u202e\u200f\u200e.csv', '\u{1F600}'.repeat(256) + '.csv',
@@ -339,13 +339,13 @@ test('s14: names that mean harm are shown as they are, and run nothing', async (
   await rows().first().click();
   for (let step = 0; step < hostile.length; step += 1) await page.keyboard.press('ArrowRight');
   assert.equal(await page.evaluate(() => window.harmed), undefined);
-  // The page's own script, and nothing of theirs.
+  // Only the page's own script.
   assert.equal(await page.locator('script:not([src])').count(), 1);
   assert.equal(await page.locator('#app script, #main img[src="x"]').count(), 0);
 });
 
 test('a viewer sees files and cannot change them', async () => {
-  const contact = await at('Looked at');
+  const contact = await at('Viewed');
   await put(server, contact, { name: 'a.csv', type: 'text/csv', bytes: csv(10) });
   const { dossier } = await import('../sdk/server.mjs');
   const made = await dossier(server.data, 'key', 'create', '--scope', 'VIEW');

@@ -1,5 +1,4 @@
-// What the browser tests share: a server, uploads by plain REST, and a browser that is started anew
-// for each file of tests.
+// Shared by the browser tests: a server, uploads by plain REST, and a browser for each file of tests.
 
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
@@ -17,13 +16,13 @@ export { startServer };
 /** Debian's browser; CHROMIUM names another. */
 const EXECUTABLE = process.env.CHROMIUM ?? '/usr/bin/chromium';
 
-/** It runs as root, in closed networks and on machines without a GPU, and asks nobody for anything. */
+/** Chromium runs as root, without a GPU, and must send no requests of its own. */
 const FLAGS = [
   '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run',
   '--disable-background-networking', '--disable-component-update', '--disable-sync',
 ];
 
-/** Starts a browser with a profile of its own. */
+/** Starts a browser with an empty profile. */
 export async function startBrowser() {
   const profile = await mkdtemp(path.join(tmpdir(), 'dossier-browser-'));
   const context = await chromium.launchPersistentContext(profile, {
@@ -36,7 +35,7 @@ export async function startBrowser() {
   return { context, stop };
 }
 
-/** Uploads a file and gives back the attachment with its links. */
+/** Uploads a file and returns the attachment with its links. */
 export async function upload(server, { name, type, bytes }) {
   const { http, apiKey, siteId } = server.ready;
   const headers = { Authorization: apiKey, 'wix-site-id': siteId };
@@ -57,16 +56,16 @@ export async function upload(server, { name, type, bytes }) {
 /** The link of an attachment's original. */
 export const linkOf = (attachment) => (attachment.image ?? attachment.document).url;
 
-/** A page of somebody else: answers every path with one text, and counts what is asked of it. */
+/** Another origin's page: responds to every path with the same HTML and records the requested paths. */
 export async function startPage(html) {
-  const asked = [];
+  const requested = [];
   const server = createServer((request, response) => {
-    asked.push(request.url);
+    requested.push(request.url);
     response.setHeader('Content-Type', 'text/html; charset=utf-8');
     response.end(html());
   });
   await new Promise((resolve) => { server.listen(0, '127.0.0.1', resolve); });
   const stop = () => new Promise((resolve) => { server.close(resolve); server.closeAllConnections(); });
-  // By another name than the server under test, so that it has cookies of its own.
-  return { url: `http://localhost:${server.address().port}`, asked, stop };
+  // Another host name than the server under test, so that cookies are separate.
+  return { url: `http://localhost:${server.address().port}`, requested, stop };
 }

@@ -1,4 +1,4 @@
-"""What the benches share: processes on their cores, wrk, nginx, the server, tables.
+"""Shared by the benches: processes pinned to cores, wrk, nginx, the server, tables.
 
 Needs only what Debian has: python3, wrk, nginx (the plain `nginx` package: its build has
 http_dav_module), and the release binary and examples of this repository.
@@ -45,7 +45,7 @@ def need_tools():
             raise DidNotRun(f"{tool} is missing: install {package}")
     if os.cpu_count() < 2:
         raise DidNotRun("the server and the load need a core each")
-    # Apart, so that what the examples need changes nothing in the program under test.
+    # Built separately, so that the examples' dependencies do not change the program under test.
     for what in [["--bin", "dossier"], EXAMPLES]:
         command = ["cargo", "build", "--release", *what]
         if subprocess.run(command, cwd=ROOT, check=False).returncode != 0:
@@ -58,13 +58,13 @@ def binary(name):
 
 
 def on_core(*cores):
-    """For Popen: binds the new process to cores before it runs."""
+    """For Popen: pins the new process to cores before it runs."""
     return lambda: os.sched_setaffinity(0, cores)
 
 
 @contextlib.contextmanager
 def folder(base=None):
-    """A folder on the disk under test. /tmp may be memory, so BENCH_DIR can name another."""
+    """A folder on the disk under test. /tmp may be a tmpfs, so BENCH_DIR can name another folder."""
     path = tempfile.mkdtemp(prefix="dossier-bench-", dir=base or os.environ.get("BENCH_DIR"))
     try:
         yield path
@@ -79,7 +79,7 @@ def free_port():
 
 
 class Process:
-    """A server process that this bench started, and what it used."""
+    """A server process started by this bench, and the resources it used."""
 
     def __init__(self, command, name, cores=(SERVER_CORE,), **options):
         self.name = name
@@ -126,13 +126,13 @@ def wait_for_200(port, path, headers, process):
 
 
 class Dossier(Process):
-    """The server under test, on core 0 unless told otherwise, with HTTPS on as in the default."""
+    """The server under test, on core 0 by default, with HTTPS on as by default."""
 
     def __init__(self, data, settings=(), cores=(SERVER_CORE,)):
         self.port, self.data = free_port(), data
         command = [binary("dossier"), "serve", "--data", data, "--ready-json",
                    "--listen", f"127.0.0.1:{self.port}", "--listen-tls", "127.0.0.1:0",
-                   # The scrub would find that seeded rows have no bytes, and say so for each.
+                   # The scrub would report each seeded row, because they have no bytes.
                    "--set", "log=warn", "--set", "scrub_days=0"]
         for setting in settings:
             command += ["--set", setting]
@@ -148,7 +148,7 @@ class Dossier(Process):
 
 
 class Nginx(Process):
-    """nginx with one worker on core 0, its own configuration, port and folder."""
+    """nginx with one worker on core 0, and its own configuration, port and folder."""
 
     def __init__(self, root, work, extra="", default_type="application/octet-stream"):
         self.port = free_port()
@@ -177,8 +177,8 @@ def running(process):
 
 
 def wrk(url, connections, seconds, headers=None, contacts=None, stride=1):
-    """Runs wrk on core 1 and returns its figures. `contacts` visits so many in turn, or every
-    `stride`th."""
+    """Runs wrk on core 1 and returns its figures. With `contacts`, requests that many in turn, or
+    every `stride`th."""
     command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "30s",
                "-s", os.path.join(HERE, "wrk.lua")]
     for name, value in (headers or {}).items():
@@ -198,7 +198,7 @@ def wrk(url, connections, seconds, headers=None, contacts=None, stride=1):
 
 
 def measured(process, url, connections, seconds, **options):
-    """A short warm-up, then a run with the server's CPU time for each request."""
+    """A short warm-up, then a run with the server's CPU time per request."""
     wrk(url, connections, 1, **options)
     before = process.cpu_seconds()
     figures = wrk(url, connections, seconds, **options)
@@ -223,7 +223,7 @@ def median(runs, field):
 
 
 def table(title, heads, rows):
-    """Prints a plain table: texts to the left, numbers to the right."""
+    """Prints a plain table: text aligned left, numbers right."""
     texts = [[cell if isinstance(cell, str) else number(cell) for cell in row] for row in rows]
     widths = [max(len(row[i]) for row in [heads, *texts]) for i in range(len(heads))]
     print(f"\n{title}")

@@ -1,10 +1,10 @@
--- Fills a database that `dossier migrate` and a first start have made:
+-- Fills a database created by `dossier migrate` and a first start:
 --
 --   psql -v first=1 -v last=100000 -v each=100 -f bench/load_postgres.sql URL
 --
--- Contacts `first` to `last` of the only site get `each` attachments, ten at a time in turn, because files
--- of people come now and then, not all in one hour: ten rows of a contact lie side by side, and then those
--- of others follow. The ids of contacts count up as in examples/seed.rs. There are no bytes behind the rows.
+-- Contacts `first` to `last` of the only site get `each` attachments, ten at a time in turn, because real
+-- files arrive over time, not all in one hour: ten adjacent rows of a contact, then those of other
+-- contacts. Contact ids count up as in examples/seed.rs. The rows have no bytes.
 \set ON_ERROR_STOP on
 BEGIN;
 

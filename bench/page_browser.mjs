@@ -1,5 +1,5 @@
-// Chromium over its own protocol and a pipe, with nothing switched on that is not asked for: the libraries that
-// tests use have every request of a page reported to them, which takes more time than many a request.
+// Chromium over its DevTools protocol and a pipe, with only the needed domains enabled: test libraries
+// subscribe to every network request of a page, which takes longer than many of the requests.
 
 import { spawn } from 'node:child_process';
 import { mkdtemp, rm } from 'node:fs/promises';
@@ -41,7 +41,7 @@ export class Browser {
     await rm(this.#profile, { recursive: true, force: true, maxRetries: 5 });
   }
 
-  /** Asks the tab for something. */
+  /** Sends a command to the tab. */
   send(method, params = {}) {
     return this.#call(method, params, this.#session);
   }
@@ -50,7 +50,7 @@ export class Browser {
     this.#listeners.set(method, listener);
   }
 
-  /** Runs a function in the page, and gives back what it or its promise gives. */
+  /** Runs a function in the page and returns its result, awaited if it is a promise. */
   async run(work, ...values) {
     const expression = `(${work})(...${JSON.stringify(values)})`;
     const { result, exceptionDetails } = await this.send('Runtime.evaluate', { expression, awaitPromise: true, returnByValue: true });

@@ -1,4 +1,4 @@
-// What bench/page measures:
+// The measurements of bench/page:
 //
 //   page_driver.mjs load LOADS
 //   page_driver.mjs drop ROUNDS FILES BYTES
@@ -10,20 +10,20 @@ import { randomUUID } from 'node:crypto';
 import { startServer } from '../tests/sdk/server.mjs';
 import { Browser } from './page_browser.mjs';
 
-/** How much slower the CPU is made for the first load. */
+/** CPU throttling factor for the first load. */
 const SLOWED = 4;
-/** Uploads at the same time, the same as AT_ONCE of page/lib/uploads.js. */
+/** Concurrent uploads, the same as AT_ONCE of page/lib/uploads.js. */
 const AT_ONCE = 4;
 const CONTACTS = 30;
 const WARM_UP = 20;
 
-/** First loads by somebody who is signed in, each with an empty cache in a browser of its own. */
+/** First loads while signed in, each in a new browser with an empty cache. */
 async function load(count) {
   const server = await startServer();
   const loads = [];
   try {
     for (let number = 0; number < CONTACTS; number += 1) await announce(server, `Contact ${number}`);
-    // What the server makes once, such as packed files, is not what is measured.
+    // One-time work of the server, such as compressing files, is not measured.
     await oneLoad(server);
     for (let round = 0; round < count; round += 1) {
       const plainMs = await plainPaint(server);
@@ -53,7 +53,7 @@ async function oneLoad(server) {
   }
 }
 
-/** What the browser needs for any page: the first paint of a text that the same server sends. */
+/** The browser's baseline: the first paint of a text from the same server. */
 async function plainPaint(server) {
   const html = await (await fetch(server.ready.http)).text();
   const [folder] = /\/page\/\w+\//.exec(html);
@@ -67,7 +67,7 @@ async function plainPaint(server) {
   }
 }
 
-/** In the page: when something was seen first. */
+/** In the page: the time of the first contentful paint. */
 async function paintMs() {
   const [paint] = await new Promise((resolve) => {
     new PerformanceObserver((list) => {
@@ -78,7 +78,7 @@ async function paintMs() {
   return paint.startTime;
 }
 
-/** In the page: when the first contact was seen. */
+/** In the page: when the first contact was visible. */
 async function contactsMs() {
   return new Promise((resolve) => {
     const look = () => document.querySelector('.row') && resolve(performance.now());
@@ -87,7 +87,7 @@ async function contactsMs() {
   });
 }
 
-/** The cookie of somebody who signed in with the first key. */
+/** The cookie of a session with the first key. */
 async function session({ ready }) {
   const answer = await fetch(`${ready.http}/dossier/v1/session`, {
     method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify({ apiKey: ready.apiKey }),
@@ -109,7 +109,7 @@ async function announce(server, label) {
   return id;
 }
 
-/** The same number of small files, in turn by the page and by the API, every round with a server of its own. */
+/** The same number of small files, alternately by the page and by the API, with a new server each round. */
 async function drop(rounds, count, bytes) {
   const runs = { page: [], api: [], atOnce: AT_ONCE };
   const ways = { page: droppedOnPage, api: sentByApi };
@@ -120,7 +120,7 @@ async function drop(rounds, count, bytes) {
       await browser.send('Network.setCookie', await session(server));
       await browser.send('Page.navigate', { url: server.ready.http });
       for (const send of Object.values(ways)) await send(server, browser, files(WARM_UP, bytes));
-      // Each is first in turn.
+      // They alternate in going first.
       const order = round % 2 ? ['page', 'api'] : ['api', 'page'];
       for (const name of order) runs[name].push({ seconds: await ways[name](server, browser, files(count, bytes)) });
     } finally {
@@ -131,7 +131,7 @@ async function drop(rounds, count, bytes) {
   return runs;
 }
 
-/** No two are the same. */
+/** No two files are the same. */
 const files = (count, bytes) => Array.from({ length: count }, (_, number) => ({
   name: `n${number}.csv`, body: `${number},${'0123456789\n'.repeat(bytes / 11 + 1)}`.slice(0, bytes),
 }));
@@ -140,7 +140,7 @@ async function droppedOnPage(server, browser, given) {
   return browser.run(dropAll, await announce(server, 'Dropped'), given);
 }
 
-/** In the page: seconds from the drop until it says that all are there. */
+/** In the page: seconds from the drop until it reports that all files are uploaded. */
 async function dropAll(contact, given) {
   const seen = (isThere) => new Promise((resolve) => {
     const look = () => {
@@ -159,11 +159,12 @@ async function dropAll(contact, given) {
   for (const { name, body } of given) transfer.items.add(new File([body], name, { type: 'text/csv' }));
   const start = performance.now();
   document.getElementById('main').dispatchEvent(new DragEvent('drop', { dataTransfer: transfer, bubbles: true, cancelable: true }));
-  await seen(() => document.querySelector('.uploads [role=status]')?.textContent === `${given.length} of ${given.length} done`);
+  const all = given.length.toLocaleString();
+  await seen(() => document.querySelector('.uploads [role=status]')?.textContent === `${all} of ${all} done`);
   return (performance.now() - start) / 1000;
 }
 
-/** Seconds of asking for an upload URL and using it, for each. */
+/** Seconds to request an upload URL and use it, for every file. */
 async function sentByApi(server, _browser, given) {
   const contact = await announce(server, 'Sent');
   const list = `${server.ready.http}/contacts/v4/attachments/${contact}`;

@@ -1,6 +1,6 @@
--- Prints wrk's figures as one line of JSON. With BENCH_CONTACTS=n, visits the n seeded contacts
--- in turn instead of the one URL: their ids count up (see examples/seed.rs). BENCH_STRIDE=n goes on by n
--- each time, so that contacts that lie side by side are not asked for one after another.
+-- Prints wrk's figures as one line of JSON. With BENCH_CONTACTS=n, requests the n seeded contacts in turn
+-- instead of the one URL: their ids count up (see examples/seed.rs). BENCH_STRIDE=n advances by n each
+-- time, so that adjacent contacts are not requested one after another.
 
 local contacts = tonumber(os.getenv("BENCH_CONTACTS"))
 local stride = tonumber(os.getenv("BENCH_STRIDE")) or 1

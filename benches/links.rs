@@ -1,5 +1,5 @@
-//! What links cost: a list of 100 signs 100 tokens, or 200 if originals and previews had one
-//! each; every download and upload checks one.
+//! The cost of links. A list of 100 attachments signs 100 tokens; it would be 200 if originals and
+//! previews had their own. Every download and upload verifies one.
 
 use std::hint::black_box;
 

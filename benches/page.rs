@@ -1,5 +1,5 @@
-//! What the items of a list of 100 attachments cost once their rows are read: links signed and
-//! JSON written in one pass.
+//! The cost of listing 100 attachments once their rows are read: signing links and writing JSON in
+//! one pass.
 
 use std::hint::black_box;
 
@@ -8,13 +8,13 @@ use dossier::db::{AttachmentRow, Site};
 use dossier::domain::ids::{AttachmentId, SiteId};
 use dossier::domain::signing::{SigningKey, SigningKeys};
 use dossier::page_cache::MediaView;
-use dossier::wire::Shapes;
+use dossier::wire::AttachmentWriter;
 use uuid::Uuid;
 
 fn page(bench: &mut Criterion) {
     let keys = SigningKeys::new(SigningKey::new(1, &[7; 32]), Vec::new());
     let site = Site {
-        quotas: dossier::domain::quota::OwnQuotas::default(),
+        quotas: dossier::domain::quota::QuotaOverrides::default(),
         id: SiteId(Uuid::from_u128(1)),
         media_prefix: "4f2a9c".to_owned(),
         name: "bench".to_owned(),
@@ -26,11 +26,11 @@ fn page(bench: &mut Criterion) {
         names.iter().zip(1..).map(|(name, number)| row(name, number)).collect();
     for (name, view) in [("id and url", MediaView::Both), ("url alone", MediaView::Url)] {
         let signer = keys.media_signer(1_800_003_600);
-        let shapes = Shapes::new(&site, "http://127.0.0.1:8080/", signer, view);
+        let writer = AttachmentWriter::new(&site, "http://127.0.0.1:8080/", signer, view);
         bench.bench_function(&format!("100 attachments, {name}"), |bench| {
             bench.iter(|| {
                 let mut body = Vec::new();
-                shapes.items(&mut body, &mut |show| rows.iter().for_each(show));
+                writer.items(&mut body, &mut |show| rows.iter().for_each(show));
                 black_box(body)
             });
         });

@@ -1,6 +1,6 @@
-//! A bucket for the benches: `bucket FOLDER` serves the sub-folder `bench` of a folder as one, with
-//! s3s-fs, prints where, and goes on until it is stopped. The keys are in the environment.
-#![expect(clippy::disallowed_methods, reason = "keys as any client has them; it ends by itself")]
+//! A bucket for the benches: `bucket FOLDER` serves the subfolder `bench` of a folder with s3s-fs,
+//! prints its address, and runs until it is stopped. The keys come from the environment.
+#![expect(clippy::disallowed_methods, reason = "the keys are in the environment as for any client")]
 
 use std::path::Path;
 
@@ -25,7 +25,7 @@ async fn main() -> anyhow::Result<()> {
     ));
     let service = service.build();
     let listener = TcpListener::bind("127.0.0.1:0").await?;
-    #[expect(clippy::print_stdout, reason = "it is this program's answer")]
+    #[expect(clippy::print_stdout, reason = "it is this program's output")]
     {
         println!("http://{}", listener.local_addr()?);
     }
@@ -34,7 +34,7 @@ async fn main() -> anyhow::Result<()> {
         socket.set_nodelay(true)?;
         let service = service.clone();
         tokio::spawn(async move {
-            // How a connection ended is its client's to see.
+            // The client sees how the connection ended.
             let _ = Builder::new(TokioExecutor::new())
                 .serve_connection(TokioIo::new(socket), service)
                 .await;

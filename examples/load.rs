@@ -1,8 +1,8 @@
-//! Uploads for the benches, the same way to Dossier and to a plain `WebDAV` server:
-//! `load --url http://HOST:PORT --count N --connections C --bytes B [--key K --site S]`.
-//! With a key, N upload URLs are asked for first; with `--bucket` the URLs are presigned ones of an S3
-//! store, with keys from the environment; without both, the files get names of their own below the
-//! URL. Only the PUTs are timed. Ends by itself after N uploads.
+//! Uploads for the benches, the same way to Dossier and to a plain `WebDAV` server: `load --url
+//! http://HOST:PORT --count N --connections C --bytes B [--key K --site S]`. With a key, N upload
+//! URLs are requested first; with `--bucket` the URLs are presigned for an S3 store, with keys from
+//! the environment; with neither, the files get generated names below the URL. Only the PUTs are
+//! timed. Exits after N uploads.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -23,24 +23,24 @@ use object_store::signer::Signer as _;
 use serde_json::json;
 use tokio::net::TcpStream;
 
-/// Bytes handed to the connection at once.
+/// Bytes passed to the connection at a time.
 const CHUNK_BYTES: usize = 256 * 1024;
-/// No bench takes longer.
-const MOST_TIME: Duration = Duration::from_mins(5);
+/// The time limit of a bench.
+const MAX_TIME: Duration = Duration::from_mins(5);
 
 /// Uploads files and measures how long that takes.
 #[derive(Parser)]
 struct Arguments {
-    /// Where the server is.
+    /// The server's URL.
     #[arg(long)]
     url: String,
-    /// Uploads in all.
+    /// Number of uploads.
     #[arg(long)]
     count: usize,
-    /// Uploads at the same time, each on a connection of its own that is kept alive.
+    /// Concurrent uploads, each on its own keep-alive connection.
     #[arg(long)]
     connections: usize,
-    /// Size of each file.
+    /// Size of each file in bytes.
     #[arg(long)]
     bytes: u64,
     /// Dossier's API key.
@@ -49,7 +49,7 @@ struct Arguments {
     /// The key's site.
     #[arg(long, default_value = "")]
     site: String,
-    /// A bucket at an S3 store.
+    /// A bucket in an S3 store.
     #[arg(long)]
     bucket: Option<String>,
 }
@@ -59,7 +59,7 @@ type Body = BoxBody<Bytes, Infallible>;
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
     let arguments = Arc::new(Arguments::parse());
-    tokio::time::timeout(MOST_TIME, run(arguments)).await.context("it took too long")?
+    tokio::time::timeout(MAX_TIME, run(arguments)).await.context("the time limit was exceeded")?
 }
 
 async fn run(arguments: Arc<Arguments>) -> anyhow::Result<()> {
@@ -92,14 +92,14 @@ async fn run(arguments: Arc<Arguments>) -> anyhow::Result<()> {
         "p50_ms": at(0.5),
         "p99_ms": at(0.99),
     });
-    #[expect(clippy::print_stdout, reason = "it is this program's answer")]
+    #[expect(clippy::print_stdout, reason = "it is this program's output")]
     {
         println!("{figures}");
     }
     Ok(())
 }
 
-/// Opens a connection that runs beside the uploads.
+/// Opens a connection, which is driven in the background.
 async fn connect(address: &str) -> anyhow::Result<SendRequest<Body>> {
     let stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
@@ -132,16 +132,17 @@ async fn paths(arguments: &Arguments, address: &str) -> anyhow::Result<VecDeque<
             .header(header::CONTENT_TYPE, "application/json")
             .body(Full::from(body.to_string()).boxed())?;
         sender.ready().await?;
-        let (status, answer) = send(&mut sender, request).await?;
-        let answer: serde_json::Value = serde_json::from_slice(&answer)?;
-        let url = answer["uploadUrl"].as_str().with_context(|| format!("{status}: {answer}"))?;
+        let (status, response) = send(&mut sender, request).await?;
+        let response: serde_json::Value = serde_json::from_slice(&response)?;
+        let url =
+            response["uploadUrl"].as_str().with_context(|| format!("{status}: {response}"))?;
         let path = url.splitn(4, '/').nth(3).context("the upload URL has no path")?;
         paths.push_back(format!("/{path}"));
     }
     Ok(paths)
 }
 
-/// The paths of URLs that an S3 store has been made to accept by a signature.
+/// The paths of presigned URLs for an S3 store.
 async fn presigned(arguments: &Arguments, bucket: &str) -> anyhow::Result<VecDeque<String>> {
     let store = AmazonS3Builder::from_env()
         .with_endpoint(&arguments.url)
@@ -152,7 +153,7 @@ async fn presigned(arguments: &Arguments, bucket: &str) -> anyhow::Result<VecDeq
     let mut paths = VecDeque::new();
     for number in 0..arguments.count {
         let name = format!("{}-{number}.pdf", std::process::id());
-        let url = store.signed_url(Method::PUT, &name.into(), MOST_TIME).await?;
+        let url = store.signed_url(Method::PUT, &name.into(), MAX_TIME).await?;
         let query = url.query().context("the URL is not signed")?;
         paths.push_back(format!("{}?{query}", url.path()));
     }
@@ -163,9 +164,9 @@ async fn send(
     sender: &mut SendRequest<Body>,
     request: Request<Body>,
 ) -> anyhow::Result<(StatusCode, Bytes)> {
-    let answer = sender.send_request(request).await?;
-    let status = answer.status();
-    Ok((status, answer.into_body().collect().await?.to_bytes()))
+    let response = sender.send_request(request).await?;
+    let status = response.status();
+    Ok((status, response.into_body().collect().await?.to_bytes()))
 }
 
 type Work = (Arc<Arguments>, Arc<String>, Arc<Mutex<VecDeque<String>>>);
@@ -188,15 +189,15 @@ async fn upload_all(
             .body(body(&first, &chunk, arguments.bytes))?;
         sender.ready().await?;
         let start = Instant::now();
-        let (status, answer) = send(&mut sender, request).await?;
+        let (status, response) = send(&mut sender, request).await?;
         if !status.is_success() {
-            bail!("an upload was answered {status}: {}", String::from_utf8_lossy(&answer));
+            bail!("an upload returned {status}: {}", String::from_utf8_lossy(&response));
         }
         times_ms.push(start.elapsed().as_secs_f64() * 1e3);
     }
 }
 
-/// The beginning of a PDF, and what comes after it: bytes that no disk can compress.
+/// The start of a PDF, and a chunk of incompressible bytes to follow it.
 fn chunks() -> (Bytes, Bytes) {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let mut noise = Vec::with_capacity(CHUNK_BYTES);

@@ -1,7 +1,7 @@
-//! What a render worker costs beside the same work in this process:
-//! `render_cost --megapixels 12 --photo FILE --program DOSSIER [--rounds N]`. Writes a JPEG that is
-//! as hard to decode as a photo, makes its preview both ways in turn, and prints medians in
-//! milliseconds as JSON: here, in a worker that is ready, and with the start of a worker.
+//! The overhead of a render worker over the same work in this process: `render_cost --megapixels 12
+//! --photo FILE --program DOSSIER [--rounds N]`. Writes a JPEG as hard to decode as a photo,
+//! renders its preview alternately in each way, and prints median milliseconds as JSON: in this
+//! process, in a ready worker, and including a worker's start.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -10,30 +10,30 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, ensure};
 use clap::Parser;
 use dossier::domain::ids::BlobId;
-use dossier::domain::image::{Recipe, RenderLimits, render};
 use dossier::metrics::Pictures;
-use dossier::render_workers::{Job, RenderWorkers, Settings, Wanted};
+use dossier::render_workers::{Job, Priority, RenderWorkers, Settings};
+use dossier_image::{Recipe, RenderLimits, render};
 use serde_json::json;
 use turbojpeg::{Compressor, Image, PixelFormat};
 
-/// JPEG quality of the photo: cameras use about this.
+/// JPEG quality of the photo, about what cameras use.
 const QUALITY: i32 = 88;
-/// How long a worker may take, on a machine under load.
+/// How long a worker may take on a loaded machine.
 const DEADLINE: Duration = Duration::from_mins(1);
 
-/// Makes a photo and previews of it.
+/// Writes a photo and renders previews of it.
 #[derive(Parser)]
 struct Arguments {
-    /// Size of the photo, 4 : 3.
+    /// Size of the photo, which is 4 : 3.
     #[arg(long)]
     megapixels: u32,
     /// Where to write it.
     #[arg(long)]
     photo: PathBuf,
-    /// The program that becomes a worker.
+    /// The program that runs as the worker.
     #[arg(long)]
     program: PathBuf,
-    /// Previews in each way; 0 only writes the photo.
+    /// Previews per way; 0 only writes the photo.
     #[arg(long, default_value_t = 15)]
     rounds: usize,
 }
@@ -79,7 +79,7 @@ fn pool(program: &Path) -> RenderWorkers {
     RenderWorkers::new(settings, Pictures::default())
 }
 
-/// Reading is part of it, as in a worker.
+/// Reading the file is included, as in a worker.
 fn in_this_process(photo: &Path) -> anyhow::Result<()> {
     render(&std::fs::read(photo)?, &Recipe::preview(), &RenderLimits::default())?;
     Ok(())
@@ -93,8 +93,8 @@ async fn in_worker(workers: &RenderWorkers, photo: &Path) -> anyhow::Result<()> 
         limits: RenderLimits::default(),
         open: Box::new(move || Ok(Some(file))),
     };
-    let made = workers.render(Wanted::Now, job).await.context("no worker")?;
-    ensure!(made.is_some(), "no picture was made");
+    let created = workers.render(Priority::Now, job).await.context("no worker")?;
+    ensure!(created.is_some(), "no picture was rendered");
     Ok(())
 }
 

@@ -1,6 +1,6 @@
-//! Fills a fresh data folder for the benches: `seed DATA CONTACTS EACH DEEP [BYTES]` makes CONTACTS
-//! contacts of EACH attachments and one contact of DEEP. Their rows look like real ones; their
-//! files exist only when BYTES says how large each is. Prints site, key and contacts as one JSON
+//! Fills an empty data folder for the benches: `seed DATA CONTACTS EACH DEEP [BYTES]` creates
+//! CONTACTS contacts with EACH attachments and one contact with DEEP. The rows look like real ones;
+//! the files exist only if BYTES gives their size. Prints site, key and contacts as one JSON
 //! object.
 
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
-/// When the first attachment was made, in Unix milliseconds.
+/// The creation time of the first attachment, in Unix milliseconds.
 const START_MS: i64 = 1_750_000_000_000;
 
 const NAMES: [&str; 4] = ["kitchen-before", "roof-detail", "signed-offer", "Küche Müller"];
@@ -35,7 +35,7 @@ fn main() -> anyhow::Result<()> {
     let _lock = folder.lock()?;
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
     let (site, key) = runtime.block_on(async {
-        let db = Db::open(&dossier::db::Place::File(folder.database()?), 1)?;
+        let db = Db::open(&dossier::db::DatabaseLocation::File(folder.database()?), 1)?;
         create_site(&db, START_MS, "bench", None, Some("bench")).await.map_err(anyhow::Error::from)
     })?;
     let mut connection = Connection::open(folder.database()?)?;
@@ -53,23 +53,23 @@ fn main() -> anyhow::Result<()> {
     connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)")?;
     let seeded = json!({
         "siteId": site.id.to_string(),
-        "apiKey": key.context("no key was made")?.secret,
+        "apiKey": key.context("no key was created")?.secret,
         "firstContact": contact_id(1).to_string(),
         "deepContact": contact_id(contacts + 1).to_string(),
     });
-    #[expect(clippy::print_stdout, reason = "it is this program's answer")]
+    #[expect(clippy::print_stdout, reason = "it is this program's output")]
     {
         println!("{seeded}");
     }
     Ok(())
 }
 
-/// Ids that a load script can count up by itself.
+/// Ids that a load script can compute by counting.
 fn contact_id(number: u64) -> Uuid {
     Uuid::from_u128(0x4000_8000_0000_0000_0000 | u128::from(number))
 }
 
-/// Files of one size and one content, in place of uploads.
+/// Identical files in place of uploads.
 struct Files {
     blobs: PathBuf,
     bytes: Vec<u8>,

@@ -1,6 +1,6 @@
-//! What telling receivers costs, for `bench/webhooks`: starts receivers of its own, uploads, and prints
-//! one JSON object of figures. `webhooks --url http://HOST:PORT --key K --part latency|rate|fan-out|sign`.
-//! The server must be started with `--dev`. Ends by itself.
+//! The cost of webhook deliveries, for `bench/webhooks`: starts receivers, uploads, and prints one
+//! JSON object of figures. `webhooks --url http://HOST:PORT --key K --part
+//! latency|rate|fan-out|sign`. The server must be started with `--dev`. Exits by itself.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -28,14 +28,14 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
-/// No part takes longer.
-const MOST_TIME: Duration = Duration::from_mins(10);
-/// Requests at the same time while something is prepared.
-const AT_ONCE: usize = 32;
+/// The time limit of a part.
+const MAX_TIME: Duration = Duration::from_mins(10);
+/// Concurrent requests during preparation.
+const CONCURRENCY: usize = 32;
 
 #[derive(Parser)]
 struct Arguments {
-    /// Where the server is.
+    /// The server's URL.
     #[arg(long)]
     url: String,
     /// Its API key.
@@ -44,33 +44,33 @@ struct Arguments {
     /// What to measure.
     #[arg(long)]
     part: Part,
-    /// Events, or subscriptions of the fan-out.
+    /// Number of events, or of subscriptions for the fan-out.
     #[arg(long)]
     count: usize,
-    /// Subscriptions of the fan-out whose receivers never answer.
+    /// Subscriptions of the fan-out whose receivers never respond.
     #[arg(long, default_value_t = 0)]
     dead: usize,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Part {
-    /// From the answer of an upload to its event, one after another.
+    /// From an upload's response to its event, one at a time.
     Latency,
-    /// Events a second to one receiver, while uploads go on.
+    /// Events per second to one receiver, during uploads.
     Rate,
     /// One event to very many receivers, some of them dead.
     FanOut,
-    /// Signatures that one core can make: the bound of the rate.
+    /// Signatures per second on one core, the upper bound of the rate.
     Sign,
 }
 
-/// When each event came to each path.
+/// When each event arrived at each path.
 type Arrivals = Arc<Mutex<HashMap<(String, String), Instant>>>;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
-    let figures = tokio::time::timeout(MOST_TIME, run(&arguments)).await.context("too slow")??;
+    let figures = tokio::time::timeout(MAX_TIME, run(&arguments)).await.context("too slow")??;
     #[expect(clippy::print_stdout, reason = "the figures are what this program is for")]
     {
         println!("{figures}");
@@ -125,7 +125,7 @@ async fn rate(
     arrivals: &Arrivals,
     count: usize,
 ) -> anyhow::Result<Value> {
-    let begun = Instant::now();
+    let started = Instant::now();
     let webhook = caller.subscribe(format!("{receiver}/one"), Uuid::new_v4()).await?;
     all(count, |_| {
         let caller = caller.clone();
@@ -133,10 +133,10 @@ async fn rate(
     })
     .await?;
     wait_for(arrivals, count).await;
-    let live_s = begun.elapsed().as_secs_f64();
-    // The same events once more, at the rate of telling alone, with uploads going on beside.
+    let live_s = started.elapsed().as_secs_f64();
+    // The same events replayed: delivery alone sets the rate, while uploads continue.
     lock(arrivals).clear();
-    let begun = Instant::now();
+    let started = Instant::now();
     let path = format!("/dossier/v1/webhooks/{webhook}/replay");
     let body = json!({ "since": "2020-01-01T00:00:00Z" });
     let (mut uploads, done) = (JoinSet::new(), Arc::new(AtomicUsize::new(0)));
@@ -151,12 +151,12 @@ async fn rate(
         bail!("only {replayed} events were replayed");
     }
     wait_for(arrivals, count).await;
-    let replay_s = begun.elapsed().as_secs_f64();
+    let replay_s = started.elapsed().as_secs_f64();
     uploads.abort_all();
-    let (told, beside) = (lock(arrivals).len() as f64, done.load(Ordering::Relaxed) as f64);
+    let (delivered, beside) = (lock(arrivals).len() as f64, done.load(Ordering::Relaxed) as f64);
     Ok(json!({
         "uploads_per_second": count as f64 / live_s,
-        "told_per_second": told / replay_s,
+        "told_per_second": delivered / replay_s,
         "uploads_beside_per_second": beside / replay_s,
     }))
 }
@@ -191,22 +191,22 @@ async fn fan_out(
 fn sign(count: usize) -> anyhow::Result<Value> {
     let key = KeyPair::generate(KeySize::Rsa2048).context("no key")?;
     let (random, mut signature) = (SystemRandom::new(), vec![0; key.public_modulus_len()]);
-    let begun = Instant::now();
+    let started = Instant::now();
     for number in 0..count {
         key.sign(&RSA_PKCS1_SHA256, &random, &number.to_be_bytes(), &mut signature)
             .context("not signed")?;
     }
-    Ok(json!({ "signed_per_second": count as f64 / begun.elapsed().as_secs_f64() }))
+    Ok(json!({ "signed_per_second": count as f64 / started.elapsed().as_secs_f64() }))
 }
 
-/// Does something so many times, some at once.
+/// Runs this many tasks, some concurrently.
 async fn all<F>(count: usize, work: impl Fn(usize) -> F) -> anyhow::Result<()>
 where
     F: Future<Output = anyhow::Result<()>> + Send + 'static,
 {
     let mut running = JoinSet::new();
     for number in 0..count {
-        if running.len() >= AT_ONCE {
+        if running.len() >= CONCURRENCY {
             running.join_next().await.context("nothing runs")???;
         }
         running.spawn(work(number));
@@ -244,9 +244,9 @@ impl Caller {
     async fn send(&self, method: Method, url: &str, body: Bytes) -> anyhow::Result<Value> {
         let request = Request::builder().method(method).uri(url);
         let request = request.header("authorization", &self.key).body(Full::new(body))?;
-        let answer = self.client.request(request).await?;
-        let status = answer.status();
-        let body = answer.into_body().collect().await?.to_bytes();
+        let response = self.client.request(request).await?;
+        let status = response.status();
+        let body = response.into_body().collect().await?.to_bytes();
         if status != 200 {
             bail!("{status}: {}", String::from_utf8_lossy(&body));
         }
@@ -257,17 +257,17 @@ impl Caller {
         self.send(method, &format!("{}{path}", self.base), body.to_string().into()).await
     }
 
-    /// Makes a subscription and returns its id.
+    /// Creates a subscription and returns its id.
     async fn subscribe(&self, url: String, app: Uuid) -> anyhow::Result<String> {
         let app = app.to_string();
         let body = json!({
             "url": url, "eventTypes": ["attachment_created"], "appId": app, "instanceId": app,
         });
-        let made = self.call(Method::POST, "/dossier/v1/webhooks", &body).await?;
-        Ok(made["webhook"]["id"].as_str().context("no id")?.to_owned())
+        let created = self.call(Method::POST, "/dossier/v1/webhooks", &body).await?;
+        Ok(created["webhook"]["id"].as_str().context("no id")?.to_owned())
     }
 
-    /// Uploads a small file; when that was answered.
+    /// Uploads a small file; returns when the response arrived.
     async fn upload(&self) -> anyhow::Result<Instant> {
         let path = format!("/contacts/v4/attachments/{}/upload-url", Uuid::new_v4());
         let body = json!({ "fileName": "a.csv", "mimeType": "text/csv" });
@@ -278,7 +278,7 @@ impl Caller {
     }
 }
 
-/// Starts a receiver that answers at once and notes what came when.
+/// Starts a receiver that responds at once and records arrivals.
 async fn listen(running: &mut JoinSet<()>, arrivals: Arrivals) -> anyhow::Result<String> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let url = format!("http://{}", listener.local_addr()?);
@@ -288,7 +288,7 @@ async fn listen(running: &mut JoinSet<()>, arrivals: Arrivals) -> anyhow::Result
             let arrivals = Arc::clone(&arrivals);
             open.spawn(async move {
                 let service = service_fn(|request| receive(request, Arc::clone(&arrivals)));
-                // Connections end when the server has enough of them.
+                // The server closes connections when it no longer needs them.
                 let _ = hyper::server::conn::http1::Builder::new()
                     .serve_connection(TokioIo::new(stream), service)
                     .await;

@@ -1,5 +1,5 @@
-//! The shared handles. Everything that handlers and jobs need is a field of [`App`] or an
-//! argument; there is no global state.
+//! The shared state. Everything that handlers and jobs need is a field of [`App`] or an argument;
+//! there is no global state.
 
 use std::future::Future;
 use std::path::PathBuf;
@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
 
+use dossier_image::RenderLimits;
 use futures_util::FutureExt as _;
 use quick_cache::sync::Cache;
 use tokio::sync::Semaphore;
@@ -19,7 +20,6 @@ use crate::blobs::{BlobKey, Blobs};
 use crate::config::Config;
 use crate::db::{Db, Removal, Site};
 use crate::domain::ids::{EventId, SiteId};
-use crate::domain::image::RenderLimits;
 use crate::domain::media_host::MediaHost;
 use crate::domain::quota::Quotas;
 use crate::domain::signing::{SigningKeys, link_expiry_s};
@@ -34,98 +34,97 @@ use crate::render_workers::{RenderWorkers, Settings};
 use crate::request_log::RequestLog;
 use crate::single_flight::SingleFlight;
 use crate::transform_cache::TransformCache;
-use crate::turns::Turns;
-use crate::upload_places::UploadPlaces;
+use crate::turns::UploadLocks;
+use crate::upload_places::UploadSlots;
 use crate::webhook_client::WebhookClient;
 use crate::webhook_keys::KeyRing;
 
-/// Transforms that are made or wait to be made; one more is answered 503 (S28).
-const TRANSFORM_PLACES: usize = 128;
-/// ZIP files on their way at once, each a few MiB of memory; one more is answered 503 (S28).
-pub const ZIP_PLACES: usize = 32;
-/// How long a render worker may have nothing to do: an idle one costs memory, starting one some
+/// Transforms in progress or queued; when exceeded, the response is 503 (S28).
+const TRANSFORM_PERMITS: usize = 128;
+/// Concurrent ZIP downloads, each a few MiB of memory; when exceeded, the response is 503 (S28).
+pub const ZIP_PERMITS: usize = 32;
+/// How long a render worker may be idle. An idle one costs memory; starting one costs some
 /// milliseconds.
 const RENDER_WORKER_IDLE_MAX: Duration = Duration::from_mins(1);
 
-/// The shared handles.
+/// The shared state.
 pub struct App {
-    /// This process among those that share the work.
+    /// Identifies this process among the nodes.
     pub node_id: Uuid,
     /// The settings.
     pub config: Config,
-    /// What upload URLs begin with; ends with a slash.
+    /// The base of upload URLs; ends with a slash.
     pub public_url: String,
-    /// What media links begin with; ends with a slash.
+    /// The base of media links; ends with a slash.
     pub media_url: String,
-    /// The host of media links, if it is another one.
+    /// The host of media links, if it differs from that of the public URL.
     pub media_host: Option<MediaHost>,
-    /// Whether people may use the page (S12).
+    /// Whether the page is on (S12).
     pub page_is_on: bool,
-    /// Part of every list's `ETag`: changes with the form of links.
+    /// Part of every list's `ETag`: changes when the form of links changes.
     pub links_version: u32,
-    /// The rows.
+    /// The database.
     pub db: Db,
-    /// The bytes.
+    /// The blob store.
     pub blobs: Arc<Blobs>,
-    /// What signs links.
+    /// The keys that sign links.
     pub keys: SigningKeys,
-    /// The time.
+    /// The clock.
     pub clock: Clock,
-    /// Sites and keys.
+    /// Sites and API keys.
     pub registry: Registry,
-    /// Requests of each key.
+    /// The request rate of each key.
     pub rate_limit: RateLimit,
-    /// Tries to sign in at the page.
-    pub sign_in_tries: RateLimit,
-    /// Finished list answers.
+    /// The rate of sign-in attempts at the page.
+    pub sign_in_attempts: RateLimit,
+    /// Cached list responses.
     pub pages: PageCache,
-    /// Places for uploads.
-    pub upload_places: Arc<UploadPlaces>,
-    /// Who works on which resumable upload.
-    pub turns: Arc<Turns>,
-    /// The making of previews.
+    /// Limits concurrent uploads.
+    pub upload_slots: Arc<UploadSlots>,
+    /// Locks for resumable uploads.
+    pub upload_locks: Arc<UploadLocks>,
+    /// Renders previews.
     pub previews: Previews,
-    /// The making of transforms.
+    /// Renders transforms.
     pub transforms: Transforms,
-    /// What was asked last.
+    /// The most recent requests.
     pub requests: RequestLog,
-    /// Places for ZIP files on their way.
-    pub zip_places: Arc<Semaphore>,
-    /// Small files that were just asked for.
+    /// Limits concurrent ZIP downloads.
+    pub zip_permits: Arc<Semaphore>,
+    /// Recently requested small files.
     pub media: MediaCache,
-    /// The telling of events.
+    /// Delivers events.
     pub webhooks: Webhooks,
-    /// What a monitor asks for.
+    /// The metrics.
     pub metrics: Metrics,
     /// Work that outlives its request.
     pub tasks: Tasks,
 }
 
-/// What telling events needs.
+/// What the delivery of events needs.
 pub struct Webhooks {
-    /// Sends them.
+    /// Sends events.
     pub client: WebhookClient,
-    /// Signs them.
+    /// Signs events.
     pub keys: Arc<KeyRing>,
-    /// Places for signatures being made: a few for each processor, so that whoever uploads meanwhile has
-    /// a share of it.
+    /// Limits concurrent signatures to a few per CPU, so that uploads get their share of it.
     pub signing: Semaphore,
-    /// What was signed within this second: many receivers may be told the same.
+    /// The tokens signed within the current second, since many subscriptions may share one.
     pub tokens: Cache<(EventId, Recipient, i64), Arc<str>>,
 }
 
-/// Bounds on the making of previews.
+/// Bounds on the rendering of previews.
 pub struct Previews {
-    /// Checked before anything is decoded.
+    /// Limits checked before anything is decoded.
     pub limits: RenderLimits,
-    /// Where they are made.
+    /// The processes that render.
     pub workers: RenderWorkers,
-    /// One maker per blob.
-    pub makers: SingleFlight<BlobKey>,
+    /// One render per blob at a time.
+    pub renders: SingleFlight<BlobKey>,
 }
 
 impl Previews {
-    /// Reads the bounds from the settings. `program` is what becomes a render worker.
+    /// Takes the bounds from the settings. `program` is the executable of the render workers.
     pub fn new(config: &Config, program: PathBuf, metrics: &Metrics) -> Self {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         let workers = if config.preview_workers == 0 { processors } else { config.preview_workers };
@@ -137,68 +136,68 @@ impl Previews {
                 ..RenderLimits::default()
             },
             workers: RenderWorkers::new(settings, metrics.pictures.clone()),
-            makers: SingleFlight::default(),
+            renders: SingleFlight::default(),
         }
     }
 }
 
-/// Bounds on the making of transforms, and where they are kept.
+/// Bounds on the rendering of transforms, and their cache.
 pub struct Transforms {
-    /// Finished ones.
+    /// Finished transforms.
     pub cache: Arc<TransformCache>,
-    /// One maker for each result of a blob.
-    pub makers: SingleFlight<(BlobKey, ResultId)>,
-    /// Places to be made in.
-    pub places: Arc<Semaphore>,
+    /// One render for each result of a blob at a time.
+    pub renders: SingleFlight<(BlobKey, ResultId)>,
+    /// Limits transforms in progress and queued.
+    pub permits: Arc<Semaphore>,
 }
 
 impl Transforms {
-    /// Reads the bounds from the settings.
+    /// Takes the bounds from the settings.
     pub fn new(config: &Config, blobs: &Arc<Blobs>) -> Self {
         let cache = TransformCache::new(Arc::clone(blobs), config.transform_cache_bytes);
         Self {
             cache: Arc::new(cache),
-            makers: SingleFlight::default(),
-            places: Arc::new(Semaphore::new(TRANSFORM_PLACES)),
+            renders: SingleFlight::default(),
+            permits: Arc::new(Semaphore::new(TRANSFORM_PERMITS)),
         }
     }
 }
 
 impl App {
-    /// The quotas that hold for a site.
+    /// The effective quotas of a site.
     pub fn quotas(&self, site: SiteId) -> Quotas {
-        let own = self.registry.site(site).map(|site| site.quotas).unwrap_or_default();
-        own.over(self.config.quotas)
+        let overrides = self.registry.site(site).map(|site| site.quotas).unwrap_or_default();
+        overrides.or(self.config.quotas)
     }
 
-    /// Why nothing is written any more; empty while everything is.
+    /// Why the server has become read-only; empty while it accepts writes.
     pub fn problems(&self) -> Vec<&str> {
         self.blobs.failure().into_iter().chain(self.db.failure()).collect()
     }
 
-    /// How what is deleted now goes.
+    /// How attachments deleted now are removed.
     pub fn removal(&self) -> Removal {
         Removal::now(&self.config, self.clock.now_ms())
     }
 
-    /// When a site's media links that are made now end, in Unix seconds.
+    /// The expiry of a site's media links created now, in Unix seconds.
     pub fn links_expire_s(&self, site: &Site) -> u32 {
         let life_seconds = site.link_life_seconds.unwrap_or(self.config.media_link_life_seconds);
         link_expiry_s(self.clock.now_ms(), life_seconds)
     }
 }
 
-/// The time, which tests can move.
+/// The clock, which tests can move.
 #[derive(Clone)]
 pub enum Clock {
-    /// The system's.
+    /// The system clock.
     System,
     /// Unix milliseconds that stand still until someone moves them.
     Manual(Arc<AtomicI64>),
 }
 
 impl Clock {
-    /// Unix milliseconds.
+    /// The current time in Unix milliseconds.
     pub fn now_ms(&self) -> i64 {
         match self {
             #[expect(clippy::disallowed_methods, reason = "the one place that reads the clock")]
@@ -210,7 +209,7 @@ impl Clock {
     }
 }
 
-/// Work that runs beside requests and that a stop waits for.
+/// Work that runs beside requests. A stop waits for it.
 #[derive(Clone, Default)]
 pub struct Tasks {
     tracker: TaskTracker,
@@ -219,18 +218,18 @@ pub struct Tasks {
 }
 
 impl Tasks {
-    /// Runs work that finishes by itself, also when its request is gone.
+    /// Runs work that finishes on its own, even if its request is gone.
     pub fn spawn<F>(&self, work: F) -> JoinHandle<F::Output>
     where
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        // In a box, so that what tokio makes of a task is compiled once for each output and not for
-        // each work: it is 80 functions.
+        // Boxed, so that tokio's task code, 80 functions, is compiled once per output type, not
+        // once per future.
         self.tracker.spawn(work.boxed())
     }
 
-    /// Runs a listener, which is stopped by its own handle before all other work.
+    /// Runs a listener, which its own handle stops before all other work.
     #[expect(clippy::disallowed_methods, reason = "a stop ends listeners before tracked work")]
     pub fn spawn_listener<F>(&self, listener: F) -> JoinHandle<F::Output>
     where
@@ -240,7 +239,7 @@ impl Tasks {
         tokio::spawn(listener)
     }
 
-    /// Runs blocking work that finishes by itself.
+    /// Runs blocking work that finishes on its own.
     pub fn spawn_blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
@@ -249,7 +248,7 @@ impl Tasks {
         self.tracker.spawn_blocking(work)
     }
 
-    /// Ends when the server begins to stop.
+    /// Resolves when the server begins to stop.
     pub async fn stopping(&self) {
         self.stopping.cancelled().await;
     }
@@ -259,7 +258,7 @@ impl Tasks {
         self.stopping.is_cancelled()
     }
 
-    /// Says that a stop is near, so that whoever asks for health sends its requests elsewhere.
+    /// Announces a stop, so that health checks send requests elsewhere.
     pub fn announce_stop(&self) {
         self.announced.cancel();
     }
@@ -269,7 +268,7 @@ impl Tasks {
         self.announced.is_cancelled()
     }
 
-    /// Tells jobs to stop and waits until all work is done.
+    /// Signals jobs to stop and waits until all work is done.
     pub async fn stop(&self) {
         self.stopping.cancel();
         self.tracker.close();

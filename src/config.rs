@@ -1,6 +1,6 @@
-//! Settings: from flags, the environment and a file, over the built-in defaults. The only
-//! place that reads the environment. Raw input becomes a checked [`Config`] or a message that
-//! names the setting, the problem and where it came from.
+//! Settings from flags, the environment and a file, on top of the built-in defaults. Only this
+//! module reads the environment. Raw input becomes a checked [`Config`], or an error that names the
+//! setting, the problem and the source.
 
 mod stores;
 
@@ -14,33 +14,33 @@ use url::Url;
 
 use crate::domain::media_host::PageSetting;
 use crate::domain::quota::{Amount, Quotas};
-use crate::domain::store_place::{StoreKeys, StorePlace};
+use crate::domain::store_place::{StoreKeys, StoreLocation};
 use crate::domain::webhook::{Reach, Schedule};
-use stores::{STORE_KEYS, also, keys_for, store_keys};
+use stores::{STORE_VARIABLES, credentials, environment_credentials, second_location};
 
-/// Every setting with its default and its reason.
+/// Every setting with its default and its explanation.
 pub const DEFAULTS: &str = include_str!("../config.default.toml");
 
-/// Names the settings file in the environment.
+/// The environment variable that names the settings file.
 const FILE_VARIABLE: &str = "DOSSIER_CONFIG";
-/// Retries of a webhook at most.
-const MOST_RETRIES: usize = 100;
+/// Most retries of a webhook.
+const MAX_RETRIES: usize = 100;
 const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
-/// What begins the name of a variable that is a setting.
+/// The prefix of environment variables that are settings.
 const VARIABLE_PREFIX: &str = "DOSSIER_";
-/// What the client's commands are told in the environment: no settings of a server.
+/// Environment variables of the client commands. They are not server settings.
 const CLIENT_VARIABLES: [&str; 4] =
     ["DOSSIER_SERVER", "DOSSIER_KEY", "DOSSIER_SITE", "DOSSIER_PROFILE"];
 
-/// What stands in `image`, `document` and `previewImage` (design §3).
+/// What stands in `image`, `document` and `previewImage` (contract §16).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum MediaReferences {
-    /// No `id` for callers that use the official SDK, both for all others.
+    /// Only `url` for callers that use the official SDK, both for all others.
     Auto,
     /// Always `id` and `url`.
     Id,
-    /// Never an `id`.
+    /// Only `url`.
     Url,
 }
 
@@ -50,43 +50,43 @@ pub enum MediaReferences {
 pub enum TransformsAllowed {
     /// A fixed list.
     Presets,
-    /// All that there are.
+    /// All transforms.
     Any,
-    /// None.
+    /// No transforms.
     Off,
 }
 
-/// Whose files are taken.
+/// Which contacts can have files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ContactsPolicy {
-    /// Of every contact that has not gone.
+    /// Every contact that was not deleted.
     Any,
-    /// Of contacts that were announced.
+    /// Only announced contacts.
     Registered,
 }
 
-/// Who sends the bytes of originals that lie in a bucket.
+/// Who serves originals that are stored in a bucket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum MediaDelivery {
     /// This server.
     Proxy,
-    /// The bucket, at a URL that opens them for some minutes.
+    /// The bucket, by a redirect to a URL that expires after some minutes.
     Redirect,
 }
 
-/// How log lines look.
+/// The format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
-    /// For people.
+    /// Text for people.
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
-/// A text that is never shown (S22), such as a URL with a password.
+/// A text that is never printed or logged (S22), such as a URL with a password.
 #[derive(Clone)]
 pub struct Secret(pub String);
 
@@ -96,7 +96,7 @@ impl std::fmt::Debug for Secret {
     }
 }
 
-/// Checked settings. `config.default.toml` says what each means.
+/// Checked settings. `config.default.toml` explains each.
 #[derive(Debug, Clone)]
 #[expect(missing_docs, reason = "config.default.toml documents every setting, once")]
 pub struct Config {
@@ -107,9 +107,9 @@ pub struct Config {
     pub database_url: Option<Secret>,
     pub database_password_file: Option<PathBuf>,
     pub database_connections: usize,
-    pub blobs: StorePlace,
+    pub blobs: StoreLocation,
     pub blobs_keys: Option<StoreKeys>,
-    pub blobs_also: Option<(StorePlace, Option<StoreKeys>)>,
+    pub blobs_also: Option<(StoreLocation, Option<StoreKeys>)>,
     pub media_delivery: MediaDelivery,
     pub public_url: Option<Url>,
     pub media_url: Option<Url>,
@@ -152,7 +152,7 @@ pub struct Config {
     pub log_format: LogFormat,
 }
 
-/// The settings as written; unknown names do not get here.
+/// The settings as given, with unknown names rejected.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Raw {
@@ -214,18 +214,18 @@ struct Raw {
 }
 
 impl Config {
-    /// How far receivers of webhooks may lie from the internet.
+    /// Which addresses webhooks may be sent to.
     pub fn webhook_reach(&self) -> Reach {
         if self.webhook_allow_private { Reach::Anywhere } else { Reach::Public }
     }
 
-    /// Joins the defaults, the file, the environment and the flags, in this order.
+    /// Merges the defaults, the file, the environment and the flags, in this order.
     ///
-    /// `flags` holds `name=value` pairs.
+    /// `flags` holds pairs of name and value.
     ///
     /// # Errors
     ///
-    /// One that names the setting that is unknown or wrong, and where it stands.
+    /// If a setting is unknown or invalid. The error names the setting and its source.
     pub fn load(file: Option<&Path>, flags: &[(String, String)]) -> anyhow::Result<Self> {
         Self::from_sources(file, &variables()?, flags)
     }
@@ -240,13 +240,13 @@ impl Config {
         variables: &[(String, String)],
         flags: &[(String, String)],
     ) -> anyhow::Result<Self> {
-        let mut settings: Table = DEFAULTS.parse().context("the built-in defaults are broken")?;
+        let mut settings: Table = DEFAULTS.parse().context("the built-in defaults are invalid")?;
         let named = variables.iter().find(|(name, _)| name == FILE_VARIABLE);
         if let Some(file) = file.or(named.map(|(_, path)| Path::new(path))) {
             merge_file(&mut settings, file)?;
         }
         let is_setting = |name: &str| {
-            let others = STORE_KEYS.iter().chain(&CLIENT_VARIABLES).chain([&FILE_VARIABLE]);
+            let others = STORE_VARIABLES.iter().chain(&CLIENT_VARIABLES).chain([&FILE_VARIABLE]);
             !others.into_iter().any(|other| *other == name)
         };
         for (variable, text) in variables.iter().filter(|(name, _)| is_setting(name)) {
@@ -258,17 +258,17 @@ impl Config {
             merge_text(&mut settings, name, text)
                 .with_context(|| format!("in --set {name} or its flag"))?;
         }
-        let raw: Raw = settings.try_into().context("in the settings")?;
-        raw.check(store_keys(variables))
+        let raw: Raw = settings.try_into().context("invalid settings")?;
+        raw.check(environment_credentials(variables))
     }
 }
 
-/// Our part of the environment. What others put there may be anything, even no UTF-8.
+/// Dossier's environment variables. Others are not read: they need not be UTF-8.
 fn variables() -> anyhow::Result<Vec<(String, String)>> {
     #[expect(clippy::disallowed_methods, reason = "settings are read here and only here")]
     let ours = std::env::vars_os().filter_map(|(name, value)| {
         let is_ours =
-            |name: &String| name.starts_with(VARIABLE_PREFIX) || STORE_KEYS.contains(&&**name);
+            |name: &String| name.starts_with(VARIABLE_PREFIX) || STORE_VARIABLES.contains(&&**name);
         name.into_string().ok().filter(is_ours).zip(Some(value))
     });
     ours.map(|(name, value)| match value.into_string() {
@@ -278,11 +278,11 @@ fn variables() -> anyhow::Result<Vec<(String, String)>> {
     .collect()
 }
 
-/// Reads a small file that a person has written.
+/// Reads a small text file that a person has written.
 ///
 /// # Errors
 ///
-/// When it cannot be read.
+/// If the file cannot be read.
 pub fn read_text(file: &Path) -> anyhow::Result<String> {
     std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))
 }
@@ -291,34 +291,35 @@ fn merge_file(settings: &mut Table, file: &Path) -> anyhow::Result<()> {
     let text = read_text(file)?;
     let given: Table = text.parse().with_context(|| format!("in {}", file.display()))?;
     for (name, value) in given {
-        known(settings, &name).with_context(|| format!("in {}", file.display()))?;
+        find_setting(settings, &name).with_context(|| format!("in {}", file.display()))?;
         settings.insert(name, value);
     }
     Ok(())
 }
 
-fn known<'a>(settings: &'a Table, name: &str) -> anyhow::Result<&'a Value> {
+fn find_setting<'a>(settings: &'a Table, name: &str) -> anyhow::Result<&'a Value> {
     settings.get(name).with_context(|| {
         let names: Vec<&str> = settings.keys().map(String::as_str).collect();
-        format!("there is no setting {name:?}; there are: {}", names.join(", "))
+        format!("there is no setting {name:?}; the settings are: {}", names.join(", "))
     })
 }
 
-/// Reads a text as the type that the setting has.
+/// Parses a text as the type of the setting.
 fn merge_text(settings: &mut Table, name: &str, text: &str) -> anyhow::Result<()> {
-    let value = match known(settings, name)? {
+    let must_be = |what: &str| format!("{name} must be {what}, not {text:?}");
+    let value = match find_setting(settings, name)? {
         Value::Integer(_) => {
             let number = text.parse().ok().filter(|number: &i64| *number >= 0);
-            Value::Integer(number.with_context(|| format!("{name} is not a number: {text:?}"))?)
+            Value::Integer(number.with_context(|| must_be("a number"))?)
         }
         Value::Boolean(_) => {
             let is = text.parse().ok();
-            Value::Boolean(is.with_context(|| format!("{name} is not true or false: {text:?}"))?)
+            Value::Boolean(is.with_context(|| must_be("true or false"))?)
         }
         Value::Array(items) if items.iter().any(Value::is_integer) => {
             let items = text.split(',').map(|item| item.trim().parse().map(Value::Integer));
             let items: Result<_, _> = items.collect();
-            Value::Array(items.with_context(|| format!("{name} are not numbers: {text:?}"))?)
+            Value::Array(items.with_context(|| must_be("numbers separated by commas"))?)
         }
         Value::Array(_) => {
             let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
@@ -347,11 +348,15 @@ impl Raw {
         self.check_positive()?;
         let tls_files = tls_files(some_path(self.tls_cert), some_path(self.tls_key))?;
         self.cors_origins.iter().try_for_each(|origin| check_origin(origin))?;
-        let blobs = StorePlace::parse(&self.blobs).context("blobs")?;
-        let blobs_also =
-            also(&blobs, &self.blobs_also, self.blobs_also_credentials_file, keys.clone())?;
+        let blobs = StoreLocation::parse(&self.blobs).context("blobs")?;
+        let blobs_also = second_location(
+            &blobs,
+            &self.blobs_also,
+            self.blobs_also_credentials_file,
+            keys.clone(),
+        )?;
         let blobs_keys =
-            keys_for(&blobs, "blobs_credentials_file", self.blobs_credentials_file, keys)?;
+            credentials(&blobs, "blobs_credentials_file", self.blobs_credentials_file, keys)?;
         Ok(Config {
             listen: address("listen", &self.listen)?,
             listen_tls: address_or_off("listen_tls", &self.listen_tls)?,
@@ -419,7 +424,7 @@ fn tls_files(
     key: Option<PathBuf>,
 ) -> anyhow::Result<Option<(PathBuf, PathBuf)>> {
     if cert.is_some() != key.is_some() {
-        bail!("tls_cert and tls_key go together: one of them is missing");
+        bail!("tls_cert and tls_key must be set together");
     }
     Ok(cert.zip(key))
 }
@@ -431,19 +436,19 @@ fn positive(name: &str, number: u64) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The delays between attempts: what is told must be known for as long as it may be tried.
+/// Checks the delays between attempts. An event must be kept for as long as it may be retried.
 fn retries(minutes: Vec<u32>, event_days: u32) -> anyhow::Result<Schedule> {
-    if minutes.len() > MOST_RETRIES || minutes.contains(&0) {
-        bail!("webhook_retry_minutes must be at most {MOST_RETRIES} numbers of at least 1");
+    if minutes.len() > MAX_RETRIES || minutes.contains(&0) {
+        bail!("webhook_retry_minutes must be at most {MAX_RETRIES} numbers, each at least 1");
     }
     let schedule = Schedule::new(minutes);
-    if schedule.longest_ms() > i64::from(event_days) * DAY_MS {
-        bail!("event_days is shorter than webhook_retry_minutes together");
+    if schedule.max_age_ms() > i64::from(event_days) * DAY_MS {
+        bail!("event_days must be at least the sum of webhook_retry_minutes");
     }
     Ok(schedule)
 }
 
-/// An origin exactly as browsers send it, since it is compared as text (S26).
+/// Checks that an origin is exactly what browsers send, because it is compared as text (S26).
 fn check_origin(origin: &str) -> anyhow::Result<()> {
     let as_sent = Url::parse(origin).map(|url| url.origin().ascii_serialization());
     if origin == "*" || as_sent.is_ok_and(|as_sent| as_sent == origin && as_sent != "null") {
@@ -451,7 +456,7 @@ fn check_origin(origin: &str) -> anyhow::Result<()> {
     }
     bail!(
         "cors_origins: {origin:?} is not an origin such as https://app.example.com, in lower \
-         case and without a slash at the end"
+         case and without a trailing slash"
     )
 }
 
@@ -460,24 +465,23 @@ fn address_or_off(name: &str, text: &str) -> anyhow::Result<Option<SocketAddr>> 
 }
 
 fn address(name: &str, text: &str) -> anyhow::Result<SocketAddr> {
-    text.to_socket_addrs()
-        .ok()
-        .and_then(|mut found| found.next())
-        .with_context(|| format!("{name} is not an address with a port: {text:?}"))
+    text.to_socket_addrs().ok().and_then(|mut found| found.next()).with_context(|| {
+        format!("{name} must be an address with a port, such as 127.0.0.1:8080, not {text:?}")
+    })
 }
 
-/// Checks the URL and ends its path with a slash, so that paths can be joined to it.
+/// Parses a base URL and appends a slash to its path, so that paths can be joined to it.
 fn base_url(name: &str, text: &str) -> anyhow::Result<Option<Url>> {
     if text.is_empty() {
         return Ok(None);
     }
-    let problem = || format!("{name} is not an http or https URL: {text:?}");
+    let problem = || format!("{name} must be an http or https URL, not {text:?}");
     let mut url = Url::parse(text).with_context(problem)?;
     if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
         bail!(problem());
     }
     if url.query().is_some() || url.fragment().is_some() || !url.username().is_empty() {
-        bail!("{name} holds more than scheme, host, port and path: {text:?}");
+        bail!("{name} may contain only scheme, host, port and path: {text:?}");
     }
     if !url.path().ends_with('/') {
         url.set_path(&format!("{}/", url.path()));

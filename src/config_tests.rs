@@ -1,4 +1,4 @@
-//! Where settings come from, which wins, and what is refused.
+//! Sources of settings, their precedence, and what is rejected.
 
 use super::*;
 
@@ -11,14 +11,14 @@ fn load(variables: &[(&str, &str)], flags: &[(&str, &str)]) -> anyhow::Result<Co
 }
 
 #[test]
-fn without_any_input_the_defaults_hold() {
+fn the_defaults_apply_without_input() {
     let config = load(&[], &[]).unwrap();
     assert_eq!(config.listen.to_string(), "127.0.0.1:8080");
     assert_eq!(config.upload_max_bytes, 100 * 1024 * 1024);
 }
 
 #[test]
-fn flags_win_over_the_environment_and_that_over_the_file() {
+fn flags_override_the_environment_which_overrides_the_file() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let text = "uploads_at_once = 1\nbody_idle_seconds = 1\nheader_read_seconds = 1\n";
     std::fs::write(file.path(), text).unwrap();
@@ -35,7 +35,7 @@ fn flags_win_over_the_environment_and_that_over_the_file() {
 }
 
 #[test]
-fn an_unknown_name_is_refused_wherever_it_stands() {
+fn an_unknown_name_is_rejected_from_every_source() {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), "lissten = \"x\"\n").unwrap();
     let errors = [
@@ -45,12 +45,12 @@ fn an_unknown_name_is_refused_wherever_it_stands() {
     ];
     for error in errors {
         let text = format!("{error:#}");
-        assert!(text.contains("no setting \"lissten\"; there are: blobs, "), "{text}");
+        assert!(text.contains("no setting \"lissten\"; the settings are: blobs, "), "{text}");
     }
 }
 
 #[test]
-fn a_wrong_value_is_refused_with_the_name_of_its_setting() {
+fn an_invalid_value_is_rejected_with_the_name_of_its_setting() {
     for (name, text) in [
         ("listen", "8080"),
         ("listen_tls", "nowhere"),
@@ -84,7 +84,7 @@ fn a_wrong_value_is_refused_with_the_name_of_its_setting() {
 }
 
 #[test]
-fn lists_are_written_with_commas() {
+fn lists_are_separated_by_commas() {
     let config = load(&[("DOSSIER_TLS_NAMES", "dossier.test, 10.0.0.1")], &[]).unwrap();
     assert_eq!(config.tls_names, ["dossier.test", "10.0.0.1"]);
 }

@@ -1,5 +1,5 @@
-//! The data folder: one process at a time, private to its owner, with the secrets that the
-//! server makes for itself.
+//! The data folder: used by one server at a time, private to its owner, with the secrets that the
+//! server generates.
 
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{Read, Write as _};
@@ -13,50 +13,50 @@ use base64::engine::general_purpose::STANDARD;
 
 use crate::domain::signing::{SigningKey, SigningKeys};
 
-/// The rows.
+/// The SQLite database.
 pub const DATABASE: &str = "dossier.db";
-/// Secrets that cannot be made again: what signs links, the local authority that people have told
-/// their machines to trust, and what signs webhooks. Sorted.
+/// Secrets that cannot be regenerated: the keys that sign links, the local CA that clients trust,
+/// and the keys that sign webhooks. Sorted.
 pub const SECRETS: [&str; 4] = ["signing.keys", "tls/ca-key.pem", "tls/ca.pem", WEBHOOK_KEYS];
 const WEBHOOK_KEYS: &str = "webhook.keys";
-/// Bytes of a secret at most.
+/// Largest secret.
 const MAX_SECRET_BYTES: u64 = 1 << 20;
-/// How often the folder's lock is tried, and the time between.
-const LOCK_TRIES: u32 = 10;
-const LOCK_PAUSE: Duration = Duration::from_millis(50);
+/// Attempts to lock the folder, and the delay between them.
+const LOCK_ATTEMPTS: u32 = 10;
+const LOCK_RETRY_DELAY: Duration = Duration::from_millis(50);
 
 /// An open data folder.
 pub struct DataFolder {
     root: PathBuf,
 }
 
-/// Held for as long as a process works on the folder.
-pub struct FolderLock(#[expect(dead_code, reason = "dropping the file frees the lock")] File);
+/// A lock on the folder, released on drop.
+pub struct FolderLock(#[expect(dead_code, reason = "dropping the file releases the lock")] File);
 
 impl DataFolder {
-    /// Opens the folder, making it with mode 0700.
+    /// Opens the folder, creating it with mode 0700 if needed.
     ///
     /// # Errors
     ///
-    /// When it cannot be made.
+    /// If the folder cannot be created.
     pub fn open(root: &Path) -> anyhow::Result<Self> {
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
             .create(root)
-            .with_context(|| format!("cannot make the data folder {}", root.display()))?;
+            .with_context(|| format!("cannot create the data folder {}", root.display()))?;
         Ok(Self { root: root.to_path_buf() })
     }
 
-    /// Opens a folder that a server has used before.
+    /// Opens a folder that a server has used with SQLite before.
     ///
     /// # Errors
     ///
-    /// When there is none.
+    /// If the folder has no database.
     pub fn existing(root: &Path) -> anyhow::Result<Self> {
         if !root.join(DATABASE).is_file() {
             bail!(
-                "there is no data in {}: start `dossier serve` there first, or name another \
+                "there is no data in {}: start `dossier serve` there first, or choose another \
                  folder with --data",
                 root.display()
             );
@@ -64,17 +64,17 @@ impl DataFolder {
         Ok(Self { root: root.to_path_buf() })
     }
 
-    /// Where the folder is.
+    /// The path of the folder.
     pub fn root(&self) -> &Path {
         &self.root
     }
 
-    /// The database's file, made with mode 0600 if it is not there; SQLite gives its companions
-    /// the same mode.
+    /// The database file, created with mode 0600 if needed. SQLite gives its WAL files the same
+    /// mode.
     ///
     /// # Errors
     ///
-    /// When it cannot be made.
+    /// If the file cannot be created.
     pub fn database(&self) -> anyhow::Result<PathBuf> {
         let file = self.root.join(DATABASE);
         OpenOptions::new()
@@ -87,20 +87,20 @@ impl DataFolder {
         Ok(file)
     }
 
-    /// The database's file, which must be there.
+    /// The database file, which must exist.
     ///
     /// # Errors
     ///
-    /// When there is none.
+    /// If it does not exist.
     pub fn existing_database(&self) -> anyhow::Result<PathBuf> {
         Self::existing(&self.root)?.database()
     }
 
-    /// Writes a database that is restored, with mode 0600.
+    /// Writes the database during a restore, with mode 0600.
     ///
     /// # Errors
     ///
-    /// When there is one already, or it cannot be written.
+    /// If it exists, or cannot be written.
     pub fn restore_database(&self, bytes: &mut dyn Read) -> std::io::Result<()> {
         let mut options = OpenOptions::new();
         let file = self.root.join(DATABASE);
@@ -108,26 +108,26 @@ impl DataFolder {
         std::io::copy(bytes, &mut file).map(drop)
     }
 
-    /// Reads one of [`SECRETS`]; `None` when it was never made.
+    /// Reads the secret at an index of [`SECRETS`]; `None` if it does not exist.
     ///
     /// # Errors
     ///
-    /// When it cannot be read.
-    pub fn read_secret(&self, place: usize) -> anyhow::Result<Option<Vec<u8>>> {
-        let path = self.root.join(SECRETS[place]);
+    /// If it cannot be read.
+    pub fn read_secret(&self, index: usize) -> anyhow::Result<Option<Vec<u8>>> {
+        let path = self.root.join(SECRETS[index]);
         match std::fs::read(&path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
             read => read.map(Some).with_context(|| format!("cannot read {}", path.display())),
         }
     }
 
-    /// Writes one of [`SECRETS`] that is restored.
+    /// Writes the secret at an index of [`SECRETS`] during a restore.
     ///
     /// # Errors
     ///
-    /// When it cannot be written.
-    pub fn restore_secret(&self, place: usize, bytes: &mut dyn Read) -> std::io::Result<()> {
-        let path = self.root.join(SECRETS[place]);
+    /// If it cannot be written.
+    pub fn restore_secret(&self, index: usize, bytes: &mut dyn Read) -> std::io::Result<()> {
+        let path = self.root.join(SECRETS[index]);
         if let Some(folder) = path.parent() {
             DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
         }
@@ -136,31 +136,31 @@ impl DataFolder {
         write_secret(&path, &secret).map_err(std::io::Error::other)
     }
 
-    /// Reads the keys that sign webhooks; `None` before the first subscription.
+    /// Reads the webhook signing keys; `None` before the first subscription.
     ///
     /// # Errors
     ///
-    /// When they cannot be read.
+    /// If they cannot be read.
     pub fn webhook_keys(&self) -> anyhow::Result<Option<String>> {
         let read = self.read_secret(SECRETS.len() - 1)?;
         read.map(String::from_utf8).transpose().context("webhook.keys is not text")
     }
 
-    /// Writes the keys that sign webhooks in place of those before.
+    /// Replaces the webhook signing keys.
     ///
     /// # Errors
     ///
-    /// When they cannot be written.
+    /// If they cannot be written.
     pub fn replace_webhook_keys(&self, text: &str) -> anyhow::Result<()> {
         write_secret(&self.root.join(WEBHOOK_KEYS), text.as_bytes())
     }
 
-    /// Writes the first keys that sign webhooks, unless another process was faster.
+    /// Writes the first webhook signing keys, unless another process was faster.
     ///
     /// # Errors
     ///
-    /// When they cannot be written.
-    pub fn first_webhook_keys(&self, text: &str) -> anyhow::Result<()> {
+    /// If they cannot be written.
+    pub fn create_webhook_keys(&self, text: &str) -> anyhow::Result<()> {
         let own =
             self.root.join(format!("webhook-{:032x}.made", u128::from_be_bytes(random_bytes()?)));
         write_secret(&own, text.as_bytes())?;
@@ -172,56 +172,56 @@ impl DataFolder {
         }
     }
 
-    /// Where certificates are.
+    /// The folder of certificates, created with mode 0700 if needed.
     ///
     /// # Errors
     ///
-    /// When the folder cannot be made.
+    /// If the folder cannot be created.
     pub fn tls(&self) -> anyhow::Result<PathBuf> {
         let folder = self.root.join("tls");
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
             .create(&folder)
-            .with_context(|| format!("cannot make {}", folder.display()))?;
+            .with_context(|| format!("cannot create {}", folder.display()))?;
         Ok(folder)
     }
 
-    /// Takes the folder for one server. A process that is just ending gets a moment: its lock goes
-    /// when the last of what it started has let go of it.
+    /// Locks the folder for one server. Retries briefly, because a process that is just exiting
+    /// holds its lock until its last child has closed it.
     ///
     /// # Errors
     ///
-    /// When another server has it, or it cannot be written.
+    /// If another server holds the lock, or the folder is not writable.
     pub fn lock(&self) -> anyhow::Result<FolderLock> {
-        self.take("lock", || {
+        self.lock_file("lock", || {
             format!(
-                "another dossier server is using the data folder {}; stop it, or give this one a \
-                 folder of its own with --data",
+                "another dossier server is using the data folder {}; stop it, or choose another \
+                 folder with --data",
                 self.root.display()
             )
         })
     }
 
-    /// Takes the moving of bytes, beside a server or without one. The lock goes with the process.
+    /// Locks the migration of stored files. A server may be running.
     ///
     /// # Errors
     ///
-    /// When another process moves them, or the folder cannot be written. When it is another user's than
-    /// this process: the server could not read what is written into it.
+    /// If another migration is running, or the folder is not writable. If the folder belongs to
+    /// another user, because the server could not read the files that this process would create.
     pub fn lock_moving(&self) -> anyhow::Result<FolderLock> {
         let owner = std::fs::metadata(&self.root).map(|folder| folder.uid());
         let owner = owner.with_context(|| format!("cannot open {}", self.root.display()))?;
         if owner != rustix::process::geteuid().as_raw() {
             bail!(
-                "the data folder {} belongs to another user: run this as the user of the server",
+                "the data folder {} belongs to another user; run this command as that user",
                 self.root.display()
             );
         }
-        self.take("moving.lock", || "another `dossier storage migrate` is at work".to_owned())
+        self.lock_file("moving.lock", || "another `dossier storage migrate` is running".to_owned())
     }
 
-    fn take(&self, name: &str, taken_by: impl Fn() -> String) -> anyhow::Result<FolderLock> {
+    fn lock_file(&self, name: &str, held: impl Fn() -> String) -> anyhow::Result<FolderLock> {
         let path = self.root.join(name);
         let file = OpenOptions::new()
             .create(true)
@@ -230,32 +230,32 @@ impl DataFolder {
             .mode(0o600)
             .open(&path)
             .with_context(|| format!("cannot write to the data folder {}", self.root.display()))?;
-        let mut taken = file.try_lock();
-        for _ in 1..LOCK_TRIES {
-            if !matches!(taken, Err(TryLockError::WouldBlock)) {
+        let mut locked = file.try_lock();
+        for _ in 1..LOCK_ATTEMPTS {
+            if !matches!(locked, Err(TryLockError::WouldBlock)) {
                 break;
             }
-            std::thread::sleep(LOCK_PAUSE);
-            taken = file.try_lock();
+            std::thread::sleep(LOCK_RETRY_DELAY);
+            locked = file.try_lock();
         }
-        match taken {
+        match locked {
             Ok(()) => Ok(FolderLock(file)),
-            Err(TryLockError::WouldBlock) => bail!(taken_by()),
+            Err(TryLockError::WouldBlock) => bail!(held()),
             Err(TryLockError::Error(error)) => {
                 Err(error).with_context(|| format!("cannot lock {}", path.display()))
             }
         }
     }
 
-    /// Reads the keys that sign upload URLs and links, making one on first use.
+    /// Reads the keys that sign upload URLs and links, generating one on first use.
     ///
-    /// Each line of `signing.keys` is `<id 0-255> <32 bytes in base64>`. The first line signs,
-    /// every one verifies: put a new line on top to rotate, and drop the old one when its links
+    /// Each line of `signing.keys` is `<id 0-255> <32 bytes in base64>`. The first key signs; all
+    /// keys verify. To rotate, add a new line at the top, and remove the old one once its links
     /// have expired.
     ///
     /// # Errors
     ///
-    /// When the file cannot be read or written, or is not of this form.
+    /// If the file cannot be read or written, or is malformed.
     pub fn signing_keys(&self) -> anyhow::Result<SigningKeys> {
         let path = self.root.join("signing.keys");
         if !path.exists() {
@@ -268,7 +268,7 @@ impl DataFolder {
             .with_context(|| format!("cannot read {}", path.display()))?;
         let mut keys = text.lines().filter(|line| !line.trim().is_empty()).map(|line| {
             parse_key(line).with_context(|| {
-                format!("{}: a line is not \"<id> <32 bytes in base64>\"", path.display())
+                format!("{}: expected lines of \"<id> <32 bytes in base64>\"", path.display())
             })
         });
         let signing = keys.next().with_context(|| format!("{} is empty", path.display()))??;
@@ -282,22 +282,23 @@ fn parse_key(line: &str) -> Option<SigningKey> {
     Some(SigningKey::new(id.parse().ok()?, &secret.try_into().ok()?))
 }
 
-/// Random bytes from the operating system.
+/// Returns random bytes from the operating system.
 ///
 /// # Errors
 ///
-/// When the system has none.
+/// If the operating system cannot provide them.
 pub fn random_bytes<const N: usize>() -> anyhow::Result<[u8; N]> {
     let mut bytes = [0; N];
-    getrandom::fill(&mut bytes).map_err(|error| anyhow::anyhow!("no randomness: {error}"))?;
+    getrandom::fill(&mut bytes)
+        .map_err(|error| anyhow::anyhow!("no random bytes from the operating system: {error}"))?;
     Ok(bytes)
 }
 
-/// Writes a file with mode 0600, as a whole or not at all, durably.
+/// Writes a file with mode 0600, atomically and durably.
 ///
 /// # Errors
 ///
-/// When it cannot be written.
+/// If it cannot be written.
 pub fn write_secret(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     let temporary = path.with_extension("new");
     let mut options = OpenOptions::new();
@@ -320,7 +321,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn secrets_are_private_and_stay_the_same() {
+    fn secrets_are_private_and_persist() {
         let root = tempfile::tempdir().unwrap();
         let folder = DataFolder::open(&root.path().join("data")).unwrap();
         folder.signing_keys().unwrap();
@@ -333,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn a_second_server_is_refused_until_the_first_stops() {
+    fn a_second_server_is_rejected_until_the_first_stops() {
         let root = tempfile::tempdir().unwrap();
         let folder = DataFolder::open(root.path()).unwrap();
         let first = folder.lock().unwrap();
@@ -344,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_key_file_is_refused_and_kept() {
+    fn a_damaged_key_file_is_rejected_and_left_unchanged() {
         let root = tempfile::tempdir().unwrap();
         let folder = DataFolder::open(root.path()).unwrap();
         let file = root.path().join("signing.keys");

@@ -1,23 +1,23 @@
-//! Why the service could not do what was asked. Knows nothing of HTTP: `http::error` gives
-//! each variant its status, code and body.
+//! The service's error type. It knows nothing of HTTP: `http::error` maps each variant to a
+//! status, a code and a body.
 
 use serde_json::{Value, json};
 
 use crate::domain::ids::{AttachmentId, ContactId};
-use crate::domain::quota::OverQuota;
+use crate::domain::quota::QuotaExceeded;
 
-/// Shorthand for results of the service.
+/// The service's result type.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// Why the service could not do what was asked.
+/// Why the service could not fulfil a request.
 ///
-/// Texts are written for the API's user: predicates and short sentences without internals.
+/// Messages are for the API's users: short sentences that reveal no internals.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Values in the request break documented rules; all of them are reported at once.
+    /// Values in the request break documented rules. All violations are reported at once.
     #[error("{}", violations_text(.0))]
     Invalid(Vec<Violation>),
-    /// The request cannot be read at all (contract §6, code `INVALID_ARGUMENT`).
+    /// The request cannot be parsed (contract §6, code `INVALID_ARGUMENT`).
     #[error("{problem}")]
     Malformed {
         /// What is wrong, as one sentence.
@@ -25,7 +25,7 @@ pub enum Error {
         /// Facts for programs, such as line and column of a JSON error.
         data: Value,
     },
-    /// The uploaded bytes are not acceptable; nothing was kept.
+    /// The uploaded bytes were rejected and discarded.
     #[error("{problem}")]
     BadUpload {
         /// Stable code: `MIME_TYPE_MISMATCH`, `EMPTY_FILE`, `CHECKSUM_MISMATCH`, …
@@ -35,13 +35,13 @@ pub enum Error {
         /// Facts for programs.
         data: Value,
     },
-    /// No or unknown credentials (contract §7).
+    /// Credentials are missing or unknown (contract §7).
     #[error("{0}")]
     Unauthenticated(&'static str),
-    /// A known caller without the right or the site.
+    /// An authenticated caller that lacks the permission or the site.
     #[error("{problem}")]
     PermissionDenied {
-        /// Which right or header is missing.
+        /// Which permission or header is missing.
         problem: String,
     },
     /// An upload URL that is forged, expired or used (contract §8).
@@ -56,92 +56,93 @@ pub enum Error {
         /// What is wrong, as one sentence.
         problem: &'static str,
     },
-    /// No such attachment, or none this caller may know of (S16: both look the same).
+    /// The thing does not exist, or this caller may not know that it does (S16: both look the
+    /// same).
     #[error("{what} was not found")]
     NotFound {
         /// The missing thing, as a noun phrase.
         what: &'static str,
-        /// The ids that were asked for.
+        /// The requested ids.
         data: Value,
     },
-    /// The route exists, the method does not.
-    #[error("this address does not answer {method}")]
+    /// The route exists, but not for this method.
+    #[error("the method {method} is not allowed for this URL")]
     MethodNotAllowed {
-        /// The method that was tried.
+        /// The method of the request.
         method: String,
     },
-    /// The upload URL was used already, for other bytes (design §4).
-    #[error("this upload URL was already used for other bytes")]
+    /// The upload URL was already used, for different bytes (contract §16).
+    #[error("this upload URL was already used for different bytes; request a new one")]
     AlreadyUploaded,
-    /// A resumable upload that cannot go on like this.
+    /// A resumable upload cannot continue.
     #[error(transparent)]
-    Upload(#[from] UploadRefused),
-    /// The site or the contact would hold more than it may (S5); nothing was kept.
+    Upload(#[from] UploadError),
+    /// The site or the contact would exceed its quota (S5). Nothing was kept.
     #[error(transparent)]
-    OverQuota(#[from] OverQuota),
-    /// What is there does not allow it.
+    QuotaExceeded(#[from] QuotaExceeded),
+    /// The request conflicts with the current state.
     #[error("{problem}")]
     Conflict {
-        /// Stable code: `CONTACT_GONE`.
+        /// Stable code, such as `CONTACT_GONE`.
         code: &'static str,
         /// What is wrong, as one sentence.
         problem: String,
         /// Facts for programs.
         data: Value,
     },
-    /// More bytes than allowed; nothing was kept.
-    #[error("must have at most {limit_bytes} bytes")]
+    /// The body exceeds its limit. Nothing was kept.
+    #[error("{} must have at most {limit_bytes} bytes", too_large_subject(.code))]
     TooLarge {
         /// Stable code: `FILE_TOO_LARGE` or `REQUEST_TOO_LARGE`.
         code: &'static str,
-        /// The limit in force.
+        /// The limit.
         limit_bytes: u64,
     },
-    /// The client went away or stalled mid-body; nothing was kept.
+    /// The client disconnected or stalled before the body was complete. Nothing was kept.
     #[error("{problem}")]
     Interrupted {
         /// What happened, as one sentence.
         problem: &'static str,
     },
-    /// A byte range that lies outside the file (RFC 9110 §15.5.17).
-    #[error("the range lies outside the file of {size_bytes} bytes")]
+    /// A byte range outside the file (RFC 9110 §15.5.17).
+    #[error("the range is outside the file, which has {size_bytes} bytes")]
     RangeNotSatisfiable {
         /// Size of the file.
         size_bytes: u64,
     },
-    /// A precondition header did not hold (RFC 9110 §13).
-    #[error("a precondition of the request does not hold")]
+    /// A precondition header failed (RFC 9110 §13).
+    #[error("the file does not match If-Match or If-Unmodified-Since")]
     PreconditionFailed,
-    /// The key has made all the requests that it may in this minute (contract §7).
-    #[error("too many requests; wait {retry_after_seconds} seconds")]
+    /// The key has used up its requests for this minute (contract §7).
+    #[error("too many requests; retry after {retry_after_seconds} seconds")]
     RateLimited {
-        /// When to try again, in seconds.
+        /// When to retry, in seconds.
         retry_after_seconds: u32,
     },
-    /// No capacity now; the same request can succeed later.
+    /// No capacity now. The same request can succeed later.
     #[error("busy")]
     Busy {
-        /// When to try again, in seconds.
+        /// When to retry, in seconds.
         retry_after_seconds: u32,
     },
-    /// The disk is full; nothing was kept, reads go on (R9).
+    /// The disk is full. Nothing was kept; reads still work (R9).
     #[error("storage is full")]
     StorageFull,
-    /// A sync failed: the store takes no writes until it is started again, reads go on (R11).
-    #[error("the store takes no writes")]
+    /// A sync failed: the store is read-only until the server restarts (R11).
+    #[error("the store is read-only")]
     ReadOnly,
-    /// Our fault. The source is logged once, where it becomes an answer, and never sent.
+    /// A server fault. The source is logged once, when it becomes a response, and never sent.
     #[error("internal error")]
     Internal(#[from] anyhow::Error),
 }
 
 impl Error {
-    /// One violated field.
+    /// A violation of one field.
     pub fn invalid(field: &'static str, rule: Rule, description: impl Into<String>) -> Self {
         Self::Invalid(vec![Violation::new(field, rule, description)])
     }
 
-    /// The attachment answer of S16: the same for absent, foreign and deleted ones.
+    /// The same 404 for attachments that are absent, foreign or deleted (S16).
     pub fn no_attachment(contact_id: ContactId, attachment_id: AttachmentId) -> Self {
         Self::NotFound {
             what: "attachment",
@@ -151,10 +152,8 @@ impl Error {
             }),
         }
     }
-}
 
-impl Error {
-    /// The same for contacts: those that are gone look like those that never were.
+    /// The same for contacts: a removed contact looks like one that never existed.
     pub fn no_contact(contact_id: ContactId) -> Self {
         let data = json!({ "contactId": contact_id.to_string() });
         Self::NotFound { what: "contact", data }
@@ -168,12 +167,12 @@ impl From<std::io::Error> for Error {
                 Self::StorageFull
             }
             std::io::ErrorKind::ReadOnlyFilesystem => Self::ReadOnly,
-            // The store of bytes is elsewhere and cannot be used now (R12).
+            // The blob store is remote and unavailable (R12).
             std::io::ErrorKind::NetworkDown => {
-                tracing::warn!(%error, "the store of bytes is away");
+                tracing::warn!(%error, "the blob store is unavailable");
                 Self::Busy { retry_after_seconds: 5 }
             }
-            // No more file handles, in this process or in the system: it passes (R10).
+            // Out of file descriptors, in this process or system-wide. Transient (R10).
             _ if matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) => {
                 Self::Busy { retry_after_seconds: 1 }
             }
@@ -182,59 +181,59 @@ impl From<std::io::Error> for Error {
     }
 }
 
-/// Why a resumable upload cannot go on like this (contract §9; tus 1.0.0).
+/// Why a resumable upload cannot continue (contract §9; tus 1.0.0).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum UploadRefused {
-    /// The piece begins elsewhere than where the upload stands.
-    #[error("the upload stands at byte {offset_bytes}, which Upload-Offset must name")]
+pub enum UploadError {
+    /// The chunk does not start at the upload's offset.
+    #[error("Upload-Offset must be {offset_bytes}, the upload's current offset")]
     Offset {
-        /// Where it stands.
+        /// The upload's current offset.
         offset_bytes: u64,
     },
-    /// Ended, expired, replaced by another upload of the same URL, or never begun.
-    #[error("this upload is over; begin a new one")]
+    /// Terminated, expired, replaced by another upload of the same URL, or never created.
+    #[error("this upload no longer exists; create a new one")]
     Gone,
-    /// Every byte is there already: it is an attachment.
+    /// Every byte was received: the upload is an attachment.
     #[error("this upload is complete")]
     Complete {
         /// Size of the attachment.
         size_bytes: u64,
     },
-    /// Another request works on it and does not leave.
-    #[error("another request is working on this upload")]
+    /// Another request holds the upload and does not release it.
+    #[error("another request is using this upload; retry later")]
     Locked,
-    /// The piece is not the one that `Upload-Checksum` announced; nothing of it was kept.
-    #[error("the piece does not have the checksum in Upload-Checksum")]
+    /// The chunk does not match `Upload-Checksum`. It was discarded.
+    #[error("the chunk does not match Upload-Checksum; send it again")]
     Checksum,
-    /// There is more to come.
-    #[error("the upload is not finished")]
+    /// Bytes are missing.
+    #[error("the upload is incomplete; send the bytes from offset {offset_bytes} on first")]
     Unfinished {
-        /// Where it stands.
+        /// The upload's current offset.
         offset_bytes: u64,
-        /// Its whole size, if it is known.
+        /// Its total size, if known.
         length_bytes: Option<u64>,
     },
     /// `Tus-Resumable` is missing or names another version.
     #[error("Tus-Resumable must be 1.0.0")]
     Version,
-    /// A piece of another content type.
+    /// A chunk with a different content type.
     #[error("Content-Type must be application/offset+octet-stream")]
     ContentType,
 }
 
-/// One rule that one field breaks (contract §6).
+/// A rule that a field breaks (contract §6).
 #[derive(Debug, Clone, PartialEq)]
 pub struct Violation {
-    /// The request's own name of the field, such as `paging.limit`.
+    /// The field's name in the request, such as `paging.limit`.
     pub field: &'static str,
     /// The broken rule.
     pub rule: Rule,
-    /// A predicate such as "must not be empty": the SDK puts the field's name before it.
+    /// A predicate such as "must not be empty": the SDK prefixes it with the field's name.
     pub description: String,
 }
 
 impl Violation {
-    /// Joins the parts.
+    /// Creates a violation.
     pub fn new(field: &'static str, rule: Rule, description: impl Into<String>) -> Self {
         Self { field, rule, description: description.into() }
     }
@@ -250,7 +249,7 @@ impl Violation {
     }
 }
 
-/// The vendor's names of broken rules, as far as we send them (contract §6).
+/// The vendor's rule names that this server sends (contract §6).
 #[derive(Debug, Clone, PartialEq)]
 pub enum Rule {
     /// `REQUIRED_FIELD`.
@@ -265,8 +264,12 @@ pub enum Rule {
     MaxLength(u64),
     /// `MIN_LENGTH` in characters, with the threshold.
     MinLength(u64),
-    /// `OTHER`, with a rule name of ours and facts for programs.
+    /// `OTHER`, with our own rule name and facts for programs.
     Other(&'static str, Value),
+}
+
+fn too_large_subject(code: &str) -> &'static str {
+    if code == "FILE_TOO_LARGE" { "the file" } else { "the request body" }
 }
 
 fn violations_text(violations: &[Violation]) -> String {

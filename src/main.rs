@@ -1,16 +1,16 @@
-//! The program: sets the allocator's bounds, runs the command line, returns its exit code.
+//! The program: bounds the allocator, runs the command line, returns its exit code.
 
 use std::process::ExitCode;
 
-/// Memory areas of glibc's allocator. More of them hold on to memory after bursts of uploads
-/// and previews: measured, two need half the peak of the default and give it back.
-const ALLOCATOR_AREAS: i32 = 2;
-/// Free memory at an area's end that is kept. With glibc's 128 KiB, every answer of a list gives
-/// memory back and takes it again, page by page.
-const ALLOCATOR_KEEPS: i32 = 4 << 20;
-/// Larger pieces are mapped alone and given back when freed, as pictures are; smaller ones,
+/// Arenas of glibc's allocator. More of them hold on to memory after bursts of uploads and
+/// previews: measured, two need half the peak of the default and give it back.
+const ARENA_MAX: i32 = 2;
+/// Free memory kept at the top of an arena. With glibc's 128 KiB, every list response returns
+/// memory to the system and faults it back in, page by page.
+const TRIM_THRESHOLD: i32 = 4 << 20;
+/// Larger allocations are mapped separately and returned when freed, as pictures are; smaller ones,
 /// the buffers of uploads, downloads and lists, are reused.
-const ALLOCATOR_MAPS: i32 = 1 << 20;
+const MMAP_THRESHOLD: i32 = 1 << 20;
 
 fn main() -> ExitCode {
     bound_allocator();
@@ -20,15 +20,15 @@ fn main() -> ExitCode {
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 #[expect(unsafe_code, reason = "there is no safe wrapper of mallopt; it only sets numbers")]
 fn bound_allocator() {
-    // SAFETY: called first in main, before any other thread exists; a refusal changes nothing.
+    // SAFETY: called first in main, before any other thread exists; a failure changes nothing.
     unsafe {
-        libc::mallopt(libc::M_ARENA_MAX, ALLOCATOR_AREAS);
-        libc::mallopt(libc::M_TRIM_THRESHOLD, ALLOCATOR_KEEPS);
-        libc::mallopt(libc::M_MMAP_THRESHOLD, ALLOCATOR_MAPS);
+        libc::mallopt(libc::M_ARENA_MAX, ARENA_MAX);
+        libc::mallopt(libc::M_TRIM_THRESHOLD, TRIM_THRESHOLD);
+        libc::mallopt(libc::M_MMAP_THRESHOLD, MMAP_THRESHOLD);
     }
 }
 
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
 fn bound_allocator() {
-    let _ = (ALLOCATOR_AREAS, ALLOCATOR_KEEPS, ALLOCATOR_MAPS);
+    let _ = (ARENA_MAX, TRIM_THRESHOLD, MMAP_THRESHOLD);
 }

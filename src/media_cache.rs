@@ -1,8 +1,8 @@
-//! Small files that were just asked for, whole in memory: previews above all. Only a cache: a server
-//! without it gives the same answers.
+//! Caches recently requested small files in memory, above all previews. Only a cache: without it,
+//! the responses are the same.
 //!
-//! An entry is good while its contact has not changed since before its row was read, so what was
-//! deleted is never found again.
+//! An entry is valid while its contact has not changed since before its row was read, so a deleted
+//! file is never found again.
 
 use std::sync::Arc;
 
@@ -16,15 +16,16 @@ use crate::domain::ids::{AttachmentId, SiteId};
 use crate::domain::transform::ResultId;
 use crate::error::Result;
 
-/// Larger files are read from the disk each time, which for them costs nothing beside sending them.
-pub const MOST_BYTES: u64 = 256 * 1024;
-/// Bytes that an entry costs besides its file, roughly.
+/// Larger files are read from disk each time: for them, that costs nothing compared with sending
+/// them.
+pub const MAX_FILE_BYTES: u64 = 256 * 1024;
+/// Approximate overhead of an entry besides its file.
 const ENTRY_OVERHEAD: u64 = 512;
 
-/// Which file of an attachment.
+/// Identifies a file of an attachment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum MediaPart {
-    /// As uploaded.
+    /// The bytes as uploaded.
     Original,
     /// The preview.
     Preview,
@@ -32,14 +33,14 @@ pub enum MediaPart {
     Transform(ResultId),
 }
 
-/// A file and whose it is.
+/// A file and its attachment.
 #[derive(Debug, Clone)]
-pub struct Kept {
+pub struct CachedFile {
     /// The row.
     pub attachment: Arc<Attachment>,
-    /// The contact's changes, counted before the row was read.
+    /// The contact's change, read before the row.
     pub change: Change,
-    /// The file.
+    /// The bytes.
     pub bytes: Bytes,
 }
 
@@ -48,44 +49,46 @@ type Key = (SiteId, AttachmentId, MediaPart);
 #[derive(Clone)]
 struct ByBytes;
 
-impl Weighter<Key, Kept> for ByBytes {
-    fn weight(&self, _: &Key, kept: &Kept) -> u64 {
-        kept.bytes.len() as u64 + ENTRY_OVERHEAD
+impl Weighter<Key, CachedFile> for ByBytes {
+    fn weight(&self, _: &Key, cached: &CachedFile) -> u64 {
+        cached.bytes.len() as u64 + ENTRY_OVERHEAD
     }
 }
 
 /// A cache of files, bounded in bytes.
-pub struct MediaCache(Option<Cache<Key, Kept, ByBytes>>);
+pub struct MediaCache(Option<Cache<Key, CachedFile, ByBytes>>);
 
 impl MediaCache {
-    /// Makes a cache of so many bytes; 0 is none at all.
+    /// Creates a cache of at most `bytes`; 0 disables it.
     pub fn new(bytes: u64) -> Self {
-        // An average file is taken as 32 KiB; the estimate only sizes the table.
+        // Assumes an average file of 32 KiB; the estimate only sizes the table.
         let files = (bytes / 32_768).clamp(16, 65_536) as usize;
         Self((bytes > 0).then(|| Cache::with_weighter(files, bytes, ByBytes)))
     }
 
-    /// Whether anything can be kept.
+    /// Whether the cache is enabled.
     pub fn is_on(&self) -> bool {
         self.0.is_some()
     }
 
-    /// Finds a file whose row is known to be there still.
+    /// Looks up a file whose row is known to exist still.
     ///
     /// # Errors
     ///
     /// Only when the database fails.
-    pub async fn get(&self, db: &Db, key: &Key) -> Result<Option<Kept>> {
-        let Some(kept) = self.0.as_ref().and_then(|cache| cache.get(key)) else { return Ok(None) };
-        let (site, contact) = (kept.attachment.site_id, kept.attachment.contact_id);
+    pub async fn get(&self, db: &Db, key: &Key) -> Result<Option<CachedFile>> {
+        let Some(cached) = self.0.as_ref().and_then(|cache| cache.get(key)) else {
+            return Ok(None);
+        };
+        let (site, contact) = (cached.attachment.site_id, cached.attachment.contact_id);
         let change = db.change_of(site, contact).await?;
-        Ok((change == kept.change).then_some(kept))
+        Ok((change == cached.change).then_some(cached))
     }
 
-    /// Keeps a file.
-    pub fn insert(&self, key: Key, kept: Kept) {
+    /// Stores a file.
+    pub fn insert(&self, key: Key, cached: CachedFile) {
         if let Some(cache) = &self.0 {
-            cache.insert(key, kept);
+            cache.insert(key, cached);
         }
     }
 }

@@ -1,5 +1,5 @@
-//! What a monitor asks for. Every name is here; values are written where things happen. Labels hold
-//! words of ours only, so that no caller can make more of them (S22).
+//! The metrics. Every name is defined here; values are updated where things happen. Labels have a
+//! fixed set of values, so that no caller can create new series (S22).
 
 use std::sync::atomic::AtomicU64;
 
@@ -11,80 +11,80 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
-/// How a request was answered.
+/// The labels of a request.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct Answered {
-    /// One of the methods that we know, or `other`.
+pub struct RequestLabels {
+    /// One of the known methods, or `other`.
     pub method: &'static str,
     /// The status.
     pub status: u16,
 }
 
-/// How a try to make a picture ended.
+/// The outcome of an attempt to render a picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// With a picture.
-    Made,
-    /// Nothing can be made of the original.
-    Refused,
-    /// The worker broke.
+    /// A picture was rendered.
+    Rendered,
+    /// The original cannot be rendered.
+    Rejected,
+    /// The worker crashed.
     Crashed,
-    /// The worker did not end in time.
+    /// The worker exceeded its deadline.
     TimedOut,
-    /// There was no place to wait, or no worker.
+    /// The queue was full, or no worker could start.
     Busy,
 }
 
-/// The label of an [`Outcome`].
+/// The labels of an attempt to render.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct Tried {
-    /// Its name.
+pub struct RenderLabels {
+    /// The name of an [`Outcome`].
     pub outcome: &'static str,
 }
 
-/// What render workers do. Clones count together.
+/// The metrics of render workers. Clones share their counters.
 #[derive(Debug, Clone)]
 pub struct Pictures {
-    /// Tries to make a picture.
-    pub tries: Family<Tried, Counter>,
-    /// How long tries took that had a worker.
+    /// Attempts to render a picture.
+    pub attempts: Family<RenderLabels, Counter>,
+    /// The duration of attempts that had a worker.
     pub seconds: Histogram,
-    /// Workers that were started.
+    /// Workers started.
     pub worker_starts: Counter,
-    /// Workers that there are.
+    /// Workers running.
     pub workers: Gauge,
 }
 
-/// How an attempt to tell a receiver ended.
+/// The labels of a delivery attempt.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct Told {
+pub struct DeliveryOutcome {
     /// `delivered` or `failed`.
     pub outcome: &'static str,
 }
 
-/// The counters of one server.
+/// The metrics of one server.
 pub struct Metrics {
-    /// Answered requests.
-    pub requests: Family<Answered, Counter>,
+    /// Completed requests.
+    pub requests: Family<RequestLabels, Counter>,
     /// Committed uploads.
     pub uploads: Counter,
     /// Bytes of these.
     pub upload_bytes: Counter,
-    /// Originals that the scrub has read.
+    /// Originals read by the scrub.
     pub scrubbed_files: Counter,
     /// Bytes of these.
     pub scrubbed_bytes: Counter,
-    /// When the scrub last came to the end of all bytes, in Unix seconds.
+    /// When the scrub last completed a round, in Unix seconds.
     pub scrub_ended: Gauge<f64, AtomicU64>,
-    /// Originals that are not what was uploaded, as far as the scrub has seen.
+    /// Originals that differ from what was uploaded, as far as the scrub has found.
     pub damaged_blobs: Gauge,
-    /// Attempts to tell receivers of events.
-    pub webhook_attempts: Family<Told, Counter>,
-    /// Deliveries that were given up after their last attempt.
+    /// Attempts to deliver events.
+    pub webhook_attempts: Family<DeliveryOutcome, Counter>,
+    /// Deliveries abandoned after their last attempt.
     pub webhook_dead: Counter,
-    /// 1 while everything can be written, 0 after a failed sync.
+    /// 1 while the server accepts writes, 0 after a failed sync.
     pub writable: Gauge,
-    /// What render workers do.
+    /// The metrics of render workers.
     pub pictures: Pictures,
     registry: Registry,
 }
@@ -106,7 +106,7 @@ impl Default for Metrics {
             pictures: Pictures::default(),
             registry: Registry::default(),
         };
-        registry.register("requests", "Answered requests", metrics.requests.clone());
+        registry.register("requests", "Completed requests", metrics.requests.clone());
         registry.register("uploads", "Committed uploads", metrics.uploads.clone());
         registry.register_with_unit(
             "upload",
@@ -116,39 +116,39 @@ impl Default for Metrics {
         );
         registry.register(
             "scrubbed_files",
-            "Originals that the scrub has read",
+            "Originals read by the scrub",
             metrics.scrubbed_files.clone(),
         );
         registry.register_with_unit(
             "scrubbed",
-            "Bytes that the scrub has read",
+            "Bytes read by the scrub",
             Unit::Bytes,
             metrics.scrubbed_bytes.clone(),
         );
         registry.register_with_unit(
             "scrub_ended_timestamp",
-            "When the scrub last came to the end of all bytes",
+            "When the scrub last completed a round",
             Unit::Seconds,
             metrics.scrub_ended.clone(),
         );
         registry.register(
             "damaged_blobs",
-            "Originals that are not what was uploaded",
+            "Originals that differ from what was uploaded",
             metrics.damaged_blobs.clone(),
         );
         registry.register(
             "webhook_attempts",
-            "Attempts to tell receivers of events",
+            "Attempts to deliver events",
             metrics.webhook_attempts.clone(),
         );
         registry.register(
             "webhook_dead",
-            "Deliveries given up after their last attempt",
+            "Deliveries abandoned after their last attempt",
             metrics.webhook_dead.clone(),
         );
         registry.register(
             "writable",
-            "1 while everything can be written, 0 after a failed sync",
+            "1 while the server accepts writes, 0 after a failed sync",
             metrics.writable.clone(),
         );
         metrics.pictures.register(&mut registry);
@@ -156,14 +156,15 @@ impl Default for Metrics {
     }
 }
 
-/// Upper ends of the buckets for the time that a picture takes.
-const RENDER_SECONDS: [f64; 10] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
+/// Upper bounds of the buckets for render times.
+const RENDER_BUCKETS_SECONDS: [f64; 10] =
+    [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
 
 impl Default for Pictures {
     fn default() -> Self {
         Self {
-            tries: Family::default(),
-            seconds: Histogram::new(RENDER_SECONDS),
+            attempts: Family::default(),
+            seconds: Histogram::new(RENDER_BUCKETS_SECONDS),
             worker_starts: Counter::default(),
             workers: Gauge::default(),
         }
@@ -171,47 +172,47 @@ impl Default for Pictures {
 }
 
 impl Pictures {
-    /// Counts a try.
-    pub fn tried(&self, outcome: Outcome) {
+    /// Counts an attempt to render.
+    pub fn count_attempt(&self, outcome: Outcome) {
         let outcome = match outcome {
-            Outcome::Made => "made",
-            Outcome::Refused => "refused",
+            Outcome::Rendered => "made",
+            Outcome::Rejected => "refused",
             Outcome::Crashed => "crashed",
             Outcome::TimedOut => "timed_out",
             Outcome::Busy => "busy",
         };
-        self.tries.get_or_create(&Tried { outcome }).inc();
+        self.attempts.get_or_create(&RenderLabels { outcome }).inc();
     }
 
     fn register(&self, registry: &mut Registry) {
-        registry.register("pictures", "Tries to make a picture", self.tries.clone());
+        registry.register("pictures", "Attempts to render a picture", self.attempts.clone());
         registry.register_with_unit(
             "render",
-            "How long a try to make a picture took",
+            "How long an attempt to render a picture took",
             Unit::Seconds,
             self.seconds.clone(),
         );
         registry.register(
             "render_worker_starts",
-            "Render workers that were started",
+            "Render workers started",
             self.worker_starts.clone(),
         );
-        registry.register("render_workers", "Render workers that there are", self.workers.clone());
+        registry.register("render_workers", "Render workers running", self.workers.clone());
     }
 }
 
 impl Metrics {
-    /// Counts an answered request.
-    pub fn answered(&self, method: &str, status: u16) {
+    /// Counts a completed request.
+    pub fn count_request(&self, method: &str, status: u16) {
         const METHODS: [&str; 7] = ["GET", "HEAD", "PUT", "POST", "PATCH", "DELETE", "OPTIONS"];
         let method = METHODS.into_iter().find(|known| *known == method).unwrap_or("other");
-        self.requests.get_or_create(&Answered { method, status }).inc();
+        self.requests.get_or_create(&RequestLabels { method, status }).inc();
     }
 
-    /// Everything as `OpenMetrics` text.
+    /// All metrics as `OpenMetrics` text.
     pub fn text(&self) -> String {
         let mut text = String::new();
-        // Writing to a string does not fail.
+        // Writing to a string cannot fail.
         let _ = encode(&mut text, &self.registry);
         text
     }
@@ -222,11 +223,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn methods_that_callers_make_up_make_no_series() {
+    fn unknown_methods_create_no_series() {
         let metrics = Metrics::default();
-        metrics.answered("GET", 200);
-        metrics.answered("BREW", 405);
-        metrics.answered("STEEP", 405);
+        metrics.count_request("GET", 200);
+        metrics.count_request("BREW", 405);
+        metrics.count_request("STEEP", 405);
         let text = metrics.text();
         assert!(
             text.contains("dossier_requests_total{method=\"GET\",status=\"200\"} 1\n"),

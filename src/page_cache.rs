@@ -1,4 +1,4 @@
-//! Finished list answers. Only a cache: a server without it gives the same answers.
+//! Caches serialized list responses. Only a cache: without it, the responses are the same.
 
 use bytes::Bytes;
 use quick_cache::Weighter;
@@ -8,7 +8,7 @@ use crate::db::Change;
 use crate::domain::ids::{ContactId, SiteId};
 use crate::domain::paging::Paging;
 
-/// What a page looks like beside its rows.
+/// Which fields of a media reference a page includes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum MediaView {
     /// `id` and `url`.
@@ -17,27 +17,27 @@ pub enum MediaView {
     Url,
 }
 
-/// Everything that an answer depends on, beside the contact's changes.
+/// Everything a response depends on, except the contact's changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct PageKey {
-    /// The tenant.
+    /// The site.
     pub site: SiteId,
-    /// Whose files.
+    /// The contact.
     pub contact: ContactId,
-    /// Which part.
+    /// The page of the list.
     pub paging: Paging,
-    /// When the links in it end, in Unix seconds.
+    /// When its links expire, in Unix seconds.
     pub links_expire_s: u32,
-    /// Which references it holds.
+    /// The fields of its media references.
     pub view: MediaView,
 }
 
-/// A finished answer.
+/// A cached response.
 #[derive(Debug, Clone)]
 pub struct Page {
-    /// The contact's changes that it knows of: it is true as long as there are no others.
+    /// The contact's change at the time of the read: the page is valid until it differs.
     pub change: Change,
-    /// The JSON.
+    /// The JSON body.
     pub body: Bytes,
     /// Its strong `ETag`, with quotes.
     pub etag: Bytes,
@@ -46,7 +46,7 @@ pub struct Page {
 #[derive(Clone)]
 struct ByBytes;
 
-/// Bytes that an entry costs besides its body, roughly.
+/// Approximate overhead of an entry besides its body.
 const ENTRY_OVERHEAD: u64 = 256;
 
 impl Weighter<PageKey, Page> for ByBytes {
@@ -59,26 +59,26 @@ impl Weighter<PageKey, Page> for ByBytes {
 pub struct PageCache(Option<Cache<PageKey, Page, ByBytes>>);
 
 impl PageCache {
-    /// Makes a cache of so many bytes; 0 is none at all.
+    /// Creates a cache of at most `bytes`; 0 disables it.
     pub fn new(bytes: u64) -> Self {
-        // An average page is taken as 8 KiB; the estimate only sizes the table.
+        // Assumes an average page of 8 KiB; the estimate only sizes the table.
         let pages = (bytes / 8_192).clamp(16, 65_536) as usize;
         Self((bytes > 0).then(|| Cache::with_weighter(pages, bytes, ByBytes)))
     }
 
-    /// Finds a page.
+    /// Looks up a page.
     pub fn get(&self, key: &PageKey) -> Option<Page> {
         self.0.as_ref()?.get(key)
     }
 
-    /// Forgets all pages.
+    /// Removes all pages.
     pub fn clear(&self) {
         if let Some(cache) = &self.0 {
             cache.clear();
         }
     }
 
-    /// Keeps a page.
+    /// Stores a page.
     pub fn insert(&self, key: PageKey, page: Page) {
         if let Some(cache) = &self.0 {
             cache.insert(key, page);

@@ -1,5 +1,5 @@
-//! Counts the requests of each API key in each minute. Off unless the setting asks for it; the
-//! vendor's own service allows 200 a minute (contract §7).
+//! Limits the requests of each API key per minute. Off by default; the vendor's own service allows
+//! 200 a minute (contract §7).
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -8,16 +8,16 @@ use uuid::Uuid;
 
 const MINUTE_MS: i64 = 60_000;
 
-/// Requests of each key in the current minute. Holds one entry a key.
+/// Request counts of the current minute, one entry per key.
 #[derive(Default)]
 pub struct RateLimit {
-    /// Requests that a key may make in a minute; 0 is any number.
+    /// Requests that a key may make in a minute; 0 means unlimited.
     per_minute: u32,
     counts: Mutex<HashMap<Uuid, (i64, u32)>>,
 }
 
 impl RateLimit {
-    /// Allows so many requests a minute for each key; 0 is any number.
+    /// Allows `per_minute` requests for each key; 0 means unlimited.
     pub fn new(per_minute: u32) -> Self {
         Self { per_minute, counts: Mutex::default() }
     }
@@ -26,7 +26,7 @@ impl RateLimit {
     ///
     /// # Errors
     ///
-    /// When it is one too many: the seconds until the minute is over.
+    /// When the limit is exceeded: the seconds until the minute ends.
     pub fn count(&self, key: Uuid, now_ms: i64) -> Result<(), u32> {
         if self.per_minute == 0 {
             return Ok(());
@@ -61,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_limit_nothing_is_counted() {
+    fn nothing_is_counted_without_a_limit() {
         let limit = RateLimit::new(0);
         assert!((0..1_000).all(|_| limit.count(Uuid::nil(), 0) == Ok(())));
         assert!(limit.counts.lock().unwrap().is_empty());

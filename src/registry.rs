@@ -1,4 +1,4 @@
-//! Sites and API keys in memory, so that a request costs no query to know who is calling.
+//! Caches sites and API keys in memory, so that identifying a caller needs no query.
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -13,22 +13,22 @@ use crate::domain::ids::SiteId;
 use crate::domain::scope::Scopes;
 use crate::error::Result;
 
-/// How soon another process's change (`dossier key revoke`) holds at the latest.
+/// The longest delay until another process's change (`dossier key revoke`) takes effect.
 pub const REFRESH_EVERY: Duration = Duration::from_secs(1);
-/// Unknown keys make the server look into the database at most this often, whoever asks. They
-/// wait for the next look: it may be the one that finds a key made a moment ago.
-const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(50);
+/// Unknown keys reload the registry at most this often in total. They wait for the next reload,
+/// which may find a key created a moment ago.
+const RELOAD_INTERVAL: Duration = Duration::from_millis(50);
 
 /// A key that is not revoked.
 #[derive(Debug)]
 pub struct KnownKey {
-    /// What people name it by.
+    /// Its public id.
     pub id: Uuid,
-    /// The site that it opens.
+    /// The site that it grants access to.
     pub site: Arc<Site>,
     /// A label for people.
     pub name: String,
-    /// What it may do.
+    /// Its scopes.
     pub scopes: Scopes,
 }
 
@@ -40,44 +40,44 @@ struct Known {
     keys_by_id: HashMap<Uuid, Arc<KnownKey>>,
 }
 
-/// All sites and live keys.
+/// All sites and active keys.
 pub struct Registry {
     known: RwLock<Arc<Known>>,
-    /// When the last look began. Held while looking, so that an older look never replaces what
-    /// a newer one found.
-    looked: Mutex<Instant>,
+    /// When the last reload began. Held during a reload, so that an older one never replaces the
+    /// result of a newer one.
+    last_reload: Mutex<Instant>,
 }
 
-/// The stored form of an API key's secret. It has 256 random bits, so a plain hash suffices
+/// The stored form of an API key's secret. A secret has 256 random bits, so a plain hash suffices
 /// (S21).
 pub fn secret_hash(secret: &str) -> [u8; 32] {
     Sha256::digest(secret.as_bytes()).into()
 }
 
 impl Registry {
-    /// Reads all of them.
+    /// Loads all sites and keys.
     ///
     /// # Errors
     ///
     /// Only when the database fails.
     pub async fn load(db: &Db) -> Result<Self> {
-        let registry = Self { known: RwLock::default(), looked: Mutex::new(Instant::now()) };
+        let registry = Self { known: RwLock::default(), last_reload: Mutex::new(Instant::now()) };
         registry.refresh(db).await?;
         Ok(registry)
     }
 
-    /// Reads all of them again.
+    /// Reloads all sites and keys.
     ///
     /// # Errors
     ///
-    /// Only when the database fails; then what was known stays.
+    /// Only when the database fails; then the previous state stays.
     pub async fn refresh(&self, db: &Db) -> Result<()> {
-        let mut looked = self.looked.lock().await;
-        self.look(db, &mut looked).await
+        let mut last_reload = self.last_reload.lock().await;
+        self.reload(db, &mut last_reload).await
     }
 
-    async fn look(&self, db: &Db, looked: &mut Instant) -> Result<()> {
-        let began = Instant::now();
+    async fn reload(&self, db: &Db, last_reload: &mut Instant) -> Result<()> {
+        let started = Instant::now();
         let mut known = Known::default();
         for site in db.sites().await? {
             let site = Arc::new(site);
@@ -93,7 +93,7 @@ impl Registry {
             known.keys.insert(key.secret_hash, known_key);
         }
         *self.known.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(known);
-        *looked = began;
+        *last_reload = started;
         Ok(())
     }
 
@@ -101,8 +101,8 @@ impl Registry {
         Arc::clone(&self.known.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Finds a key by its secret, looking into the database when it is not known: it may have
-    /// been made a moment ago.
+    /// Finds a key by its secret. An unknown one is looked up in the database, as it may have been
+    /// created a moment ago.
     ///
     /// # Errors
     ///
@@ -112,12 +112,12 @@ impl Registry {
         self.find(db, |known| known.keys.get(&hash)).await
     }
 
-    /// [`Registry::key`] of those that are in memory, without looking into the database.
+    /// Like [`Registry::key`], but never queries the database.
     pub fn key_in_memory(&self, secret: &str) -> Option<Arc<KnownKey>> {
         self.known().keys.get(&secret_hash(secret)).map(Arc::clone)
     }
 
-    /// Finds a key by its id, as [`Registry::key`] does.
+    /// Finds a key by its id, like [`Registry::key`].
     ///
     /// # Errors
     ///
@@ -131,15 +131,15 @@ impl Registry {
         db: &Db,
         look_up: impl Fn(&Known) -> Option<&Arc<KnownKey>>,
     ) -> Result<Option<Arc<KnownKey>>> {
-        let asked = Instant::now();
+        let called = Instant::now();
         if let Some(key) = look_up(&self.known()) {
             return Ok(Some(Arc::clone(key)));
         }
-        let mut looked = self.looked.lock().await;
-        // A look that began after the question has seen every key made before it.
-        if *looked <= asked {
-            tokio::time::sleep_until((*looked + LOOK_AGAIN_AFTER).into()).await;
-            self.look(db, &mut looked).await?;
+        let mut last_reload = self.last_reload.lock().await;
+        // A reload that began after this call saw every key created before it.
+        if *last_reload <= called {
+            tokio::time::sleep_until((*last_reload + RELOAD_INTERVAL).into()).await;
+            self.reload(db, &mut last_reload).await?;
         }
         Ok(look_up(&self.known()).map(Arc::clone))
     }
@@ -154,7 +154,7 @@ impl Registry {
         self.known().by_prefix.get(prefix).map(Arc::clone)
     }
 
-    /// Whether there is exactly one site, so that it need not be named (contract §16).
+    /// Whether there is exactly one site, so that it can be omitted (contract §16).
     pub fn has_one_site(&self) -> bool {
         self.known().sites.len() == 1
     }

@@ -1,5 +1,5 @@
-//! The last requests of each site, in the memory of this process: for those who look at what their program
-//! does. It knows routes, never addresses; keys by their names, never by their secrets.
+//! Keeps the most recent requests of each site in memory, for developers who debug their program.
+//! It holds routes, never URLs, and keys by name, never secrets.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,57 +8,57 @@ use crate::domain::ids::SiteId;
 use crate::domain::scope::Scope;
 use crate::registry::KnownKey;
 
-/// Requests of a site that are kept.
-pub const KEPT: usize = 1_000;
+/// Requests kept per site.
+pub const MAX_REQUESTS_PER_SITE: usize = 1_000;
 
-/// A request that was answered.
+/// A completed request.
 #[derive(Debug, Clone)]
-pub struct Logged {
-    /// Rises by one with each request of the site since the process began.
+pub struct LoggedRequest {
+    /// Increases by one with each request of the site since the process started.
     pub seq: u64,
-    /// When it was answered, in Unix milliseconds.
+    /// When it completed, in Unix milliseconds.
     pub at_ms: i64,
-    /// Its method.
+    /// The method.
     pub method: String,
     /// The route, with parameters in braces.
     pub route: String,
-    /// The status of its answer.
+    /// The status of the response.
     pub status: u16,
-    /// How long it took until its answer began, in milliseconds.
+    /// Time until the response began, in milliseconds.
     pub duration_ms: u64,
-    /// What was asked of the key, if it was known by then.
+    /// The scope that the request needed, if it was known by then.
     pub scope: Option<Scope>,
-    /// Who called.
+    /// The caller's key.
     pub key: Arc<KnownKey>,
 }
 
-/// The last requests of all sites.
+/// The most recent requests of all sites.
 #[derive(Debug, Default)]
-pub struct RequestLog(Mutex<HashMap<SiteId, OfSite>>);
+pub struct RequestLog(Mutex<HashMap<SiteId, SiteRequests>>);
 
 #[derive(Debug, Default)]
-struct OfSite {
+struct SiteRequests {
     count: u64,
-    kept: VecDeque<Logged>,
+    recent: VecDeque<LoggedRequest>,
 }
 
 impl RequestLog {
-    /// Keeps a request and forgets the oldest of its site; `seq` is set here.
-    pub fn add(&self, mut logged: Logged) {
+    /// Adds a request and drops the site's oldest; `seq` is set here.
+    pub fn add(&self, mut logged: LoggedRequest) {
         let mut sites = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let of_site = sites.entry(logged.key.site.id).or_default();
-        of_site.count += 1;
-        logged.seq = of_site.count;
-        if of_site.kept.len() == KEPT {
-            of_site.kept.pop_front();
+        let site_requests = sites.entry(logged.key.site.id).or_default();
+        site_requests.count += 1;
+        logged.seq = site_requests.count;
+        if site_requests.recent.len() == MAX_REQUESTS_PER_SITE {
+            site_requests.recent.pop_front();
         }
-        of_site.kept.push_back(logged);
+        site_requests.recent.push_back(logged);
     }
 
-    /// Those of a site behind one, oldest first.
-    pub fn after(&self, site: SiteId, seq: u64) -> Vec<Logged> {
+    /// The requests of a site after the cursor `seq`, oldest first.
+    pub fn after(&self, site: SiteId, seq: u64) -> Vec<LoggedRequest> {
         let sites = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let kept = sites.get(&site).into_iter().flat_map(|of_site| &of_site.kept);
-        kept.filter(|logged| logged.seq > seq).cloned().collect()
+        let recent = sites.get(&site).into_iter().flat_map(|site_requests| &site_requests.recent);
+        recent.filter(|logged| logged.seq > seq).cloned().collect()
     }
 }

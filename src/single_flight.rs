@@ -1,4 +1,4 @@
-//! One maker per key: whoever comes while something is being made waits for it.
+//! Single flight: one caller per key works, and others of the same key wait for it.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -6,13 +6,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 
-/// Turns for keys; a key costs memory only while someone holds or awaits its turn.
+/// Locks by key. A key costs memory only while someone holds or awaits its lock.
 pub struct SingleFlight<K> {
-    turns: Mutex<HashMap<K, Arc<AsyncMutex<()>>>>,
+    locks: Mutex<HashMap<K, Arc<AsyncMutex<()>>>>,
 }
 
-/// A turn. Dropping it lets the next one in.
-pub struct Turn<'a, K: Eq + Hash + Copy> {
+/// The lock of a key. Dropping it lets the next caller in.
+pub struct KeyGuard<'a, K: Eq + Hash + Copy> {
     flight: &'a SingleFlight<K>,
     key: K,
     guard: Option<OwnedMutexGuard<()>>,
@@ -20,29 +20,29 @@ pub struct Turn<'a, K: Eq + Hash + Copy> {
 
 impl<K> Default for SingleFlight<K> {
     fn default() -> Self {
-        Self { turns: Mutex::default() }
+        Self { locks: Mutex::default() }
     }
 }
 
 impl<K: Eq + Hash + Copy> SingleFlight<K> {
-    /// Waits until nobody else has the key's turn.
-    pub async fn turn(&self, key: K) -> Turn<'_, K> {
-        let turn = {
-            let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(turns.entry(key).or_default())
+    /// Waits until nobody else holds the key's lock.
+    pub async fn acquire(&self, key: K) -> KeyGuard<'_, K> {
+        let lock = {
+            let mut locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(locks.entry(key).or_default())
         };
-        let guard = turn.lock_owned().await;
-        Turn { flight: self, key, guard: Some(guard) }
+        let guard = lock.lock_owned().await;
+        KeyGuard { flight: self, key, guard: Some(guard) }
     }
 }
 
-impl<K: Eq + Hash + Copy> Drop for Turn<'_, K> {
+impl<K: Eq + Hash + Copy> Drop for KeyGuard<'_, K> {
     fn drop(&mut self) {
-        let mut turns = self.flight.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut locks = self.flight.locks.lock().unwrap_or_else(PoisonError::into_inner);
         self.guard.take();
         // The map's own handle is the last one when nobody waits.
-        if turns.get(&self.key).is_some_and(|turn| Arc::strong_count(turn) == 1) {
-            turns.remove(&self.key);
+        if locks.get(&self.key).is_some_and(|lock| Arc::strong_count(lock) == 1) {
+            locks.remove(&self.key);
         }
     }
 }
@@ -54,18 +54,18 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn makers_of_one_key_take_turns_and_leave_nothing() {
+    async fn callers_of_one_key_run_one_at_a_time_and_leave_nothing() {
         let flight = SingleFlight::default();
-        let (inside, most) = (AtomicU32::new(0), AtomicU32::new(0));
-        let make = || async {
-            let _turn = flight.turn(7).await;
+        let (inside, max) = (AtomicU32::new(0), AtomicU32::new(0));
+        let work = || async {
+            let _guard = flight.acquire(7).await;
             let now = inside.fetch_add(1, Ordering::SeqCst) + 1;
-            most.fetch_max(now, Ordering::SeqCst);
+            max.fetch_max(now, Ordering::SeqCst);
             tokio::task::yield_now().await;
             inside.fetch_sub(1, Ordering::SeqCst);
         };
-        futures_util::future::join_all((0..20).map(|_| make())).await;
-        assert_eq!(most.load(Ordering::SeqCst), 1);
-        assert!(flight.turns.lock().unwrap().is_empty());
+        futures_util::future::join_all((0..20).map(|_| work())).await;
+        assert_eq!(max.load(Ordering::SeqCst), 1);
+        assert!(flight.locks.lock().unwrap().is_empty());
     }
 }

@@ -1,5 +1,5 @@
-//! Certificates: a local authority and a certificate that the server makes for itself and
-//! renews, or files that were given. The official SDK always speaks https.
+//! TLS certificates: issued and renewed by a local CA, or read from configured files. The official
+//! SDK always uses https.
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -14,38 +14,37 @@ use time::{Duration, OffsetDateTime};
 
 use crate::data_folder::{random_bytes, write_secret};
 
-/// Life of the local authority. People trust it by hand, so it lasts.
+/// Lifetime of the local CA. It is long, because people install it by hand.
 const AUTHORITY_LIFE: Duration = Duration::days(3_650);
-/// Life of a server certificate: what browsers accept from a private authority (825 days)
-/// with room to spare.
+/// Lifetime of a server certificate, well below what browsers accept from a private CA (825 days).
 const CERTIFICATE_LIFE: Duration = Duration::days(397);
-/// A certificate is made anew when less than this is left of it.
+/// A certificate is renewed when less than this remains.
 const RENEW_BEFORE: Duration = Duration::days(30);
-/// Certificates begin a little in the past, for clients whose clocks lag.
+/// Certificates are backdated, for clients whose clocks lag.
 const BACKDATE: Duration = Duration::hours(1);
-/// Names that every certificate holds.
+/// Names in every certificate.
 const LOCAL_NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 
-/// Where certificates come from.
+/// The source of certificates.
 pub enum Source {
-    /// Files that someone else keeps: chain and key.
+    /// Files that the operator maintains.
     Files {
         /// Certificate chain, PEM.
         cert: PathBuf,
         /// Private key, PEM.
         key: PathBuf,
     },
-    /// Our own authority, kept in this folder.
+    /// A local CA, stored in a folder.
     Local {
-        /// Folder of the four files.
+        /// The folder with the certificates and keys of the CA and the server.
         folder: PathBuf,
-        /// Names beside the local ones.
+        /// Names in addition to the local ones.
         names: Vec<String>,
     },
 }
 
 impl Source {
-    /// The certificate of the authority that clients must trust; `None` for given files.
+    /// The CA certificate that clients must trust; `None` for [`Source::Files`].
     pub fn authority_file(&self) -> Option<PathBuf> {
         match self {
             Self::Files { .. } => None,
@@ -53,33 +52,32 @@ impl Source {
         }
     }
 
-    /// Certificate chain and key to serve now, PEM. Makes or renews what is missing or near
-    /// its end.
+    /// The certificate chain and key to serve now, as PEM. Creates or renews them if needed.
     ///
     /// # Errors
     ///
-    /// When files cannot be read, written or understood.
+    /// If files cannot be read, written or parsed.
     pub fn current(&self, now: OffsetDateTime) -> anyhow::Result<(Vec<u8>, Vec<u8>)> {
         match self {
             Self::Files { cert, key } => Ok((read(cert)?, read(key)?)),
             Self::Local { folder, names } => {
-                if must_make_certificate(folder, names, now) {
+                if needs_certificate(folder, names, now) {
                     let authority = authority(folder, now)?;
-                    make_certificate(folder, names, &authority, now)?;
+                    create_certificate(folder, names, &authority, now)?;
                 }
                 Ok((read(&folder.join("cert.pem"))?, read(&folder.join("key.pem"))?))
             }
         }
     }
 
-    /// What rustls serves now.
+    /// The TLS configuration to serve now.
     ///
     /// # Errors
     ///
-    /// As [`Source::current`], or when chain and key do not belong together.
+    /// As [`Source::current`], and if the chain and the key do not match.
     pub async fn config(&self, now: OffsetDateTime) -> anyhow::Result<RustlsConfig> {
         let (cert, key) = self.current(now)?;
-        RustlsConfig::from_pem(cert, key).await.context("the TLS certificate and key do not fit")
+        RustlsConfig::from_pem(cert, key).await.context("the TLS certificate and key do not match")
     }
 }
 
@@ -94,26 +92,26 @@ fn all_names(names: &[String]) -> Vec<String> {
         .collect()
 }
 
-/// Whether the kept certificate is missing, broken, near its end, or lacks a name.
-fn must_make_certificate(folder: &Path, names: &[String], now: OffsetDateTime) -> bool {
-    let kept = ["ca.pem", "ca-key.pem", "cert.pem", "key.pem"].map(|name| folder.join(name));
-    if kept.iter().any(|path| !path.exists()) {
+/// Whether the stored certificate is missing, malformed, about to expire, or has other names.
+fn needs_certificate(folder: &Path, names: &[String], now: OffsetDateTime) -> bool {
+    let files = ["ca.pem", "ca-key.pem", "cert.pem", "key.pem"].map(|name| folder.join(name));
+    if files.iter().any(|path| !path.exists()) {
         return true;
     }
-    let Ok(pem) = std::fs::read(&kept[2]) else { return true };
+    let Ok(pem) = std::fs::read(&files[2]) else { return true };
     let Ok((_, pem)) = x509_parser::pem::parse_x509_pem(&pem) else { return true };
     let Ok(cert) = pem.parse_x509() else { return true };
     if cert.validity().not_after.to_datetime() - now < RENEW_BEFORE {
         return true;
     }
-    let wanted = std::fs::read_to_string(folder.join("names")).unwrap_or_default();
-    wanted != all_names(names).join("\n")
+    let stored_names = std::fs::read_to_string(folder.join("names")).unwrap_or_default();
+    stored_names != all_names(names).join("\n")
 }
 
 fn authority(folder: &Path, now: OffsetDateTime) -> anyhow::Result<Issuer<'static, KeyPair>> {
     let (cert_file, key_file) = (folder.join("ca.pem"), folder.join("ca-key.pem"));
     if !cert_file.exists() || !key_file.exists() {
-        make_authority(&cert_file, &key_file, now)?;
+        create_authority(&cert_file, &key_file, now)?;
     }
     let key = KeyPair::from_pem(&String::from_utf8_lossy(&read(&key_file)?))
         .with_context(|| format!("{} is not a private key", key_file.display()))?;
@@ -122,7 +120,7 @@ fn authority(folder: &Path, now: OffsetDateTime) -> anyhow::Result<Issuer<'stati
         .with_context(|| format!("{} is not a certificate", cert_file.display()))
 }
 
-fn make_authority(cert_file: &Path, key_file: &Path, now: OffsetDateTime) -> anyhow::Result<()> {
+fn create_authority(cert_file: &Path, key_file: &Path, now: OffsetDateTime) -> anyhow::Result<()> {
     let mut params = CertificateParams::default();
     params.distinguished_name.push(DnType::CommonName, "Dossier local authority");
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
@@ -136,7 +134,7 @@ fn make_authority(cert_file: &Path, key_file: &Path, now: OffsetDateTime) -> any
     write_secret(cert_file, cert.pem().as_bytes())
 }
 
-fn make_certificate(
+fn create_certificate(
     folder: &Path,
     names: &[String],
     authority: &Issuer<'static, KeyPair>,
@@ -149,7 +147,7 @@ fn make_certificate(
         params.subject_alt_names.push(match name.parse::<IpAddr>() {
             Ok(address) => SanType::IpAddress(address),
             Err(_) => SanType::DnsName(name.as_str().try_into().with_context(|| {
-                format!("tls_names: {name:?} is neither a name nor an address")
+                format!("tls_names: {name:?} is not a host name or IP address")
             })?),
         });
     }
@@ -181,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn a_certificate_is_kept_until_a_month_before_its_end() {
+    fn a_certificate_is_reused_until_a_month_before_expiry() {
         let folder = tempfile::tempdir().unwrap();
         let source = source(folder.path(), &[]);
         let first = source.current(start()).unwrap();
@@ -201,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_name_makes_a_new_certificate_that_holds_it() {
+    fn a_new_name_issues_a_certificate_with_that_name() {
         let folder = tempfile::tempdir().unwrap();
         let plain = source(folder.path(), &[]).current(start()).unwrap();
         let named = source(folder.path(), &["dossier.test", "10.1.2.3"]).current(start()).unwrap();
@@ -214,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_is_none_is_refused() {
+    fn an_invalid_name_is_rejected() {
         let folder = tempfile::tempdir().unwrap();
         let error = source(folder.path(), &["über\u{0}"]).current(start()).unwrap_err();
         assert!(format!("{error:#}").contains("tls_names"), "{error:#}");

@@ -1,5 +1,5 @@
-//! One request at a time works on a resumable upload. Whoever comes later sends the one before
-//! away, so that a client that comes back is not locked out by its own dead connection.
+//! Locks for resumable uploads: one request at a time works on an upload. A later request preempts
+//! the earlier one, so that a returning client is not locked out by its own dead connection.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,46 +9,46 @@ use tokio_util::sync::CancellationToken;
 
 use crate::domain::ids::BlobId;
 
-/// How long the one before may take to write down what it has.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long the preempted request may take to save its progress.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Who works on which upload.
+/// The locks of all uploads in use.
 #[derive(Default)]
-pub struct Turns {
+pub struct UploadLocks {
     held: Mutex<HashMap<BlobId, Signals>>,
 }
 
 #[derive(Clone, Default)]
 struct Signals {
-    leave: CancellationToken,
-    left: CancellationToken,
+    preempt: CancellationToken,
+    released: CancellationToken,
 }
 
-/// The right to work on an upload. Dropping it gives it back.
-pub struct Turn {
-    turns: Arc<Turns>,
+/// The exclusive right to work on an upload. Dropping it releases the lock.
+pub struct UploadLock {
+    locks: Arc<UploadLocks>,
     upload: BlobId,
-    leave: CancellationToken,
+    preempt: CancellationToken,
 }
 
-impl Turns {
-    /// Sends away whoever works on the upload, and waits until they have left. `None` when they
-    /// take too long.
-    pub async fn take(self: &Arc<Self>, upload: BlobId) -> Option<Turn> {
-        tokio::time::timeout(PATIENCE, async {
+impl UploadLocks {
+    /// Preempts the current holder and waits until it has released the lock. `None` when it takes
+    /// too long.
+    pub async fn acquire(self: &Arc<Self>, upload: BlobId) -> Option<UploadLock> {
+        tokio::time::timeout(ACQUIRE_TIMEOUT, async {
             loop {
-                let before = {
+                let current = {
                     let mut held = self.held();
-                    let Some(before) = held.get(&upload) else {
-                        let leave = CancellationToken::new();
-                        let signals = Signals { leave: leave.clone(), ..Signals::default() };
+                    let Some(current) = held.get(&upload) else {
+                        let preempt = CancellationToken::new();
+                        let signals = Signals { preempt: preempt.clone(), ..Signals::default() };
                         held.insert(upload, signals);
-                        return Turn { turns: Arc::clone(self), upload, leave };
+                        return UploadLock { locks: Arc::clone(self), upload, preempt };
                     };
-                    before.clone()
+                    current.clone()
                 };
-                before.leave.cancel();
-                before.left.cancelled().await;
+                current.preempt.cancel();
+                current.released.cancelled().await;
             }
         })
         .await
@@ -60,17 +60,17 @@ impl Turns {
     }
 }
 
-impl Turn {
-    /// Ends when somebody else wants the upload.
-    pub fn wanted(&self) -> impl Future<Output = ()> + Send + 'static {
-        self.leave.clone().cancelled_owned()
+impl UploadLock {
+    /// Resolves when another request wants the upload.
+    pub fn preempted(&self) -> impl Future<Output = ()> + Send + 'static {
+        self.preempt.clone().cancelled_owned()
     }
 }
 
-impl Drop for Turn {
+impl Drop for UploadLock {
     fn drop(&mut self) {
-        if let Some(signals) = self.turns.held().remove(&self.upload) {
-            signals.left.cancel();
+        if let Some(signals) = self.locks.held().remove(&self.upload) {
+            signals.released.cancel();
         }
     }
 }
@@ -80,24 +80,24 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_later_one_sends_the_one_before_away() {
-        let (turns, upload) = (Arc::new(Turns::default()), BlobId(uuid::Uuid::from_u128(1)));
-        let first = turns.take(upload).await.unwrap();
-        let wanted = first.wanted();
+    async fn a_later_request_preempts_the_holder() {
+        let (locks, upload) = (Arc::new(UploadLocks::default()), BlobId(uuid::Uuid::from_u128(1)));
+        let first = locks.acquire(upload).await.unwrap();
+        let preempted = first.preempted();
         let work = async {
-            wanted.await;
+            preempted.await;
             drop(first);
         };
-        let (second, ()) = tokio::join!(turns.take(upload), work);
+        let (second, ()) = tokio::join!(locks.acquire(upload), work);
         drop(second.unwrap());
-        assert!(turns.held().is_empty());
+        assert!(locks.held().is_empty());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn one_that_does_not_leave_is_not_waited_for_without_end() {
-        let (turns, upload) = (Arc::new(Turns::default()), BlobId(uuid::Uuid::from_u128(1)));
-        let _first = turns.take(upload).await.unwrap();
-        assert!(turns.take(upload).await.is_none());
-        assert!(turns.take(BlobId(uuid::Uuid::from_u128(2))).await.is_some());
+    async fn waiting_for_a_holder_that_stays_times_out() {
+        let (locks, upload) = (Arc::new(UploadLocks::default()), BlobId(uuid::Uuid::from_u128(1)));
+        let _first = locks.acquire(upload).await.unwrap();
+        assert!(locks.acquire(upload).await.is_none());
+        assert!(locks.acquire(BlobId(uuid::Uuid::from_u128(2))).await.is_some());
     }
 }

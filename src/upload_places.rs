@@ -1,43 +1,43 @@
-//! Places for uploads at the same time: in all, and for each API key, so that one greedy caller
-//! leaves room for others (S29).
+//! Limits concurrent uploads: in total, and for each API key, so that one greedy caller leaves room
+//! for others (S29).
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use uuid::Uuid;
 
-/// The places. Costs memory only for keys that hold one.
-pub struct UploadPlaces {
-    in_all: usize,
+/// The upload slots. A key costs memory only while it holds one.
+pub struct UploadSlots {
+    total: usize,
     per_key: usize,
     held: Mutex<HashMap<Uuid, usize>>,
 }
 
-/// A place. Dropping it gives it back.
-pub struct Place {
-    places: Arc<UploadPlaces>,
+/// A slot for one upload. Dropping it releases it.
+pub struct UploadSlot {
+    slots: Arc<UploadSlots>,
     key: Uuid,
 }
 
-impl UploadPlaces {
-    /// So many places in all, and for each key.
-    pub fn new(in_all: usize, per_key: usize) -> Self {
-        Self { in_all, per_key, held: Mutex::default() }
+impl UploadSlots {
+    /// `total` slots, of which one key may hold `per_key`.
+    pub fn new(total: usize, per_key: usize) -> Self {
+        Self { total, per_key, held: Mutex::default() }
     }
 
-    /// A place for an upload whose URL a key has made; `None` when there is none.
-    pub fn take(self: &Arc<Self>, key: Uuid) -> Option<Place> {
+    /// Acquires a slot for an upload whose URL was created with `key`; `None` when there is none.
+    pub fn acquire(self: &Arc<Self>, key: Uuid) -> Option<UploadSlot> {
         let mut held = self.held();
-        let own = held.get(&key).copied().unwrap_or(0);
-        if own >= self.per_key || held.values().sum::<usize>() >= self.in_all {
+        let own_slots = held.get(&key).copied().unwrap_or(0);
+        if own_slots >= self.per_key || held.values().sum::<usize>() >= self.total {
             return None;
         }
-        held.insert(key, own + 1);
-        Some(Place { places: Arc::clone(self), key })
+        held.insert(key, own_slots + 1);
+        Some(UploadSlot { slots: Arc::clone(self), key })
     }
 
-    /// Places that are taken.
-    pub fn taken(&self) -> usize {
+    /// The number of slots in use.
+    pub fn in_use(&self) -> usize {
         self.held().values().sum()
     }
 
@@ -46,11 +46,11 @@ impl UploadPlaces {
     }
 }
 
-impl Drop for Place {
+impl Drop for UploadSlot {
     fn drop(&mut self) {
-        let mut held = self.places.held();
+        let mut held = self.slots.held();
         match held.get_mut(&self.key) {
-            Some(own) if *own > 1 => *own -= 1,
+            Some(own_slots) if *own_slots > 1 => *own_slots -= 1,
             _ => drop(held.remove(&self.key)),
         }
     }
@@ -61,17 +61,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_key_leaves_places_to_others() {
-        let places = Arc::new(UploadPlaces::new(3, 2));
+    fn one_key_leaves_slots_for_others() {
+        let slots = Arc::new(UploadSlots::new(3, 2));
         let (greedy, other) = (Uuid::from_u128(1), Uuid::from_u128(2));
-        let first = places.take(greedy).unwrap();
-        let _second = places.take(greedy).unwrap();
-        assert!(places.take(greedy).is_none());
-        let third = places.take(other).unwrap();
-        assert!(places.take(other).is_none(), "there are three in all");
+        let first = slots.acquire(greedy).unwrap();
+        let _second = slots.acquire(greedy).unwrap();
+        assert!(slots.acquire(greedy).is_none());
+        let third = slots.acquire(other).unwrap();
+        assert!(slots.acquire(other).is_none(), "there are three in total");
         drop(first);
-        assert!(places.take(greedy).is_some());
+        assert!(slots.acquire(greedy).is_some());
         drop(third);
-        assert_eq!(places.taken(), 1);
+        assert_eq!(slots.in_use(), 1);
     }
 }

@@ -1,9 +1,9 @@
-//! The keys that sign what receivers of webhooks are told (RS256), made when they are first needed:
-//! making one takes longer than a start may.
+//! The keys that sign webhook events (RS256). They are generated on first use, because generating
+//! one takes longer than a start may take.
 //!
 //! Each line of `webhook.keys` is `<signs from, Unix milliseconds> <PKCS#8 in base64>`. The newest
-//! one whose time has come signs; every one is shown, so that receivers can take a new key before it
-//! is used.
+//! key whose time has come signs. All keys are published, so that receivers can install a new key
+//! before it is used.
 
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,10 +22,10 @@ use sha2::{Digest as _, Sha256};
 use crate::data_folder::DataFolder;
 use crate::domain::hex;
 
-/// Keys that are live at the same time at most: the one that signs and the one before or after it.
-const LIVE: usize = 2;
-/// How soon a rotation by another process holds at the latest.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Most live keys: the one that signs and its predecessor or successor.
+const MAX_LIVE_KEYS: usize = 2;
+/// How often the file is reread. A rotation by another process takes effect within this time.
+const RELOAD_INTERVAL: Duration = Duration::from_secs(1);
 /// Characters in a line of PEM.
 const PEM_LINE: usize = 64;
 
@@ -43,25 +43,25 @@ pub struct WebhookKeys {
 /// A key as receivers see it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PublicKey {
-    /// What `kid` of a token holds.
+    /// The key id, sent as `kid` in tokens.
     pub id: String,
-    /// From when on it signs, in Unix milliseconds.
+    /// When it starts signing, in Unix milliseconds.
     pub signs_from_ms: i64,
     /// Whether it signs now.
     pub signs: bool,
-    /// `BEGIN PUBLIC KEY`, the form that the SDK takes.
+    /// PEM with `BEGIN PUBLIC KEY`, the form that the SDK accepts.
     pub pem: String,
     modulus: String,
     exponent: String,
 }
 
 impl PublicKey {
-    /// The PEM in base64, which the SDK takes as well and which fits in one line.
+    /// The PEM in base64 on one line, which the SDK accepts too.
     pub fn base64(&self) -> String {
         STANDARD.encode(&self.pem)
     }
 
-    /// As JSON Web Key (RFC 7517).
+    /// The key as a JSON Web Key (RFC 7517).
     pub fn jwk(&self) -> Value {
         json!({
             "kty": "RSA", "use": "sig", "alg": "RS256", "kid": self.id,
@@ -73,31 +73,31 @@ impl PublicKey {
 impl WebhookKeys {
     fn parse(text: &str) -> anyhow::Result<Self> {
         let keys = text.lines().filter(|line| !line.trim().is_empty()).map(|line| {
-            parse_key(line).context("webhook.keys: a line is not \"<time> <key in base64>\"")
+            parse_key(line).context("webhook.keys: expected lines of \"<time> <key in base64>\"")
         });
         let keys: Vec<Key> = keys.collect::<anyhow::Result<_>>()?;
         anyhow::ensure!(!keys.is_empty(), "webhook.keys is empty");
         Ok(Self { keys })
     }
 
-    /// The key that signs at a time: the newest whose time has come, or else the oldest.
+    /// The key that signs at a time: the newest whose time has come, else the oldest.
     fn signing(&self, now_ms: i64) -> Option<&Key> {
-        let begun = self.keys.iter().filter(|key| key.signs_from_ms <= now_ms);
-        begun
+        let started = self.keys.iter().filter(|key| key.signs_from_ms <= now_ms);
+        started
             .max_by_key(|key| key.signs_from_ms)
             .or_else(|| self.keys.iter().min_by_key(|key| key.signs_from_ms))
     }
 
-    /// What tells each key from others: a hash of its public part.
+    /// The fingerprint of each key: a hash of its public part.
     pub fn fingerprints(&self) -> Vec<Vec<u8>> {
         self.keys.iter().map(|key| key.id.clone().into_bytes()).collect()
     }
 
-    /// Makes a token of claims.
+    /// Signs claims as a token.
     ///
     /// # Errors
     ///
-    /// When the system has no randomness, which signing needs.
+    /// If the system provides no random bytes, which signing needs.
     pub fn sign(&self, claims: &str, now_ms: i64) -> anyhow::Result<String> {
         let key = self.signing(now_ms).context("there is no webhook key")?;
         let head = json!({ "alg": "RS256", "typ": "JWT", "kid": key.id }).to_string();
@@ -107,17 +107,17 @@ impl WebhookKeys {
         let mut signature = vec![0; key.pair.public_modulus_len()];
         key.pair
             .sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), token.as_bytes(), &mut signature)
-            .map_err(|_| anyhow::anyhow!("a webhook could not be signed"))?;
+            .map_err(|_| anyhow::anyhow!("cannot sign a webhook"))?;
         token.push('.');
         URL_SAFE_NO_PAD.encode_string(signature, &mut token);
         Ok(token)
     }
 
-    /// The live keys, the one that signs first.
+    /// The live keys; the one that signs comes first.
     ///
     /// # Errors
     ///
-    /// When a key cannot be written down.
+    /// If a key cannot be encoded.
     pub fn public(&self, now_ms: i64) -> anyhow::Result<Vec<PublicKey>> {
         let signing = self.signing(now_ms).map(|key| key.id.clone());
         let mut public: Vec<PublicKey> = self
@@ -149,17 +149,15 @@ fn parse_key(line: &str) -> Option<Key> {
 }
 
 fn spki(pair: &KeyPair) -> anyhow::Result<Vec<u8>> {
-    let der: PublicKeyX509Der<'_> = pair
-        .public_key()
-        .as_der()
-        .map_err(|_| anyhow::anyhow!("a public key could not be written"))?;
+    let der: PublicKeyX509Der<'_> =
+        pair.public_key().as_der().map_err(|_| anyhow::anyhow!("cannot encode a public key"))?;
     Ok(der.as_ref().to_vec())
 }
 
 fn pem(der: &[u8]) -> String {
     let text = STANDARD.encode(der);
     let mut pem = "-----BEGIN PUBLIC KEY-----\n".to_owned();
-    // Base64 is ASCII, so every place is a character's end.
+    // Base64 is ASCII, so every index is a character boundary.
     for line in text.as_bytes().chunks(PEM_LINE) {
         pem.push_str(&String::from_utf8_lossy(line));
         pem.push('\n');
@@ -170,93 +168,94 @@ fn pem(der: &[u8]) -> String {
 
 fn new_line(signs_from_ms: i64) -> anyhow::Result<String> {
     let pair = KeyPair::generate(KeySize::Rsa2048)
-        .map_err(|_| anyhow::anyhow!("a webhook key could not be made"))?;
+        .map_err(|_| anyhow::anyhow!("cannot generate a webhook key"))?;
     let der: Pkcs8V1Der<'_> =
-        pair.as_der().map_err(|_| anyhow::anyhow!("a webhook key could not be written"))?;
+        pair.as_der().map_err(|_| anyhow::anyhow!("cannot encode a webhook key"))?;
     Ok(format!("{signs_from_ms} {}\n", STANDARD.encode(der.as_ref())))
 }
 
-/// The keys of a data folder, read again now and then: another process may have changed them.
+/// The keys of a data folder, reread every [`RELOAD_INTERVAL`] because another process may change
+/// them.
 pub struct KeyRing {
     folder: DataFolder,
-    known: Mutex<Known>,
+    cache: Mutex<Cache>,
 }
 
 #[derive(Default)]
-struct Known {
+struct Cache {
     text: String,
     keys: Option<Arc<WebhookKeys>>,
-    looked: Option<Instant>,
+    read_at: Option<Instant>,
 }
 
 impl KeyRing {
-    /// Of a folder; nothing is read yet.
+    /// Creates the key ring of a folder, without reading it.
     pub fn new(folder: DataFolder) -> Self {
-        Self { folder, known: Mutex::default() }
+        Self { folder, cache: Mutex::default() }
     }
 
-    /// The live keys; `None` before the first subscription. Reads a file now and then.
+    /// The live keys; `None` before the first subscription. Rereads the file every
+    /// [`RELOAD_INTERVAL`].
     ///
     /// # Errors
     ///
-    /// When the file cannot be read or is not of its form.
+    /// If the file cannot be read or is malformed.
     pub fn current(&self) -> anyhow::Result<Option<Arc<WebhookKeys>>> {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.looked.is_some_and(|looked| looked.elapsed() < LOOK_EVERY) {
-            return Ok(known.keys.clone());
+        let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+        if cache.read_at.is_some_and(|read_at| read_at.elapsed() < RELOAD_INTERVAL) {
+            return Ok(cache.keys.clone());
         }
-        self.look(&mut known)
+        self.reload(&mut cache)
     }
 
-    /// The live keys, made if there are none: this takes a moment.
+    /// The live keys; generates the first one if needed, which is slow.
     ///
     /// # Errors
     ///
-    /// When they cannot be made, written or read.
+    /// If the keys cannot be generated, written or read.
     pub fn ensure(&self, now_ms: i64) -> anyhow::Result<Arc<WebhookKeys>> {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(keys) = self.look(&mut known)? {
+        let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(keys) = self.reload(&mut cache)? {
             return Ok(keys);
         }
-        self.folder.first_webhook_keys(&new_line(now_ms)?)?;
-        self.look(&mut known)?.context("webhook.keys is gone")
+        self.folder.create_webhook_keys(&new_line(now_ms)?)?;
+        self.reload(&mut cache)?.context("webhook.keys is missing")
     }
 
-    /// Makes a new key that signs from a time on; the one that signs now stays live beside it.
+    /// Generates a new key that signs from a given time. The key that signs now stays live.
     ///
     /// # Errors
     ///
-    /// When there is a key already whose time is still to come; when keys cannot be made, written
-    /// or read.
+    /// If an earlier new key does not sign yet, or keys cannot be generated, written or read.
     pub fn rotate(&self, now_ms: i64, signs_from_ms: i64) -> anyhow::Result<Arc<WebhookKeys>> {
         let keys = self.ensure(now_ms)?;
-        let waiting = keys.keys.iter().any(|key| key.signs_from_ms > now_ms);
+        let is_pending = keys.keys.iter().any(|key| key.signs_from_ms > now_ms);
         anyhow::ensure!(
-            !waiting || keys.keys.len() < LIVE,
-            "a rotation is under way: the new key does not sign yet"
+            !is_pending || keys.keys.len() < MAX_LIVE_KEYS,
+            "a rotation is in progress: the new key does not sign yet"
         );
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
         let signing = keys.signing(now_ms).context("there is no webhook key")?;
         let der: Pkcs8V1Der<'_> =
-            signing.pair.as_der().map_err(|_| anyhow::anyhow!("a key could not be written"))?;
+            signing.pair.as_der().map_err(|_| anyhow::anyhow!("cannot encode a webhook key"))?;
         let mut text = new_line(signs_from_ms)?;
         writeln!(text, "{} {}", signing.signs_from_ms, STANDARD.encode(der.as_ref()))?;
         self.folder.replace_webhook_keys(&text)?;
-        self.look(&mut known)?.context("webhook.keys is gone")
+        self.reload(&mut cache)?.context("webhook.keys is missing")
     }
 
-    fn look(&self, known: &mut Known) -> anyhow::Result<Option<Arc<WebhookKeys>>> {
+    fn reload(&self, cache: &mut Cache) -> anyhow::Result<Option<Arc<WebhookKeys>>> {
         let text = self.folder.webhook_keys()?;
-        known.looked = Some(Instant::now());
+        cache.read_at = Some(Instant::now());
         let Some(text) = text else {
-            *known = Known { looked: known.looked, ..Known::default() };
+            *cache = Cache { read_at: cache.read_at, ..Cache::default() };
             return Ok(None);
         };
-        if known.keys.is_none() || known.text != text {
-            known.keys = Some(Arc::new(WebhookKeys::parse(&text)?));
-            known.text = text;
+        if cache.keys.is_none() || cache.text != text {
+            cache.keys = Some(Arc::new(WebhookKeys::parse(&text)?));
+            cache.text = text;
         }
-        Ok(known.keys.clone())
+        Ok(cache.keys.clone())
     }
 }
 

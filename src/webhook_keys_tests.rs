@@ -1,4 +1,4 @@
-//! The keys in their file: made once, private, rotated, and what they sign.
+//! The key file: created once, private, rotated; and what the keys sign.
 
 use super::*;
 
@@ -16,7 +16,7 @@ fn kid(token: &str) -> String {
 }
 
 #[test]
-fn a_key_is_made_once_and_is_private() {
+fn a_key_is_created_once_and_is_private() {
     use std::os::unix::fs::PermissionsExt as _;
     let (root, ring) = ring();
     assert!(ring.current().unwrap().is_none());
@@ -29,7 +29,7 @@ fn a_key_is_made_once_and_is_private() {
 }
 
 #[test]
-fn two_processes_that_make_the_first_key_agree() {
+fn processes_that_create_the_first_key_concurrently_agree() {
     let (root, _) = ring();
     let made: Vec<_> = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..4)
@@ -46,7 +46,7 @@ fn two_processes_that_make_the_first_key_agree() {
 }
 
 #[test]
-fn a_rotation_keeps_two_keys_and_the_new_one_signs_when_its_time_has_come() {
+fn a_rotation_keeps_two_keys_and_the_new_one_signs_from_its_time() {
     let (_root, ring) = ring();
     let old = kid(&ring.ensure(0).unwrap().sign("{}", 0).unwrap());
     let keys = ring.rotate(100, 1_000).unwrap();
@@ -60,14 +60,14 @@ fn a_rotation_keeps_two_keys_and_the_new_one_signs_when_its_time_has_come() {
     assert_eq!(ids(999), [(old.clone(), true), (new.clone(), false)]);
     assert_eq!(ids(1_000), [(new.clone(), true), (old, false)]);
     let error = ring.rotate(500, 2_000).err().unwrap().to_string();
-    assert!(error.contains("under way"), "{error}");
-    // The oldest goes.
+    assert!(error.contains("in progress"), "{error}");
+    // The oldest key is dropped.
     let third = ring.rotate(2_000, 3_000).unwrap().public(2_000).unwrap();
     assert_eq!((third.len(), &third[0].id), (2, &new));
 }
 
 #[test]
-fn the_public_key_is_spki_and_checks_what_was_signed() {
+fn the_public_key_is_spki_and_verifies_signatures() {
     let (_root, ring) = ring();
     let keys = ring.ensure(0).unwrap();
     let token = keys.sign("{\"a\":1}", 0).unwrap();
@@ -85,7 +85,7 @@ fn the_public_key_is_spki_and_checks_what_was_signed() {
 }
 
 #[test]
-fn a_damaged_key_file_is_refused_and_kept() {
+fn a_damaged_key_file_is_rejected_and_left_unchanged() {
     let (root, ring) = ring();
     for text in ["", "1 short\n", "nonsense"] {
         std::fs::write(root.path().join("webhook.keys"), text).unwrap();

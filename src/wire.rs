@@ -1,4 +1,4 @@
-//! The JSON shapes that the vendor's SDK sees (contract §4, §8), and nothing else.
+//! The JSON shapes that the vendor's SDK receives (contract §4, §8), and nothing else.
 
 use serde_json::{Value, json};
 
@@ -9,11 +9,11 @@ use crate::domain::signing::MediaSigner;
 use crate::domain::timestamp::timestamp;
 use crate::page_cache::MediaView;
 
-/// Room for one attachment in an answer.
+/// Bytes reserved for one attachment in a response.
 pub const ATTACHMENT_JSON_BYTES: usize = 768;
 
-/// Writes attachments with links that end at one time.
-pub struct Shapes<'a> {
+/// Serializes attachments, with links that all expire at the same time.
+pub struct AttachmentWriter<'a> {
     site: &'a Site,
     media_url: &'a str,
     signer: MediaSigner<'a>,
@@ -21,8 +21,8 @@ pub struct Shapes<'a> {
     view: MediaView,
 }
 
-impl<'a> Shapes<'a> {
-    /// For one caller's view of one site.
+impl<'a> AttachmentWriter<'a> {
+    /// Creates a writer for one caller's view of one site.
     pub fn new(
         site: &'a Site,
         media_url: &'a str,
@@ -33,7 +33,7 @@ impl<'a> Shapes<'a> {
         Self { site, media_url, signer, expiration, view }
     }
 
-    /// Appends the Attachments of a list, with commas between them.
+    /// Appends the Attachments of a list, separated by commas.
     pub fn items(&self, out: &mut Vec<u8>, rows: Rows<'_>) {
         let mut first = true;
         rows(&mut |row| {
@@ -65,8 +65,8 @@ impl<'a> Shapes<'a> {
             out.extend_from_slice(b",\"attachmentType\":\"IMAGE\",\"image\":");
             let (begin, path_end) = self.reference(out, &media_id, Some((row.width, row.height)));
             if row.has_preview {
-                // The same but for the end of its path, also in size: the SDK makes originWidth
-                // of it (contract §16).
+                // Identical except for the end of the path, also in size: the SDK derives
+                // originWidth from it (contract §16).
                 let end = out.len();
                 out.extend_from_slice(b",\"previewImage\":");
                 out.extend_from_within(begin..path_end);
@@ -76,7 +76,7 @@ impl<'a> Shapes<'a> {
         } else {
             out.extend_from_slice(b",\"attachmentType\":\"OTHER\",\"document\":");
             self.reference(out, &media_id, None);
-            // Ours, not the contract's: never where the SDK looks.
+            // Our extension, not the contract's: never where the SDK looks.
             if row.has_preview && self.view == MediaView::Both {
                 out.extend_from_slice(b",\"documentPreview\":{\"url\":\"");
                 let path_end = self.url(out, &media_id);
@@ -88,7 +88,8 @@ impl<'a> Shapes<'a> {
         out.push(b'}');
     }
 
-    /// Appends an Image or a Document; returns where it begins and where its URL's path ends.
+    /// Appends an Image or a Document; returns the offsets of its start and of the end of its URL's
+    /// path.
     fn reference(
         &self,
         out: &mut Vec<u8>,
@@ -121,7 +122,7 @@ impl<'a> Shapes<'a> {
         out.extend_from_slice(b"\"}");
     }
 
-    /// Appends the URL of an original; returns where its path ends.
+    /// Appends the URL of an original; returns the offset of the end of its path.
     fn url(&self, out: &mut Vec<u8>, media_id: &MediaId<'_>) -> usize {
         out.extend_from_slice(self.media_url.as_bytes());
         out.extend_from_slice(if media_id.is_image { &b"media/"[..] } else { &b"ugd/"[..] });
@@ -142,7 +143,7 @@ impl<'a> Shapes<'a> {
         url
     }
 
-    /// The answer of an upload (contract §8).
+    /// The response of an upload (contract §8).
     pub fn file_descriptor(&self, attachment: &Attachment) -> Value {
         let media_id = attachment.media_id(&self.site.media_prefix);
         let is_image = attachment.is_image();
@@ -187,12 +188,12 @@ impl<'a> Shapes<'a> {
     }
 }
 
-/// Begins a list answer; rows follow, then [`end_list`].
+/// Begins a list response; rows follow, then [`end_list`].
 pub fn begin_list(out: &mut Vec<u8>) {
     out.extend_from_slice(b"{\"attachments\":[");
 }
 
-/// Ends a list answer.
+/// Ends a list response.
 pub fn end_list(out: &mut Vec<u8>, totals: PageTotals, offset: u32) {
     out.extend_from_slice(b"],\"metadata\":{\"count\":");
     number(out, u64::from(totals.count));
@@ -208,6 +209,6 @@ fn number(out: &mut Vec<u8>, number: u64) {
 }
 
 fn string(out: &mut Vec<u8>, text: &str) {
-    // Writing a text to memory cannot fail.
+    // Writing a string to memory cannot fail.
     let _ = serde_json::to_writer(out, text);
 }

@@ -285,17 +285,6 @@ fn nothing_is_left_to_be_done_later() {
     }
 }
 
-#[test]
-fn every_setting_stands_in_the_readme() {
-    let readme = fs::read_to_string(root().join("README.md")).unwrap();
-    let settings: toml::Table = dossier::config::DEFAULTS.parse().unwrap();
-    for setting in settings.keys() {
-        let named = [format!("`{setting}`"), format!("`{setting} =")];
-        let named = named.iter().any(|name| readme.contains(name));
-        assert!(named, "README.md does not mention {setting}");
-    }
-}
-
 /// The targets of `[text](target)`, outside code blocks.
 fn links(markdown: &str) -> Vec<String> {
     let prose: String = markdown.split("```").step_by(2).collect();
@@ -323,21 +312,16 @@ fn relative_links_in_the_docs_lead_somewhere() {
     assert!(lost.is_empty(), "{}", lost.join("\n"));
 }
 
-/// `--skip` takes away every test whose path holds the words: they must begin only with one module's.
+/// A line of `tests/it/on_both.txt` that names no test would run nothing, in silence.
 #[test]
-fn what_is_left_out_elsewhere_takes_no_other_module_along() {
-    let modules: Vec<String> = fs::read_dir(root().join("tests/it"))
-        .unwrap()
-        .filter_map(|file| {
-            Some(file.unwrap().file_name().to_str()?.strip_suffix(".rs")?.to_owned())
-        })
-        .collect();
-    for list in ["sqlite_only", "disk_only"] {
-        let text = fs::read_to_string(root().join(format!("tests/it/{list}.txt"))).unwrap();
-        for line in text.lines().filter(|line| !line.starts_with('#')) {
-            let module = line.split("::").next().unwrap();
-            let hit: Vec<_> = modules.iter().filter(|name| name.ends_with(module)).collect();
-            assert_eq!(hit, [module], "{list}.txt: {line}");
-        }
+fn what_runs_on_both_databases_is_there() {
+    let text = fs::read_to_string(root().join("tests/it/on_both.txt")).unwrap();
+    for line in text.lines().filter(|line| !line.starts_with('#')) {
+        let (path, reason) = line.split_once(' ').unwrap_or((line, ""));
+        assert!(!reason.is_empty(), "on_both.txt: {path} stands there without its reason");
+        let (module, test) = path.split_once("::").unwrap();
+        let tests = fs::read_to_string(root().join(format!("tests/it/{module}.rs")));
+        let tests = tests.unwrap_or_else(|_| panic!("on_both.txt: there is no module {module}"));
+        assert!(tests.contains(&format!("fn {test}")), "on_both.txt: there is no test {path}");
     }
 }

@@ -1,4 +1,4 @@
-// Makes the preview of one file again and again with sharp, on one thread, without its cache:
+// Renders the preview of one file repeatedly with sharp, on one thread, without its cache:
 // node render.mjs SOURCE OUTPUT SECONDS. Prints JSON.
 import { readFileSync, writeFileSync } from 'node:fs';
 import { performance } from 'node:perf_hooks';

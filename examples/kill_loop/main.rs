@@ -1,6 +1,6 @@
-//! Kills a server under load again and again and checks that it keeps its word:
-//! `kill_loop [--program PATH] [--kills N] [--seconds-between S] [--seed N]`. Ends with code 1,
-//! and keeps the data folder, when anything acknowledged was lost or anything half was found.
+//! Kills a server under load again and again and checks its promises: `kill_loop [--program PATH]
+//! [--kills N] [--seconds-between S] [--seed N]`. Exits with 1 and keeps the data folder when
+//! anything acknowledged was lost or anything is half done.
 
 mod rig;
 
@@ -16,37 +16,37 @@ use rig::{Figures, Plan};
 /// Kills a server under load again and again and checks that nothing acknowledged is lost.
 #[derive(Parser)]
 struct Arguments {
-    /// The server [default: the one built beside this program].
+    /// The server [default: the one built with this program].
     #[arg(long)]
     program: Option<PathBuf>,
-    /// How often it is killed.
+    /// Number of kills.
     #[arg(long, default_value_t = 1_000)]
     kills: u64,
-    /// The longest load between two kills; each time is random up to this.
+    /// The longest time under load between two kills; each time is random up to this.
     #[arg(long, default_value_t = 1.0)]
     seconds_between: f64,
-    /// No new round begins after so many minutes.
+    /// No new round starts after this many minutes.
     #[arg(long, default_value_t = 24 * 60)]
     minutes: u64,
-    /// Rolls files, actions and times [default: a new one].
+    /// Seed for files, actions and times [default: random].
     #[arg(long)]
     seed: Option<u64>,
 }
 
 #[tokio::main]
-#[expect(clippy::print_stdout, reason = "it is this program's answer")]
+#[expect(clippy::print_stdout, reason = "it is this program's output")]
 async fn main() -> anyhow::Result<ExitCode> {
     let arguments = Arguments::parse();
     let seed = arguments.seed.unwrap_or_else(|| uuid::Uuid::new_v4().as_u64_pair().0);
     let folder = tempfile::Builder::new().prefix("kill-loop-").tempdir()?;
     println!("seed {seed}, data in {}", folder.path().display());
     let plan = Plan {
-        program: arguments.program.map_or_else(beside, Ok)?,
+        program: arguments.program.map_or_else(built_beside, Ok)?,
         folder: folder.path().to_path_buf(),
         kills: arguments.kills,
-        most_between: Duration::try_from_secs_f64(arguments.seconds_between)?,
+        max_between: Duration::try_from_secs_f64(arguments.seconds_between)?,
         seed,
-        most_time: Duration::from_mins(arguments.minutes),
+        max_time: Duration::from_mins(arguments.minutes),
     };
     let mut figures = Figures::default();
     let outcome = rig::run(plan, &mut figures).await;
@@ -54,25 +54,25 @@ async fn main() -> anyhow::Result<ExitCode> {
     let Err(error) = outcome else { return Ok(ExitCode::SUCCESS) };
     let kept = folder.keep();
     println!("\nVIOLATION (seed {seed}, data kept in {}): {error:?}", kept.display());
-    println!("\nThe server's last words:\n{}", rig::end_of_log(&kept));
+    println!("\nThe end of the server's log:\n{}", rig::end_of_log(&kept));
     Ok(ExitCode::FAILURE)
 }
 
 /// The server that was built with this program.
-fn beside() -> anyhow::Result<PathBuf> {
+fn built_beside() -> anyhow::Result<PathBuf> {
     let own = std::env::current_exe()?;
     let profile = own.parent().and_then(|examples| examples.parent());
-    let program = profile.context("this program lies in no target folder")?.join("dossier");
-    anyhow::ensure!(program.is_file(), "{} is not built: cargo build", program.display());
+    let program = profile.context("this program is not in a target folder")?.join("dossier");
+    anyhow::ensure!(program.is_file(), "{} is missing; run cargo build", program.display());
     Ok(program)
 }
 
-#[expect(clippy::print_stdout, reason = "it is this program's answer")]
+#[expect(clippy::print_stdout, reason = "it is this program's output")]
 fn print(figures: &Figures) {
     let mut times = figures.recoveries.clone();
     times.sort_unstable();
     let p50 = times.get(times.len() / 2).copied().unwrap_or_default();
-    let most = times.last().copied().unwrap_or_default();
+    let max = times.last().copied().unwrap_or_default();
     println!(
         "kills                  {} ({} while starting)",
         figures.kills, figures.kills_while_starting
@@ -80,18 +80,18 @@ fn print(figures: &Figures) {
     println!("uploads acknowledged   {}", figures.uploads);
     println!("deletes acknowledged   {}", figures.deletes);
     println!(
-        "uploads not answered   {} whole, {} absent",
-        figures.unanswered_whole, figures.unanswered_absent
+        "uploads not answered   {} stored, {} absent",
+        figures.unanswered_stored, figures.unanswered_absent
     );
     println!("  sent again           {}", figures.retried);
     println!("    resumed            {}", figures.resumed);
     println!(
-        "left in staging        {} ({} linked to their place)",
+        "left in staging        {} ({} linked to their final path)",
         figures.staged, figures.linked
     );
     println!("files compared         {}", figures.hashed);
     println!("losses                 {}", figures.losses);
     println!("fsck, found nothing    {} times", figures.fscks);
-    println!("recovery               p50 {p50:.1?}, max {most:.1?}");
+    println!("recovery               p50 {p50:.1?}, max {max:.1?}");
     println!("last fsck              {}", figures.last_fsck);
 }

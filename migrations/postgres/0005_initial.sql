@@ -1,16 +1,17 @@
--- The schema of PostgreSQL, the same rows as in migrations/sqlite, where their meaning stands. Every
--- primary key begins with site_id but for those of the few tables that are not divided by site (docs/
--- postgres.md). Ids are uuid, times Unix milliseconds, truths 0 and 1.
+-- The schema for PostgreSQL: the same tables as in migrations/sqlite, where they are documented.
+-- Every primary key begins with site_id, except in the few tables that are not sharded by site
+-- (docs/postgres.md). Ids are uuid, times Unix milliseconds, booleans 0 and 1.
 
--- The schema of the data, and the oldest program that may use them: a migration that leaves the release
--- before it working leaves oldest_program alone, so that nodes can be upgraded one after another.
+-- The schema version of the data, and the oldest release's schema that may use them. A migration
+-- that keeps the previous release working does not raise oldest_program, so that nodes can be
+-- upgraded one after another.
 CREATE TABLE dossier_schema (
     version        BIGINT NOT NULL,
     oldest_program BIGINT NOT NULL
 );
 INSERT INTO dossier_schema (version, oldest_program) VALUES (5, 5);
 
--- The keys of the nodes' files, so that a node with keys of its own is noticed: hashes, no secrets.
+-- Fingerprints of the nodes' keys, to detect a node with different keys: hashes, no secrets.
 CREATE TABLE key_fingerprints (
     file        TEXT  NOT NULL,
     fingerprint BYTEA NOT NULL,

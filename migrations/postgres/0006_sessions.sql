@@ -1,5 +1,5 @@
--- The same as migrations/sqlite/0006_sessions.sql, where its meaning stands. Programs from schema 5 on
--- may go on working with it.
+-- The same as migrations/sqlite/0006_sessions.sql, where it is documented. Releases from schema 5
+-- on keep working with it.
 
 ALTER TABLE api_keys ADD COLUMN is_admin SMALLINT NOT NULL DEFAULT 0;
 

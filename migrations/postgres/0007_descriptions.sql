@@ -1,6 +1,6 @@
--- As migrations/sqlite/0007_descriptions.sql. What is searched has the collation "C", so that lower()
--- and the order are those of SQLite. Columns change their collation, which statements that a running node has
--- prepared do not survive, so nodes before this schema stop writing.
+-- As migrations/sqlite/0007_descriptions.sql. Searched columns have the collation "C", so that
+-- lower() and the order are those of SQLite. Changing a collation breaks the prepared statements
+-- of running nodes, so nodes before this schema stop writing.
 DROP VIEW counted_attachments;
 ALTER TABLE attachments ALTER COLUMN file_name TYPE TEXT COLLATE "C";
 ALTER TABLE attachments ADD COLUMN name_folded TEXT COLLATE "C";

@@ -1,6 +1,6 @@
 -- Every primary key begins with site_id, so that a distributed database can shard by it.
--- Ids are 16 bytes, times are Unix milliseconds. Tables that lists read are clustered in the
--- order in which they are read (WITHOUT ROWID).
+-- Ids are 16 bytes, times are Unix milliseconds. Tables that lists read are clustered in read
+-- order (WITHOUT ROWID).
 
 CREATE TABLE sites (
     site_id           BLOB    NOT NULL PRIMARY KEY,
@@ -21,8 +21,8 @@ CREATE TABLE api_keys (
     PRIMARY KEY (site_id, key_id)
 ) WITHOUT ROWID;
 
--- The one row that a list reads first: the true total without counting, and the revision that
--- tells whether a finished page is still true.
+-- A list reads this row first: it holds the exact total, so that nothing is counted, and the
+-- revision that shows whether a cached page is still valid.
 CREATE TABLE contacts (
     site_id            BLOB    NOT NULL,
     contact_id         BLOB    NOT NULL,
@@ -51,8 +51,8 @@ CREATE TABLE attachments (
 ) WITHOUT ROWID;
 CREATE UNIQUE INDEX attachments_by_id ON attachments (site_id, attachment_id);
 
--- Upload URLs already used, kept until they expire: a URL cannot be replayed after its
--- attachment was deleted.
+-- Used upload URLs, kept until they expire, so that a URL cannot be replayed after its attachment
+-- was deleted.
 CREATE TABLE spent_uploads (
     site_id       BLOB    NOT NULL,
     attachment_id BLOB    NOT NULL,
@@ -61,7 +61,7 @@ CREATE TABLE spent_uploads (
 ) WITHOUT ROWID;
 CREATE INDEX spent_uploads_by_expiry ON spent_uploads (expires_at_ms);
 
--- Blobs whose row is gone, with the time after which their bytes go.
+-- Blobs of deleted rows, with the time after which their bytes are removed.
 CREATE TABLE blob_removals (
     site_id         BLOB    NOT NULL,
     blob_id         BLOB    NOT NULL,

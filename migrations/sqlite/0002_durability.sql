@@ -1,6 +1,6 @@
--- Resumable uploads in flight (tus). `offset_bytes` counts bytes that are synced to disk, and
--- `hash_state` is the SHA-256 of exactly those, so that an upload goes on after a restart
--- without reading them again. The row goes in the transaction that makes the attachment.
+-- Resumable uploads in progress (tus). `offset_bytes` counts bytes that are synced to disk, and
+-- `hash_state` is the SHA-256 state over exactly those, so that an upload resumes after a restart
+-- without reading them again. The transaction that creates the attachment deletes the row.
 CREATE TABLE uploads (
     site_id       BLOB    NOT NULL,
     attachment_id BLOB    NOT NULL,
@@ -14,7 +14,7 @@ CREATE TABLE uploads (
 ) WITHOUT ROWID;
 CREATE INDEX uploads_by_expiry ON uploads (expires_at_ms);
 
--- What a site holds in all, kept in the same transactions as `contacts`: quotas ask for it.
+-- The totals of a site, updated in the same transactions as `contacts`, for quotas.
 CREATE TABLE site_usage (
     site_id          BLOB    NOT NULL PRIMARY KEY,
     attachment_count INTEGER NOT NULL,

@@ -1,11 +1,12 @@
--- Backups under way: bytes that are to be removed wait for them. Each is held for a short time and
--- renewed, so that one that died keeps nothing for long.
+-- Backups in progress: they suspend the removal of bytes. Holds are short and renewed, so that a
+-- backup that died suspends nothing for long.
 CREATE TABLE backup_holds (
     hold_id       BLOB    NOT NULL PRIMARY KEY,
     expires_at_ms INTEGER NOT NULL
 ) WITHOUT ROWID;
 
--- What was deleted, so that restoring an older backup does not bring it back. Ids and a time only.
+-- Deleted attachments, so that restoring an older backup does not bring them back. Ids and a time
+-- only.
 CREATE TABLE tombstones (
     site_id       BLOB    NOT NULL,
     attachment_id BLOB    NOT NULL,
@@ -14,7 +15,7 @@ CREATE TABLE tombstones (
 ) WITHOUT ROWID;
 CREATE INDEX tombstones_by_time ON tombstones (deleted_at_ms);
 
--- Blobs whose bytes are not what they were when they were uploaded, as the scrub found them.
+-- Blobs that the scrub found damaged: their bytes differ from those that were uploaded.
 CREATE TABLE damaged_blobs (
     site_id       BLOB    NOT NULL,
     blob_id       BLOB    NOT NULL,
@@ -24,8 +25,8 @@ CREATE TABLE damaged_blobs (
     PRIMARY KEY (site_id, blob_id)
 ) WITHOUT ROWID;
 
--- Work that one process does for all: who has it until when, and how far it has come. The fence
--- rises whenever it changes hands, so that whoever lost it without noticing writes nothing more.
+-- Leases of jobs that one process does for all, with their progress. The fence increases whenever
+-- a job changes hands, so that a holder that was replaced without noticing cannot write.
 CREATE TABLE job_leases (
     job             TEXT    NOT NULL PRIMARY KEY,
     holder          BLOB    NOT NULL,
@@ -34,7 +35,7 @@ CREATE TABLE job_leases (
     progress        TEXT    NOT NULL
 ) WITHOUT ROWID;
 
--- A site's own quotas; NULL is the setting's, 0 is any number.
+-- A site's own quotas; NULL for the setting's, 0 for unlimited.
 ALTER TABLE sites ADD COLUMN max_bytes INTEGER;
 ALTER TABLE sites ADD COLUMN max_files INTEGER;
 ALTER TABLE sites ADD COLUMN contact_max_bytes INTEGER;

@@ -1,6 +1,6 @@
--- Who is told of events, and until when (a subscription of `dossier listen` ends by itself).
--- `next_due_at_ms` is the earliest time of a delivery of it, or when its circuit may be tried
--- again: the one column that the deliverer looks for. `event_types` is a set of bits.
+-- Receivers of events. A subscription of `dossier listen` expires by itself. `next_due_at_ms` is
+-- when its earliest delivery is due, or when its circuit allows an attempt: the only column that
+-- the deliverer searches by. `event_types` is a bit set.
 CREATE TABLE subscriptions (
     site_id         BLOB    NOT NULL,
     subscription_id BLOB    NOT NULL,
@@ -20,8 +20,8 @@ CREATE TABLE subscriptions (
 ) WITHOUT ROWID;
 CREATE INDEX subscriptions_due ON subscriptions (next_due_at_ms);
 
--- What happened, written in the transaction of the change, with the attachment as it was then.
--- The columns from file_name on are NULL for events that show no attachment.
+-- Events, written in the transaction of the change, with the attachment as it was then. The
+-- columns from file_name on are NULL for events without an attachment.
 CREATE TABLE events (
     site_id                BLOB    NOT NULL,
     event_id               BLOB    NOT NULL,
@@ -44,8 +44,8 @@ CREATE TABLE events (
 CREATE INDEX events_by_time ON events (occurred_at_ms);
 CREATE INDEX events_by_contact ON events (site_id, contact_id);
 
--- One series of attempts to tell one subscription of one event. `attempts` counts all of them,
--- `series_attempts` those since it began or was replayed.
+-- The delivery of one event to one subscription. `attempts` counts all attempts,
+-- `series_attempts` those since the first attempt or the last replay.
 CREATE TABLE deliveries (
     site_id         BLOB    NOT NULL,
     event_id        BLOB    NOT NULL,
@@ -75,5 +75,5 @@ CREATE TABLE delivery_attempts (
     PRIMARY KEY (site_id, event_id, subscription_id, attempt)
 ) WITHOUT ROWID;
 
--- Rises with every event of the attachment.
+-- Increases with every event of the attachment.
 ALTER TABLE attachments ADD COLUMN event_sequence INTEGER NOT NULL DEFAULT 1;

@@ -1,5 +1,5 @@
--- The life of a contact. `state` is active, trashed, deleted, erased or merged; rows are never
--- removed, so that an upload URL of a contact that is gone stays refused.
+-- The lifecycle of a contact. `state` is active, trashed, deleted, erased or merged. Rows are never
+-- deleted, so that upload URLs of a deleted contact stay rejected.
 ALTER TABLE contacts ADD COLUMN state TEXT NOT NULL DEFAULT 'active';
 ALTER TABLE contacts ADD COLUMN state_at_ms INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE contacts ADD COLUMN announced_at_ms INTEGER;
@@ -9,12 +9,12 @@ ALTER TABLE contacts ADD COLUMN merged_into BLOB;
 CREATE INDEX contacts_merged ON contacts (site_id, merged_into) WHERE merged_into IS NOT NULL;
 CREATE INDEX contacts_to_purge ON contacts (purge_at_ms) WHERE purge_at_ms IS NOT NULL;
 
--- Whose upload it is, so that it ends with its contact. NULL: begun by an older release.
+-- The upload's contact, whose end also ends the upload. NULL if an older release began it.
 ALTER TABLE uploads ADD COLUMN contact_id BLOB;
 CREATE INDEX uploads_by_contact ON uploads (site_id, contact_id);
 
--- Deleted attachments that can be restored until `purge_at_ms`. Nothing that lists, opens or counts
--- looks here.
+-- Deleted attachments that can be restored until `purge_at_ms`. Queries that list, open or count
+-- attachments do not read this table.
 CREATE TABLE trashed_attachments (
     site_id         BLOB    NOT NULL,
     contact_id      BLOB    NOT NULL,
@@ -38,8 +38,8 @@ CREATE TABLE trashed_attachments (
 CREATE INDEX trashed_by_contact ON trashed_attachments (site_id, contact_id, attachment_id);
 CREATE INDEX trashed_to_purge ON trashed_attachments (purge_at_ms);
 
--- Contacts whose attachments are being taken away in batches: from the first one on nothing of
--- them is reachable or counted.
+-- Contacts whose attachments are being deleted in batches: from the first batch on, none of the
+-- attachments is reachable or counted.
 CREATE TABLE contact_closings (
     site_id              BLOB    NOT NULL,
     contact_id           BLOB    NOT NULL,
@@ -52,7 +52,7 @@ CREATE TABLE contact_closings (
     PRIMARY KEY (site_id, contact_id)
 ) WITHOUT ROWID;
 
--- Receipts: who was erased, what that was, and when its bytes went.
+-- Receipts of erasures: the contact, its files, and when their bytes were deleted.
 CREATE TABLE erasures (
     site_id           BLOB    NOT NULL,
     receipt_id        BLOB    NOT NULL,
@@ -75,8 +75,8 @@ CREATE TABLE erased_files (
 ) WITHOUT ROWID;
 CREATE INDEX erased_files_open ON erased_files (site_id, blob_id) WHERE erased_at_ms IS NULL;
 
--- Who may tell of contacts that are kept elsewhere: the vendor's public key of an app, for one
--- installation of it, which stands for one site.
+-- Installations that may report changes of contacts kept elsewhere: the vendor's public key of an
+-- app, for one installation of it, which belongs to one site.
 CREATE TABLE inbound_keys (
     instance_id   BLOB    NOT NULL PRIMARY KEY,
     site_id       BLOB    NOT NULL REFERENCES sites (site_id),
@@ -85,7 +85,7 @@ CREATE TABLE inbound_keys (
     created_at_ms INTEGER NOT NULL
 ) WITHOUT ROWID;
 
--- What was told, for as long as it could be told again.
+-- Ids of inbound events, kept for as long as a replay would be accepted.
 CREATE TABLE inbound_events (
     site_id       BLOB    NOT NULL,
     event_id      BLOB    NOT NULL,
@@ -94,12 +94,12 @@ CREATE TABLE inbound_events (
 ) WITHOUT ROWID;
 CREATE INDEX inbound_events_by_expiry ON inbound_events (expires_at_ms);
 
--- What counters count.
+-- The attachments that counters include.
 CREATE VIEW counted_attachments AS SELECT * FROM attachments a WHERE NOT EXISTS
     (SELECT 1 FROM contact_closings c
      WHERE c.site_id = a.site_id AND c.contact_id = a.contact_id);
 
--- Whose bytes must be there.
+-- The attachments whose bytes must exist.
 CREATE VIEW stored_attachments AS
     SELECT site_id, attachment_id, blob_id, size_bytes, sha256 FROM attachments
     UNION ALL

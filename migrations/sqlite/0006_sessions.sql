@@ -1,8 +1,8 @@
--- Whether a key administers its site. A column of its own: a release that knows no such scope reads the
--- others as before.
+-- Whether a key administers its site. A separate column, so that releases without this scope still
+-- read the others.
 ALTER TABLE api_keys ADD COLUMN is_admin INTEGER NOT NULL DEFAULT 0;
 
--- Who is signed in at the page: the SHA-256 of what the cookie holds, and the key that it acts for.
+-- Sessions of the page: the SHA-256 of the cookie's value, and the key that the session acts for.
 CREATE TABLE sessions (
     site_id       BLOB    NOT NULL,
     token_hash    BLOB    NOT NULL,
@@ -14,7 +14,7 @@ CREATE TABLE sessions (
 CREATE INDEX sessions_by_key ON sessions (site_id, key_id, created_at_ms);
 CREATE INDEX sessions_by_expiry ON sessions (expires_at_ms);
 
--- Links that sign in once: the SHA-256 of what they hold. The row goes when one is used.
+-- Single-use sign-in links: the SHA-256 of their token. Using a link deletes its row.
 CREATE TABLE sign_in_links (
     site_id       BLOB    NOT NULL,
     token_hash    BLOB    NOT NULL,

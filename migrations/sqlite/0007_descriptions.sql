@@ -1,5 +1,5 @@
--- What people write beside a file, and texts by which names and labels are searched and sorted:
--- `domain::folding` makes them, and they are NULL where lower() of the ASCII letters is the same.
+-- The label and description of a file, and folded texts by which names and labels are searched and
+-- sorted. `domain::folding` makes those; they are NULL where ASCII lower() gives the same text.
 ALTER TABLE attachments ADD COLUMN name_folded TEXT;
 ALTER TABLE attachments ADD COLUMN label TEXT;
 ALTER TABLE attachments ADD COLUMN label_folded TEXT;

@@ -1,5 +1,6 @@
-//! The life of contacts: what happens to their attachments when they are deleted, merged, erased or
-//! restored (design §8). What one transaction does not finish is gone on with under a lease.
+//! The lifecycle of contacts: what happens to their attachments when they are deleted, merged,
+//! erased or restored (contract §12). Work that one transaction does not finish continues under a
+//! lease.
 
 use std::sync::Arc;
 
@@ -8,7 +9,7 @@ use uuid::Uuid;
 
 use crate::app::App;
 use crate::config::ContactsPolicy;
-use crate::db::{Closing, Db, Erasure, Removal, UnknownToo};
+use crate::db::{Closing, CreateUnknown, Db, Erasure, Removal};
 use crate::domain::ids::{ContactId, SiteId};
 use crate::domain::quota::Quotas;
 use crate::domain::timestamp::timestamp;
@@ -16,23 +17,23 @@ use crate::domain::webhook::Cause;
 use crate::error::{Error, Result};
 use crate::webhook_keys::KeyRing;
 
-/// Attachments that a receipt names; it counts all of them.
-const MOST_NAMED: u32 = 10_000;
+/// Maximum number of attachments listed in a receipt; its count covers all of them.
+const MAX_LISTED_FILES: u32 = 10_000;
 /// How long a run may take before another process takes over.
 const LEASE_MS: i64 = 60_000;
-/// Batches of one run.
-const A_RUN: usize = 1_000;
+/// Batches per run.
+const BATCHES_PER_RUN: usize = 1_000;
 
-/// A receipt, as it is and signed.
+/// A receipt, plain and signed.
 #[derive(Debug, Clone)]
 pub struct Receipt {
-    /// What it says.
+    /// The content.
     pub content: Value,
-    /// The same as a JWS that the public key of webhooks checks.
+    /// The content as a JWS, verifiable with the public key of the webhooks.
     pub signed: String,
 }
 
-/// Takes a contact away, with everything of it; into the trash if there is one.
+/// Deletes a contact and all its attachments; moves them to the trash if it is enabled.
 ///
 /// # Errors
 ///
@@ -42,67 +43,68 @@ pub async fn delete(app: &Arc<App>, site: SiteId, contact: ContactId) -> Result<
         removal: app.removal(),
         cause: Cause::default(),
         erase: None,
-        unknown_too: any_contact(app),
+        create_unknown: accepts_any_contact(app),
     };
     let (more, _) = app.db.close_contact(site, contact, closing).await?;
-    go_on_if(app, more);
+    continue_if_more(app, more);
     Ok(())
 }
 
-/// Takes everything of a person away, for good and with a receipt. Erasing again gives the same one.
+/// Erases a contact and all its data permanently, and returns a receipt. Erasing again returns the
+/// same receipt.
 ///
 /// # Errors
 ///
 /// [`Error::NotFound`] when there is no such contact.
 pub async fn erase(app: &Arc<App>, site: SiteId, contact: ContactId) -> Result<Receipt> {
-    let closing = erasure(app.clock.now_ms(), any_contact(app));
+    let closing = erasure(app.clock.now_ms(), accepts_any_contact(app));
     let (more, receipt) = app.db.close_contact(site, contact, closing).await?;
-    forget_in_memory(app);
-    go_on_if(app, more);
+    clear_caches(app);
+    continue_if_more(app, more);
     let receipt = receipt.ok_or_else(|| anyhow::anyhow!("an erasure has no receipt"))?;
     self::receipt(&app.db, Arc::clone(&app.webhooks.keys), (site, receipt), app.clock.now_ms())
         .await?
-        .ok_or_else(|| Error::Internal(anyhow::anyhow!("an erasure's receipt is gone")))
+        .ok_or_else(|| Error::Internal(anyhow::anyhow!("an erasure's receipt is missing")))
 }
 
 /// An erasure that begins now.
-pub fn erasure(now_ms: i64, unknown_too: bool) -> Closing {
+pub fn erasure(now_ms: i64, create_unknown: bool) -> Closing {
     Closing {
-        removal: Removal::for_good(now_ms),
+        removal: Removal::permanent(now_ms),
         cause: Cause { by_anonymize_request: true, ..Cause::default() },
         erase: Some(Uuid::now_v7()),
-        unknown_too,
+        create_unknown,
     }
 }
 
-/// What memory holds of whoever was erased goes as well: nothing there could be found again, but it
-/// would lie there until it is pushed out.
-pub fn forget_in_memory(app: &App) {
+/// Clears caches that may hold data of an erased contact. Nothing there could be found again, but
+/// it would stay in memory until evicted.
+pub fn clear_caches(app: &App) {
     app.pages.clear();
     app.webhooks.tokens.clear();
 }
 
-/// Merges contacts; returns how many attachments have moved.
+/// Merges contacts; returns how many attachments moved.
 ///
 /// # Errors
 ///
-/// [`Error::NotFound`] when one of them is not there; then nothing is changed.
+/// [`Error::NotFound`] when one of them does not exist; then nothing changes.
 pub async fn merge(
     app: &App,
     site: SiteId,
     target: ContactId,
     sources: Vec<ContactId>,
 ) -> Result<usize> {
-    let unknown_too = UnknownToo { target: any_contact(app), sources: false };
-    app.db.merge_contacts(site, target, sources, unknown_too, app.clock.now_ms()).await
+    let create_unknown = CreateUnknown { target: accepts_any_contact(app), sources: false };
+    app.db.merge_contacts(site, target, sources, create_unknown, app.clock.now_ms()).await
 }
 
-/// Brings a contact back out of the trash, with what went there with it; returns how many
-/// attachments that are.
+/// Restores a contact from the trash, with the attachments deleted with it; returns how many
+/// attachments that is.
 ///
 /// # Errors
 ///
-/// As [`Db::restore_contact`]; what has come back stays, and doing it again goes on.
+/// See [`Db::restore_contact`]. Restored attachments persist, and a repeated call continues.
 pub async fn restore(
     db: &Db,
     (site, contact): (SiteId, ContactId),
@@ -119,21 +121,21 @@ pub async fn restore(
     }
 }
 
-/// The receipt of an erasure, as things stand now; `None` when there is none of this id.
+/// The receipt of an erasure, with its current state; `None` when there is none with this id.
 ///
 /// # Errors
 ///
-/// When the database fails, or the key that signs cannot be had.
+/// When the database fails, or the signing key is unavailable.
 pub async fn receipt(
     db: &Db,
     keys: Arc<KeyRing>,
     (site, receipt): (SiteId, Uuid),
     now_ms: i64,
 ) -> Result<Option<Receipt>> {
-    let Some(found) = db.erasure(site, receipt, MOST_NAMED).await? else { return Ok(None) };
+    let Some(found) = db.erasure(site, receipt, MAX_LISTED_FILES).await? else { return Ok(None) };
     let content = content(&found, now_ms);
     let text = content.to_string();
-    // Making the first key takes longer than a request may hold a thread that others need.
+    // Generating the first key would block a shared thread for too long.
     let signed =
         tokio::task::spawn_blocking(move || keys.ensure(now_ms)?.sign(&text, now_ms)).await;
     Ok(Some(Receipt { content, signed: signed.map_err(anyhow::Error::from)?? }))
@@ -165,22 +167,22 @@ fn content(found: &Erasure, now_ms: i64) -> Value {
     })
 }
 
-/// Goes on with what is under way: batches of large contacts, then receipts that can be completed.
+/// Continues unfinished work: batches of large contacts, then receipts that can be completed.
 ///
 /// # Errors
 ///
-/// Only when the database fails; what was done stays done.
-pub async fn go_on(app: &App) -> Result<()> {
-    if !app.db.has_contact_work().await? {
+/// Only when the database fails; completed batches persist.
+pub async fn continue_unfinished(app: &App) -> Result<()> {
+    if !app.db.has_unfinished_closings().await? {
         return Ok(());
     }
     let now_ms = app.clock.now_ms();
-    let lease = app.db.take_lease("contacts", app.node_id, now_ms, now_ms + LEASE_MS).await?;
+    let lease = app.db.acquire_lease("contacts", app.node_id, now_ms, now_ms + LEASE_MS).await?;
     if lease.is_none() {
         return Ok(());
     }
-    for _ in 0..A_RUN {
-        if app.tasks.is_stopping() || !app.db.close_on(now_ms).await? {
+    for _ in 0..BATCHES_PER_RUN {
+        if app.tasks.is_stopping() || !app.db.continue_closing(now_ms).await? {
             break;
         }
     }
@@ -191,20 +193,20 @@ pub async fn go_on(app: &App) -> Result<()> {
     Ok(())
 }
 
-/// Does at once what one transaction did not finish.
-pub fn go_on_if(app: &Arc<App>, more: bool) {
+/// Starts the work that one transaction did not finish.
+pub fn continue_if_more(app: &Arc<App>, more: bool) {
     if !more {
         return;
     }
     let shared = Arc::clone(app);
     app.tasks.spawn(async move {
-        if let Err(error) = go_on(&shared).await {
-            tracing::warn!(?error, "a contact is closed on the next tick");
+        if let Err(error) = continue_unfinished(&shared).await {
+            tracing::warn!(?error, "unfinished contact work continues on the next tick");
         }
     });
 }
 
-/// Whether a contact that was never seen may be one all the same.
-fn any_contact(app: &App) -> bool {
+/// Whether any contact id is accepted, even one that was never registered.
+fn accepts_any_contact(app: &App) -> bool {
     app.config.contacts_policy == ContactsPolicy::Any
 }

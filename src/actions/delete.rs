@@ -1,6 +1,6 @@
-//! Takes an attachment away: row, counters and the order to remove its bytes in one
-//! transaction. It is unreachable at once, links included; the bytes go later, or with what
-//! is in the trash (design §8).
+//! Deletes attachments: one transaction removes the row, updates the counters and schedules the
+//! removal of the bytes. The attachment and its links are unreachable at once; the bytes are
+//! removed later, or with the trash (contract §12).
 
 use crate::app::App;
 use crate::domain::ids::{AttachmentId, ContactId, SiteId};
@@ -21,16 +21,16 @@ pub async fn delete(
     app.db.delete(site, contact, attachment, app.removal(), Cause::default()).await
 }
 
-/// Deletes several at once, each as [`delete`] does; returns those that went and those that this contact
-/// of this site does not have. The caller bounds their number.
+/// Deletes several attachments in one transaction, each like [`delete`]; returns the deleted ones
+/// and those that this contact does not have. The caller bounds their number.
 ///
 /// # Errors
 ///
-/// Only when the database fails; then all are as they were.
-pub async fn delete_some(
+/// Only when the database fails; then nothing changes.
+pub async fn delete_many(
     app: &App,
     (site, contact): (SiteId, ContactId),
     ids: Vec<AttachmentId>,
 ) -> Result<(Vec<AttachmentId>, Vec<AttachmentId>)> {
-    app.db.delete_some(site, contact, ids, app.removal(), Cause::default()).await
+    app.db.delete_many(site, contact, ids, app.removal(), Cause::default()).await
 }

@@ -1,4 +1,4 @@
-//! Opens what a media link names: the row first, so that what was deleted is gone at once,
+//! Opens what a media link names: first the row, so that a deleted file is unreachable at once,
 //! then the bytes.
 
 use std::fs::File;
@@ -19,47 +19,47 @@ use crate::domain::ids::{AttachmentId, SiteId};
 use crate::domain::media_type::MediaType;
 use crate::domain::transform::Transform;
 use crate::error::Result;
-use crate::media_cache::{self, Kept, MediaPart};
+use crate::media_cache::{self, CachedFile, MediaPart};
 
-/// What of an attachment is asked for.
+/// The requested variant of an attachment.
 #[derive(Debug, Clone, Copy)]
-pub enum Wanted {
+pub enum MediaVariant {
     /// The bytes as uploaded.
     Original,
     /// The preview.
     Preview,
-    /// A transform, for a client that does or does not read WebP.
+    /// A transform, and whether the client accepts WebP.
     Transform(Transform, bool),
 }
 
-/// Something to send and what is known of it.
+/// Opened media, ready to send.
 #[derive(Debug)]
-pub struct Opened {
-    /// Whose media it is.
+pub struct OpenedMedia {
+    /// The attachment.
     pub attachment: Arc<Attachment>,
     /// The bytes.
     pub content: Content,
-    /// How many.
+    /// The size.
     pub size_bytes: u64,
-    /// What they are.
+    /// The type of the bytes.
     pub media_type: MediaType,
 }
 
-/// Where bytes are.
+/// Where the bytes are.
 #[derive(Debug)]
 pub enum Content {
-    /// In memory, all of them.
+    /// In memory.
     Bytes(Bytes),
     /// In a file.
     File(File),
-    /// In a bucket, to be read and sent on.
+    /// In a bucket, to be streamed through this server.
     Remote(Remote),
-    /// In a bucket, which sends them itself.
-    Elsewhere(Remote),
+    /// In a bucket, to which the client is redirected.
+    Redirect(Remote),
 }
 
-impl Wanted {
-    /// The name of what is wanted.
+impl MediaVariant {
+    /// The variant's key in the media cache.
     pub fn part(&self) -> MediaPart {
         match self {
             Self::Original => MediaPart::Original,
@@ -70,74 +70,73 @@ impl Wanted {
 }
 
 /// Opens an attachment's original, its preview, or a transform of it. `None` when there is no such
-/// attachment, or nothing of the kind of it.
+/// attachment, or it has no such variant.
 ///
 /// # Errors
 ///
-/// When the database or the store fails; also when a row's bytes are missing, which no
-/// sequence of crashes may cause. [`crate::error::Error::Busy`] when too many transforms are being
-/// made.
+/// When the database or the store fails; also when a row's bytes are missing, which no sequence of
+/// crashes may cause. [`crate::error::Error::Busy`] when too many transforms are in progress.
 pub async fn open(
     app: &Arc<App>,
     site: SiteId,
     id: AttachmentId,
-    wanted: Wanted,
-) -> Result<Option<Opened>> {
-    let key = (site, id, wanted.part());
-    if let Some(Kept { attachment, bytes, .. }) = app.media.get(&app.db, &key).await? {
-        return Opened::new(attachment, Content::Bytes(bytes), wanted).map(Some);
+    variant: MediaVariant,
+) -> Result<Option<OpenedMedia>> {
+    let key = (site, id, variant.part());
+    if let Some(CachedFile { attachment, bytes, .. }) = app.media.get(&app.db, &key).await? {
+        return OpenedMedia::new(attachment, Content::Bytes(bytes), variant).map(Some);
     }
     let Some(attachment) = app.db.attachment(site, id).await? else { return Ok(None) };
-    let content = match wanted {
-        Wanted::Original => Some(original(app, &attachment).await?),
-        Wanted::Preview => match preview::open(app, &attachment).await? {
-            Some(file) => Some(read_apart(app, file).await?),
+    let content = match variant {
+        MediaVariant::Original => Some(original(app, &attachment).await?),
+        MediaVariant::Preview => match preview::open(app, &attachment).await? {
+            Some(file) => Some(read_blocking(app, file).await?),
             None => None,
         },
-        Wanted::Transform(transform, webp) => {
+        MediaVariant::Transform(transform, webp) => {
             transform::open(app, &attachment, transform, webp).await?
         }
     };
     let Some(content) = content else { return Ok(None) };
     if let Content::Bytes(bytes) = &content
-        && bytes.len() as u64 <= media_cache::MOST_BYTES
+        && bytes.len() as u64 <= media_cache::MAX_FILE_BYTES
         && app.media.is_on()
     {
-        // Counted before the row is read once more: so whatever is committed from now on shows.
+        // Read before the row is read again, so that any later commit is noticed.
         let change = app.db.change_of(site, attachment.contact_id).await?;
         if let Some(attachment) = app.db.attachment(site, id).await? {
             let attachment = Arc::new(attachment);
-            app.media.insert(key, Kept { attachment, change, bytes: bytes.clone() });
+            app.media.insert(key, CachedFile { attachment, change, bytes: bytes.clone() });
         }
     }
-    Opened::new(Arc::new(attachment), content, wanted).map(Some)
+    OpenedMedia::new(Arc::new(attachment), content, variant).map(Some)
 }
 
-impl Opened {
-    fn new(attachment: Arc<Attachment>, content: Content, wanted: Wanted) -> Result<Self> {
-        let media_type = match wanted {
-            Wanted::Original => MediaType::from_stored(attachment.mime_type.clone()),
-            Wanted::Preview | Wanted::Transform(..) => made_type(&content)?,
+impl OpenedMedia {
+    fn new(attachment: Arc<Attachment>, content: Content, variant: MediaVariant) -> Result<Self> {
+        let media_type = match variant {
+            MediaVariant::Original => MediaType::from_stored(attachment.mime_type.clone()),
+            MediaVariant::Preview | MediaVariant::Transform(..) => rendered_type(&content)?,
         };
         let size_bytes = match &content {
             Content::Bytes(bytes) => bytes.len() as u64,
             Content::File(file) => file.metadata()?.len(),
-            Content::Remote(remote) | Content::Elsewhere(remote) => remote.size_bytes(),
+            Content::Remote(remote) | Content::Redirect(remote) => remote.size_bytes(),
         };
         Ok(Self { attachment, content, size_bytes, media_type })
     }
 }
 
-/// What this server makes: PNG, WebP or JPEG.
-fn made_type(content: &Content) -> io::Result<MediaType> {
+/// The type of a rendered file: PNG, WebP or JPEG.
+fn rendered_type(content: &Content) -> io::Result<MediaType> {
     let mut magic = [0; 4];
     match content {
-        // Shorter ones are none of ours.
+        // Shorter ones are not rendered by this server.
         Content::Bytes(bytes) => magic.copy_from_slice(bytes.get(..4).unwrap_or(b"    ")),
-        // A large one, and only just opened: its first page is in memory or soon needed anyway.
+        // A large file, just opened: its first page is in memory or soon needed anyway.
         Content::File(file) => file.read_exact_at(&mut magic, 0)?,
-        Content::Remote(_) | Content::Elsewhere(_) => {
-            return Err(io::Error::other("what is made lies on this machine"));
+        Content::Remote(_) | Content::Redirect(_) => {
+            return Err(io::Error::other("rendered files are stored on this machine"));
         }
     }
     let name = match &magic {
@@ -152,10 +151,10 @@ async fn original(app: &Arc<App>, attachment: &Attachment) -> Result<Content> {
     let blobs = Arc::clone(&app.blobs);
     let key = BlobKey { site: attachment.site_id, blob: attachment.blob_id };
     let (size_bytes, sha256) = (attachment.size_bytes, attachment.sha256);
-    let elsewhere = app.config.media_delivery == MediaDelivery::Redirect;
+    let redirects = app.config.media_delivery == MediaDelivery::Redirect;
     let opened = app.tasks.spawn_blocking(move || match blobs.original(key, size_bytes)? {
         Original::File(file) => read(file),
-        Original::Remote(remote) if elsewhere => Ok(Content::Elsewhere(remote)),
+        Original::Remote(remote) if redirects => Ok(Content::Redirect(remote)),
         Original::Remote(remote) => fetch(remote, sha256),
     });
     let opened = opened.await.map_err(anyhow::Error::from)?;
@@ -168,31 +167,35 @@ async fn original(app: &Arc<App>, attachment: &Attachment) -> Result<Content> {
     Ok(opened.with_context(|| format!("the bytes of attachment {id} cannot be read"))?)
 }
 
-/// Reads a small original whole, and compares it; of a large one only sees that it is there.
+/// Reads a small original completely and verifies it; of a large one, checks only that it exists.
 fn fetch(remote: Remote, sha256: [u8; 32]) -> io::Result<Content> {
-    if remote.size_bytes() > media_cache::MOST_BYTES {
-        return remote.look().map(Content::Remote);
+    if remote.size_bytes() > media_cache::MAX_FILE_BYTES {
+        return remote.pin().map(Content::Remote);
     }
     let bytes = remote.bytes()?;
     if <[u8; 32]>::from(Sha256::digest(&bytes)) != sha256 {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "the store sent other bytes"));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "the store returned different bytes",
+        ));
     }
     Ok(Content::Bytes(bytes))
 }
 
-async fn read_apart(app: &Arc<App>, file: File) -> Result<Content> {
+async fn read_blocking(app: &Arc<App>, file: File) -> Result<Content> {
     let content = app.tasks.spawn_blocking(move || read(file)).await;
     Ok(content.map_err(anyhow::Error::from)??)
 }
 
-/// Reads a small file whole, where it is opened, which spares every further step of its way a wait.
+/// Reads a small file completely on the thread that opened it, which spares every later step a
+/// wait.
 ///
 /// # Errors
 ///
 /// When it cannot be read.
 pub(super) fn read(mut file: File) -> io::Result<Content> {
     let size_bytes = file.metadata()?.len();
-    if size_bytes > media_cache::MOST_BYTES {
+    if size_bytes > media_cache::MAX_FILE_BYTES {
         return Ok(Content::File(file));
     }
     let mut bytes = Vec::with_capacity(size_bytes as usize);

@@ -1,37 +1,41 @@
-//! Does what the vendor tells of contacts that are kept elsewhere.
+//! Applies events from the vendor about contacts managed elsewhere.
 
 use std::sync::Arc;
 
 use super::contacts;
 use crate::app::App;
-use crate::db::{Closing, Heard};
+use crate::db::{Closing, InboundOutcome};
 use crate::domain::ids::SiteId;
-use crate::domain::inbound::{ContactNews, Inbound};
+use crate::domain::inbound::{ContactChange, Inbound};
 use crate::domain::webhook::Cause;
 use crate::error::Result;
 
-/// Applies what was told, once; whether it changed anything. A large contact is unreachable when
-/// this returns, and its attachments follow.
+/// Applies an event once; returns whether it changed anything. A large contact is unreachable when
+/// this returns; its attachments are removed afterwards.
 ///
 /// # Errors
 ///
-/// Only when the database fails; then it can be told again.
-pub async fn hear(app: &Arc<App>, site: SiteId, inbound: Inbound) -> Result<bool> {
-    let is_erasure = matches!(inbound.news, ContactNews::Anonymized(_));
-    // Also of a contact that was never seen here: an upload URL of it may be out.
-    let closing =
-        Closing { removal: app.removal(), cause: Cause::default(), erase: None, unknown_too: true };
+/// Only when the database fails; then the event can be retried.
+pub async fn apply(app: &Arc<App>, site: SiteId, inbound: Inbound) -> Result<bool> {
+    let is_erasure = matches!(inbound.change, ContactChange::Anonymized(_));
+    // Also for a contact never seen here: one of its upload URLs may be in use.
+    let closing = Closing {
+        removal: app.removal(),
+        cause: Cause::default(),
+        erase: None,
+        create_unknown: true,
+    };
     let erasure = contacts::erasure(app.clock.now_ms(), true);
     let event = (inbound.event, inbound.fresh_until_ms);
-    let heard = app.db.hear(site, event, inbound.news, (closing, erasure)).await?;
+    let outcome = app.db.apply_inbound(site, event, inbound.change, (closing, erasure)).await?;
     if is_erasure {
-        contacts::forget_in_memory(app);
+        contacts::clear_caches(app);
     }
-    match heard {
-        Heard::Applied { more } => {
-            contacts::go_on_if(app, more);
+    match outcome {
+        InboundOutcome::Applied { more } => {
+            contacts::continue_if_more(app, more);
             Ok(true)
         }
-        Heard::Nothing => Ok(false),
+        InboundOutcome::Unchanged => Ok(false),
     }
 }

@@ -1,23 +1,24 @@
-//! Finds a preview or makes it once, under a limit. A preview that cannot be made never
-//! touches its original (R29).
+//! Finds a preview, or renders it once, within limits. A preview that cannot be rendered never
+//! affects its original (R29).
 
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
 
+use dossier_image::{Recipe, Rendered};
+
 use crate::app::App;
 use crate::blobs::{BlobKey, Part};
 use crate::domain::attachment::Attachment;
-use crate::domain::image::{Recipe, Rendered};
 use crate::domain::media_type::MediaType;
 use crate::error::{Error, Result};
-use crate::render_workers::{Job, Wanted};
+use crate::render_workers::{Job, Priority};
 
-/// Opens the preview, making it if need be. `None` when there is none to be had.
+/// Opens the preview, rendering it if necessary. `None` when there is none.
 ///
 /// # Errors
 ///
-/// When the store or the database fails, and [`Error::Busy`] when too many previews are wanted.
+/// When the store or the database fails, and [`Error::Busy`] when too many previews are requested.
 pub async fn open(app: &Arc<App>, attachment: &Attachment) -> Result<Option<File>> {
     if !attachment.has_preview {
         return Ok(None);
@@ -26,52 +27,57 @@ pub async fn open(app: &Arc<App>, attachment: &Attachment) -> Result<Option<File
     if let Some(file) = find(app, key).await? {
         return Ok(Some(file));
     }
-    // A task of its own: a preview that was begun is kept when the one who asked has gone.
+    // A separate task: a preview that has been started is kept even if the client disconnects.
     let (shared, attachment) = (Arc::clone(app), attachment.clone());
-    let making =
-        app.tasks.spawn(async move { find_or_make(&shared, &attachment, Wanted::Now).await });
-    making.await.map_err(anyhow::Error::from)?
+    let rendering =
+        app.tasks.spawn(async move { find_or_render(&shared, &attachment, Priority::Now).await });
+    rendering.await.map_err(anyhow::Error::from)?
 }
 
-/// Makes the preview of a new attachment before anyone asks, if there is room to wait.
+/// Renders the preview of a new attachment in advance, if the queue has room.
 pub fn warm(app: &Arc<App>, attachment: Attachment) {
     if !attachment.has_preview {
         return;
     }
     let shared = Arc::clone(app);
     app.tasks.spawn(async move {
-        match find_or_make(&shared, &attachment, Wanted::Ahead).await {
-            // Left to the one who asks first.
+        match find_or_render(&shared, &attachment, Priority::Ahead).await {
+            // Left to the first request.
             Ok(_) | Err(Error::Busy { .. }) => {}
             Err(error) => {
-                tracing::warn!(%error, attachment = %attachment.id, "a preview could not be kept");
+                let attachment = attachment.id;
+                tracing::warn!(%error, %attachment, "a preview could not be stored");
             }
         }
     });
 }
 
-/// Gets a render worker ready while a picture still arrives.
-pub fn expect(app: &App, declared_type: &str) {
+/// Starts a render worker while a picture is still arriving.
+pub fn start_worker_ahead(app: &App, declared_type: &str) {
     if MediaType::from_stored(declared_type.to_owned()).is_image() {
         app.previews.workers.start_ahead();
     }
 }
 
-async fn find_or_make(app: &App, attachment: &Attachment, wanted: Wanted) -> Result<Option<File>> {
+async fn find_or_render(
+    app: &App,
+    attachment: &Attachment,
+    priority: Priority,
+) -> Result<Option<File>> {
     let key = BlobKey { site: attachment.site_id, blob: attachment.blob_id };
-    let _turn = app.previews.makers.turn(key).await;
+    let _guard = app.previews.renders.acquire(key).await;
     if let Some(file) = find(app, key).await? {
         return Ok(Some(file));
     }
-    // Whoever had the turn before may have found that there is none.
+    // The previous holder may have found that there is none.
     let now = app.db.attachment(attachment.site_id, attachment.id).await?;
     if !now.is_some_and(|now| now.has_preview) {
         return Ok(None);
     }
-    if make(app, key, wanted).await? {
+    if render_and_store(app, key, priority).await? {
         return find(app, key).await;
     }
-    app.db.preview_failed(attachment.site_id, attachment.id).await?;
+    app.db.clear_preview(attachment.site_id, attachment.id).await?;
     Ok(None)
 }
 
@@ -85,45 +91,44 @@ async fn find(app: &App, key: BlobKey) -> Result<Option<File>> {
     }
 }
 
-/// Makes and keeps the preview. False when the picture has none.
-async fn make(app: &App, key: BlobKey, wanted: Wanted) -> Result<bool> {
-    let Some(preview) = render_as(app, key, Recipe::preview(), wanted).await? else {
+/// Renders and stores the preview. False when the picture has none.
+async fn render_and_store(app: &App, key: BlobKey, priority: Priority) -> Result<bool> {
+    let Some(preview) = render_with(app, key, Recipe::preview(), priority).await? else {
         return Ok(false);
     };
     let blobs = Arc::clone(&app.blobs);
-    let kept = app.tasks.spawn_blocking(move || blobs.put_preview(key, &preview.bytes)).await;
-    match kept.map_err(anyhow::Error::from)? {
+    let stored = app.tasks.spawn_blocking(move || blobs.put_preview(key, &preview.bytes)).await;
+    match stored.map_err(anyhow::Error::from)? {
         Ok(()) => Ok(true),
-        // Deleted meanwhile.
+        // Deleted in the meantime.
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error.into()),
     }
 }
 
-/// Makes what a recipe says of a blob, in a process of its own. `None` when nothing can be made
-/// of it.
+/// Renders a blob by a recipe, in a separate process. `None` when the blob cannot be rendered.
 ///
 /// # Errors
 ///
-/// When the store fails, and [`Error::Busy`] when too many pictures are wanted.
+/// When the store fails, and [`Error::Busy`] when too many pictures are requested.
 pub async fn render_blob(app: &App, key: BlobKey, recipe: Recipe) -> Result<Option<Rendered>> {
-    render_as(app, key, recipe, Wanted::Now).await
+    render_with(app, key, recipe, Priority::Now).await
 }
 
-async fn render_as(
+async fn render_with(
     app: &App,
     key: BlobKey,
     recipe: Recipe,
-    wanted: Wanted,
+    priority: Priority,
 ) -> Result<Option<Rendered>> {
     let blobs = Arc::clone(&app.blobs);
     let open = move || match blobs.open_part(key, Part::Original) {
         Ok(file) => Ok(Some(file)),
-        // Deleted meanwhile.
+        // Deleted in the meantime.
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     };
     let limits = app.previews.limits;
     let job = Job { blob: key.blob, recipe, limits, open: Box::new(open) };
-    app.previews.workers.render(wanted, job).await
+    app.previews.workers.render(priority, job).await
 }

@@ -1,4 +1,4 @@
-//! Makes sites and API keys. A secret is returned once and stored only as a hash.
+//! Creates sites and API keys. A secret is returned once and stored only as a hash.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -7,24 +7,24 @@ use uuid::Uuid;
 use crate::data_folder::random_bytes;
 use crate::db::{ApiKey, Db, Site};
 use crate::domain::ids::SiteId;
-use crate::domain::quota::OwnQuotas;
+use crate::domain::quota::QuotaOverrides;
 use crate::domain::scope::Scopes;
 use crate::error::Result;
 use crate::registry::secret_hash;
 
-/// Tries to find a free media prefix out of 16 million.
-const PREFIX_TRIES: usize = 32;
+/// Attempts to find a free media prefix among 16 million.
+const PREFIX_ATTEMPTS: usize = 32;
 
-/// A key as its owner sees it, once.
+/// A new key; its secret is returned only here.
 #[derive(Debug)]
-pub struct MadeKey {
-    /// What it is named by.
+pub struct CreatedKey {
+    /// The public id.
     pub id: Uuid,
-    /// The secret: what `Authorization` holds.
+    /// The secret, for the `Authorization` header.
     pub secret: String,
 }
 
-/// Makes a site, and with it a first key that may do everything if one is wanted.
+/// Creates a site and, if `with_key` names one, a first key with all scopes.
 ///
 /// # Errors
 ///
@@ -35,27 +35,27 @@ pub async fn create_site(
     name: &str,
     link_life_seconds: Option<u32>,
     with_key: Option<&str>,
-) -> Result<(Site, Option<MadeKey>)> {
-    for _ in 0..PREFIX_TRIES {
+) -> Result<(Site, Option<CreatedKey>)> {
+    for _ in 0..PREFIX_ATTEMPTS {
         let [a, b, c] = random_bytes::<3>()?;
         let site = Site {
             id: SiteId(Uuid::new_v4()),
             media_prefix: format!("{a:02x}{b:02x}{c:02x}"),
             name: name.to_owned(),
             link_life_seconds,
-            quotas: OwnQuotas::default(),
+            quotas: QuotaOverrides::default(),
             created_at_ms: now_ms,
         };
         let key = with_key.map(|name| new_key(site.id, name, Scopes::ALL, now_ms)).transpose()?;
-        let (row, made) = key.map_or((None, None), |(row, made)| (Some(row), Some(made)));
+        let (row, created) = key.map_or((None, None), |(row, created)| (Some(row), Some(created)));
         if db.create_site(site.clone(), row).await? {
-            return Ok((site, made));
+            return Ok((site, created));
         }
     }
-    Err(anyhow::anyhow!("no free media prefix was found in {PREFIX_TRIES} tries").into())
+    Err(anyhow::anyhow!("no free media prefix was found in {PREFIX_ATTEMPTS} attempts").into())
 }
 
-/// Makes a key for a site.
+/// Creates a key for a site.
 ///
 /// # Errors
 ///
@@ -66,10 +66,10 @@ pub async fn create_key(
     site: SiteId,
     name: &str,
     scopes: Scopes,
-) -> Result<MadeKey> {
-    let (row, made) = new_key(site, name, scopes, now_ms)?;
+) -> Result<CreatedKey> {
+    let (row, created) = new_key(site, name, scopes, now_ms)?;
     db.create_key(row).await?;
-    Ok(made)
+    Ok(created)
 }
 
 fn new_key(
@@ -77,7 +77,7 @@ fn new_key(
     name: &str,
     scopes: Scopes,
     created_at_ms: i64,
-) -> Result<(ApiKey, MadeKey)> {
+) -> Result<(ApiKey, CreatedKey)> {
     let secret = format!("dossier_{}", URL_SAFE_NO_PAD.encode(random_bytes::<32>()?));
     let id = Uuid::new_v4();
     let row = ApiKey {
@@ -89,5 +89,5 @@ fn new_key(
         created_at_ms,
         revoked_at_ms: None,
     };
-    Ok((row, MadeKey { id, secret }))
+    Ok((row, CreatedKey { id, secret }))
 }

@@ -1,4 +1,5 @@
-//! Finds a transform or makes it once, under limits. One that cannot be kept is answered all the same.
+//! Finds a transform, or renders it once, within limits. One that cannot be cached is sent all the
+//! same.
 
 use std::sync::Arc;
 
@@ -12,53 +13,53 @@ use crate::domain::attachment::Attachment;
 use crate::domain::transform::{ResultId, Transform};
 use crate::error::{Error, Result};
 
-/// When to come back while too many transforms wait to be made.
+/// `Retry-After` while too many transforms are queued.
 const BUSY_SECONDS: u32 = 2;
 
-/// Opens a transform of a picture, making it if need be. `None` when there is none to be had.
+/// Opens a transform of a picture, rendering it if necessary. `None` when there is none.
 ///
 /// # Errors
 ///
-/// When the store fails; [`Error::Busy`] when too many wait to be made (S28).
+/// When the store fails; [`Error::Busy`] when too many are queued (S28).
 pub async fn open(
     app: &Arc<App>,
     attachment: &Attachment,
     transform: Transform,
-    reads_webp: bool,
+    accepts_webp: bool,
 ) -> Result<Option<Content>> {
     if !attachment.has_preview || !attachment.is_image() {
         return Ok(None);
     }
     let key = BlobKey { site: attachment.site_id, blob: attachment.blob_id };
-    let result = transform.result_id(reads_webp);
+    let result = transform.result_id(accepts_webp);
     if let Some(found) = find(app, key, result).await? {
         return Ok(Some(found));
     }
-    let place = Arc::clone(&app.transforms.places).try_acquire_owned();
-    let place = place.map_err(|_| Error::Busy { retry_after_seconds: BUSY_SECONDS })?;
+    let permit = Arc::clone(&app.transforms.permits).try_acquire_owned();
+    let permit = permit.map_err(|_| Error::Busy { retry_after_seconds: BUSY_SECONDS })?;
     let shared = Arc::clone(app);
-    // Goes on when the client has gone, so that asking again finds it.
-    let made = app.tasks.spawn(async move {
-        let _place = place;
-        let _turn = shared.transforms.makers.turn((key, result)).await;
+    // Continues if the client disconnects, so that a retry finds the result.
+    let rendering = app.tasks.spawn(async move {
+        let _permit = permit;
+        let _guard = shared.transforms.renders.acquire((key, result)).await;
         if let Some(found) = find(&shared, key, result).await? {
             return Ok(Some(found));
         }
-        let recipe = transform.recipe(reads_webp);
-        let Some(made) = render_blob(&shared, key, recipe).await? else { return Ok(None) };
-        let bytes = Bytes::from(made.bytes);
-        let (cache, kept) = (Arc::clone(&shared.transforms.cache), bytes.clone());
-        let kept = shared.tasks.spawn_blocking(move || cache.keep(key, result, &kept));
-        kept.await.map_err(anyhow::Error::from)?;
+        let recipe = transform.recipe(accepts_webp);
+        let Some(rendered) = render_blob(&shared, key, recipe).await? else { return Ok(None) };
+        let bytes = Bytes::from(rendered.bytes);
+        let (cache, to_cache) = (Arc::clone(&shared.transforms.cache), bytes.clone());
+        let cached = shared.tasks.spawn_blocking(move || cache.insert(key, result, &to_cache));
+        cached.await.map_err(anyhow::Error::from)?;
         Ok(Some(Content::Bytes(bytes)))
     });
-    made.await.map_err(anyhow::Error::from)?
+    rendering.await.map_err(anyhow::Error::from)?
 }
 
 async fn find(app: &App, key: BlobKey, result: ResultId) -> Result<Option<Content>> {
     let cache = Arc::clone(&app.transforms.cache);
     let found = app.tasks.spawn_blocking(move || {
-        // One that cannot be read is made again, like one that is not there.
+        // A file that cannot be read is treated as absent and rendered again.
         cache.open(key, result).and_then(|file| download::read(file).ok())
     });
     Ok(found.await.map_err(anyhow::Error::from)?)

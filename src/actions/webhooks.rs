@@ -1,5 +1,5 @@
-//! Telling receivers of events: making subscriptions, tokens and attempts. The order and the times
-//! are the deliverer's (`jobs::deliver`).
+//! Delivers events to webhooks: creates subscriptions, tokens and attempts. Order and timing belong
+//! to `jobs::deliver`.
 
 use std::sync::Arc;
 
@@ -9,63 +9,63 @@ use uuid::Uuid;
 use crate::app::App;
 use crate::config::MediaReferences;
 use crate::db::{
-    Attempt, Claimed, Db, DeliveryState, Entity, RecordedEvent, Settled, Site, Subscription,
-    SubscriptionKey,
+    Attempt, ClaimedDelivery, Db, DeliveryState, Entity, RecordedEvent, SettledAttempt, Site,
+    Subscription, SubscriptionKey,
 };
 use crate::domain::attachment::Attachment;
 use crate::domain::ids::{AttachmentId, ContactId, EventId, SiteId, SubscriptionId};
-use crate::domain::quota::OverQuota;
+use crate::domain::quota::QuotaExceeded;
 use crate::domain::webhook::{
     Cause, Circuit, Event, EventType, EventTypes, Reach, Target, retry_after_ms,
 };
 use crate::error::Result;
-use crate::metrics::Told;
+use crate::metrics::DeliveryOutcome;
 use crate::page_cache::MediaView;
-use crate::webhook_client::Answer;
+use crate::webhook_client::PostOutcome;
 use crate::webhook_keys::KeyRing;
-use crate::wire::Shapes;
+use crate::wire::AttachmentWriter;
 
-/// Subscriptions that a site may have.
-const MOST_SUBSCRIPTIONS: u64 = 20_000;
-/// Events that one write begins to tell anew.
-const REPLAYED_AT_ONCE: u32 = 200;
-/// The only status that confirms an event (contract §11).
+/// Maximum number of subscriptions of a site.
+const MAX_SUBSCRIPTIONS: u64 = 20_000;
+/// Events that one write schedules for replay.
+const REPLAY_BATCH: u32 = 200;
+/// The only status that confirms a delivery (contract §11).
 const CONFIRMED: u16 = 200;
 
-/// A subscription to be made; its URL is checked already.
+/// A subscription to create; its URL is validated already.
 #[derive(Debug, Clone)]
 pub struct NewSubscription {
-    /// The tenant.
+    /// The site.
     pub site_id: SiteId,
-    /// Where events are sent.
+    /// The URL that events are sent to.
     pub target: Target,
-    /// Which ones.
+    /// The events to send.
     pub event_types: EventTypes,
-    /// The app of the receiver; without one an id is made up.
+    /// The receiver's app; generated if `None`.
     pub app_id: Option<Uuid>,
-    /// The installation of the app at the site; without one an id is made up.
+    /// The app's installation at the site; generated if `None`.
     pub instance_id: Option<Uuid>,
-    /// Whether it may lie on this machine.
+    /// Whether the URL may be on this machine.
     pub is_local: bool,
     /// When it ends unless it is renewed, in Unix milliseconds.
     pub expires_at_ms: Option<i64>,
 }
 
-/// Makes a subscription, and before the first one the key that signs.
+/// Creates a subscription, and the signing key before the first one.
 ///
 /// # Errors
 ///
-/// [`crate::error::Error::OverQuota`] when the site has all that it may have; otherwise when the database or the
-/// data folder fails.
+/// [`crate::error::Error::QuotaExceeded`] when the site has reached its limit; otherwise when the
+/// database or the data folder fails.
 pub async fn subscribe(
     db: &Db,
     keys: Arc<KeyRing>,
     new: NewSubscription,
     now_ms: i64,
 ) -> Result<Subscription> {
-    // Making a key takes longer than a request may hold a thread that others need.
-    let made = tokio::task::spawn_blocking(move || keys.ensure(now_ms).map(drop)).await;
-    made.map_err(anyhow::Error::from)??;
+    // Generating a key would block a shared thread for too long.
+    let ensured = tokio::task::spawn_blocking(move || keys.ensure(now_ms).map(drop)).await;
+    ensured.map_err(anyhow::Error::from)??;
     let subscription = Subscription {
         site_id: new.site_id,
         id: SubscriptionId(Uuid::new_v4()),
@@ -79,19 +79,19 @@ pub async fn subscribe(
         created_at_ms: now_ms,
         expires_at_ms: new.expires_at_ms,
     };
-    if db.add_subscription(subscription.clone(), MOST_SUBSCRIPTIONS).await? {
+    if db.add_subscription(subscription.clone(), MAX_SUBSCRIPTIONS).await? {
         return Ok(subscription);
     }
-    let limit = MOST_SUBSCRIPTIONS;
-    Err(OverQuota { scope: "site", unit: "webhooks", limit, in_use: limit }.into())
+    let limit = MAX_SUBSCRIPTIONS;
+    Err(QuotaExceeded { scope: "site", unit: "webhooks", limit, in_use: limit }.into())
 }
 
-/// Begins to tell a subscription anew of what it wants of everything that happened since a time;
-/// returns how many events that are.
+/// Schedules a replay to a subscription of all matching events since a time; returns how many
+/// events.
 ///
 /// # Errors
 ///
-/// Only when the database fails; what was begun goes on.
+/// Only when the database fails; events already scheduled stay scheduled.
 pub async fn replay_since(
     db: &Db,
     subscription: SubscriptionKey,
@@ -100,7 +100,7 @@ pub async fn replay_since(
 ) -> Result<usize> {
     let (mut after, mut count) = ((since_ms, EventId(Uuid::nil())), 0);
     loop {
-        let events = db.events_since(subscription, after, REPLAYED_AT_ONCE).await?;
+        let events = db.events_since(subscription, after, REPLAY_BATCH).await?;
         let Some(last) = events.last() else { return Ok(count) };
         after = *last;
         let events = events.into_iter().map(|(_, event)| event).collect();
@@ -108,14 +108,14 @@ pub async fn replay_since(
     }
 }
 
-/// Tells of something that did not happen, for whoever wants to see a receiver work: all
-/// subscriptions of a site that want such events, or one alone, once. `like` is an attachment to
-/// tell of; without one it is made up, and its link opens nothing.
+/// Sends a test event to all subscriptions of a site that match, or once to `only`. The event
+/// describes the attachment `like`, or a generated one whose link does not work. Returns the event
+/// and the number of deliveries.
 ///
 /// # Errors
 ///
 /// Only when the database fails.
-pub async fn pretend(
+pub async fn send_test_event(
     db: &Db,
     (site, only): (SiteId, Option<SubscriptionId>),
     event_type: EventType,
@@ -134,7 +134,7 @@ pub async fn pretend(
             };
             (like.contact_id, like.id, entity)
         }
-        None => (ContactId(Uuid::new_v4()), AttachmentId(Uuid::now_v7()), made_up()),
+        None => (ContactId(Uuid::new_v4()), AttachmentId(Uuid::now_v7()), example_entity()),
     };
     let event = Event {
         id: EventId(Uuid::now_v7()),
@@ -146,12 +146,12 @@ pub async fn pretend(
         cause: Cause::default(),
     };
     let entity = (event_type == EventType::Created).then_some(entity);
-    let pretended = RecordedEvent { event, entity };
-    let told = db.pretend(site, only, pretended.clone()).await?;
-    Ok((pretended, told))
+    let test_event = RecordedEvent { event, entity };
+    let deliveries = db.send_test_event(site, only, test_event.clone()).await?;
+    Ok((test_event, deliveries))
 }
 
-fn made_up() -> Entity {
+fn example_entity() -> Entity {
     Entity {
         file_name: "example.pdf".to_owned(),
         mime_type: "application/pdf".to_owned(),
@@ -162,20 +162,20 @@ fn made_up() -> Entity {
     }
 }
 
-/// Makes one attempt.
-pub async fn deliver(app: &Arc<App>, claimed: Claimed) -> Settled {
+/// Makes one delivery attempt.
+pub async fn deliver(app: &Arc<App>, claimed: ClaimedDelivery) -> SettledAttempt {
     let started_at_ms = app.clock.now_ms();
-    let answer = match attempt(app, &claimed, started_at_ms).await {
-        Ok(answer) => answer,
+    let posted = match attempt(app, &claimed, started_at_ms).await {
+        Ok(posted) => posted,
         Err(error) => {
             tracing::error!(?error, "a webhook could not be signed");
-            Answer { problem: Some("it could not be signed".to_owned()), ..Answer::default() }
+            PostOutcome { problem: Some("signing failed".to_owned()), ..PostOutcome::default() }
         }
     };
-    settle(app, &claimed, started_at_ms, answer)
+    settle(app, &claimed, started_at_ms, posted)
 }
 
-async fn attempt(app: &Arc<App>, claimed: &Claimed, now_ms: i64) -> Result<Answer> {
+async fn attempt(app: &Arc<App>, claimed: &ClaimedDelivery, now_ms: i64) -> Result<PostOutcome> {
     let subscription = &claimed.subscription;
     let reach = match app.config.webhook_reach() {
         Reach::Public if subscription.is_local => Reach::Local,
@@ -183,27 +183,27 @@ async fn attempt(app: &Arc<App>, claimed: &Claimed, now_ms: i64) -> Result<Answe
     };
     let target = match Target::parse(&subscription.url, reach) {
         Ok(target) => target,
-        // It was one when it was made: a setting has changed.
-        Err(refused) => {
-            let problem = Some(format!("the URL {refused}"));
-            return Ok(Answer { problem, ..Answer::default() });
+        // It was valid when the subscription was created: a setting has changed.
+        Err(error) => {
+            let problem = Some(format!("the URL {error}"));
+            return Ok(PostOutcome { problem, ..PostOutcome::default() });
         }
     };
     let token = token(app, claimed, now_ms).await?;
     Ok(app.webhooks.client.post(&target, &token, reach).await)
 }
 
-/// The token of an attempt: fresh, because the SDK refuses one that has expired, with links that
-/// have just begun, and otherwise with what was true when the event was written.
-async fn token(app: &Arc<App>, claimed: &Claimed, now_ms: i64) -> Result<Arc<str>> {
+/// Signs the token of an attempt. Its time and links are fresh, because the SDK rejects an expired
+/// token; everything else is as recorded with the event.
+async fn token(app: &Arc<App>, claimed: &ClaimedDelivery, now_ms: i64) -> Result<Arc<str>> {
     let site = app.registry.site(claimed.subscription.site_id);
-    let site = site.ok_or_else(|| anyhow::anyhow!("the webhook's site is gone"))?;
-    let (recipient, told) = (claimed.subscription.recipient(), &claimed.told);
-    let key = (told.event.id, recipient, now_ms.div_euclid(1_000));
+    let site = site.ok_or_else(|| anyhow::anyhow!("the webhook's site was deleted"))?;
+    let (recipient, recorded) = (claimed.subscription.recipient(), &claimed.recorded);
+    let key = (recorded.event.id, recipient, now_ms.div_euclid(1_000));
     let signing = async {
-        let entity = entity(app, &site, told)?;
-        let claims = told.event.claims(entity.as_ref(), recipient, now_ms);
-        let _place = app.webhooks.signing.acquire().await?;
+        let entity = entity(app, &site, recorded)?;
+        let claims = recorded.event.claims(entity.as_ref(), recipient, now_ms);
+        let _permit = app.webhooks.signing.acquire().await?;
         let shared = Arc::clone(app);
         let signed = app.tasks.spawn_blocking(move || {
             let ring = &shared.webhooks.keys;
@@ -218,27 +218,32 @@ async fn token(app: &Arc<App>, claimed: &Claimed, now_ms: i64) -> Result<Arc<str
     Ok(app.webhooks.tokens.get_or_insert_async(&key, signing).await?)
 }
 
-fn entity(app: &App, site: &Site, told: &RecordedEvent) -> anyhow::Result<Option<Value>> {
-    let Some(row) = told.row() else { return Ok(None) };
-    // As the SDK sees it in a list: with an id it would hide the link.
+fn entity(app: &App, site: &Site, recorded: &RecordedEvent) -> anyhow::Result<Option<Value>> {
+    let Some(row) = recorded.row() else { return Ok(None) };
+    // As the SDK sees it in a list: with an id, it would hide the link.
     let view = match app.config.media_references {
         MediaReferences::Id => MediaView::Both,
         MediaReferences::Auto | MediaReferences::Url => MediaView::Url,
     };
     let signer = app.keys.media_signer(app.links_expire_s(site));
     let mut entity = Vec::new();
-    Shapes::new(site, &app.media_url, signer, view).attachment(&mut entity, &row);
+    AttachmentWriter::new(site, &app.media_url, signer, view).attachment(&mut entity, &row);
     Ok(Some(serde_json::from_slice(&entity)?))
 }
 
-/// What an answer means: when to try again, or that this was the last.
-fn settle(app: &App, claimed: &Claimed, started_at_ms: i64, answer: Answer) -> Settled {
-    let (subscription, event) = (&claimed.subscription, claimed.told.event.id);
+/// Interprets the response: delivered, to be retried at a time, or dead.
+fn settle(
+    app: &App,
+    claimed: &ClaimedDelivery,
+    started_at_ms: i64,
+    posted: PostOutcome,
+) -> SettledAttempt {
+    let (subscription, event) = (&claimed.subscription, claimed.recorded.event.id);
     let now_ms = app.clock.now_ms();
-    let is_confirmed = answer.status == Some(CONFIRMED);
+    let is_confirmed = posted.status == Some(CONFIRMED);
     let outcome = if is_confirmed { "delivered" } else { "failed" };
-    app.metrics.webhook_attempts.get_or_create(&Told { outcome }).inc();
-    let retry_after_ms = answer
+    app.metrics.webhook_attempts.get_or_create(&DeliveryOutcome { outcome }).inc();
+    let retry_after_ms = posted
         .retry_after
         .as_deref()
         .filter(|_| !is_confirmed)
@@ -248,29 +253,29 @@ fn settle(app: &App, claimed: &Claimed, started_at_ms: i64, answer: Answer) -> S
     let (state, due_at_ms) = match next_ms {
         _ if is_confirmed => (DeliveryState::Delivered, now_ms),
         Some(next_ms) => {
-            let asked_ms = now_ms.saturating_add(retry_after_ms.unwrap_or(0));
-            (DeliveryState::Pending, next_ms.max(asked_ms))
+            let earliest_ms = now_ms.saturating_add(retry_after_ms.unwrap_or(0));
+            (DeliveryState::Pending, next_ms.max(earliest_ms))
         }
         None => (DeliveryState::Dead, now_ms),
     };
     if state == DeliveryState::Dead {
         app.metrics.webhook_dead.inc();
         let webhook = subscription.id.0;
-        tracing::error!(%webhook, %event, "a webhook is given up after its last attempt");
+        tracing::error!(%webhook, %event, "a webhook was abandoned after its last attempt");
     }
-    let unconfirmed = |status| format!("answered {status}, not {CONFIRMED}");
+    let unconfirmed = |status| format!("status {status}, expected {CONFIRMED}");
     let problem =
-        answer.problem.or_else(|| answer.status.filter(|_| !is_confirmed).map(unconfirmed));
-    Settled {
+        posted.problem.or_else(|| posted.status.filter(|_| !is_confirmed).map(unconfirmed));
+    SettledAttempt {
         subscription: (subscription.site_id, subscription.id),
         event,
         attempt: Attempt {
             number: claimed.attempt,
             started_at_ms,
-            duration_ms: answer.duration_ms as i64,
-            status: answer.status,
+            duration_ms: posted.duration_ms as i64,
+            status: posted.status,
             problem,
-            response: answer.response,
+            response: posted.response,
         },
         state,
         due_at_ms,

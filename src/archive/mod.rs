@@ -1,7 +1,7 @@
-//! The form of a backup: a folder, or the same as one tar file. `backup.json` says what it is,
-//! `SHA256SUMS` lists every file (in the form of `sha256sum -c`), and the files follow in the
-//! order of their names: `blobs/…`, the rows, the secrets. Nothing else may be in it: no other name,
-//! no link (S6).
+//! The format of a backup: a folder, or the same content as one tar file. `backup.json` is its
+//! manifest. `SHA256SUMS` lists every file (in the format of `sha256sum -c`). The files follow in
+//! the order of their names: `blobs/…`, the rows, the secrets. A backup contains nothing else: no
+//! other name, no link (S6).
 
 mod read;
 mod write;
@@ -14,53 +14,53 @@ use serde::{Deserialize, Serialize};
 use crate::blobs::BlobKey;
 use crate::data_folder::{DATABASE, SECRETS};
 
-/// Says what the backup is.
-pub const ABOUT: &str = "backup.json";
-/// Lists every file but itself and [`ABOUT`].
-pub const SUMS: &str = "SHA256SUMS";
-/// The form that this release writes and reads.
+/// The file with the [`Manifest`].
+pub const MANIFEST: &str = "backup.json";
+/// The list of every file except itself and [`MANIFEST`].
+pub const CHECKSUMS: &str = "SHA256SUMS";
+/// The format that this release writes and reads.
 pub const FORMAT: u32 = 1;
 
-/// What is in `backup.json`.
+/// The content of `backup.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct About {
-    /// The form of the backup.
+pub struct Manifest {
+    /// The format of the backup.
     pub format: u32,
-    /// The release that made it.
+    /// The release that created it.
     pub version: String,
-    /// The moment that it shows, as RFC 3339.
+    /// The time of its snapshot, as RFC 3339.
     pub created_at: String,
-    /// Attachments in it.
+    /// The number of attachments.
     pub attachments: u64,
-    /// Bytes of these.
+    /// Their total size.
     pub bytes: u64,
     /// SHA-256 of `SHA256SUMS`, as hexadecimal digits.
     pub sums_sha256: String,
 }
 
-/// A file of a backup. Sorted as in it.
+/// A file in a backup. Sorts in the order of the backup.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Name {
+pub enum EntryName {
     /// An original.
     Blob(BlobKey),
     /// The rows.
     Database,
-    /// A secret of the data folder, by its place in [`SECRETS`].
+    /// A secret of the data folder, by its index in [`SECRETS`].
     Secret(usize),
 }
 
-impl Name {
+impl EntryName {
     /// Its path in the backup.
     pub fn path(self) -> String {
         match self {
             Self::Blob(key) => key.path(),
             Self::Database => DATABASE.to_owned(),
-            Self::Secret(place) => SECRETS[place].to_owned(),
+            Self::Secret(index) => SECRETS[index].to_owned(),
         }
     }
 
-    /// Reads a path, which must be exactly what [`Name::path`] makes.
+    /// Parses exactly what [`EntryName::path`] returns, and nothing else.
     pub fn parse(path: &str) -> Option<Self> {
         let secret = SECRETS.iter().position(|secret| *secret == path).map(Self::Secret);
         let database = (path == DATABASE).then_some(Self::Database);
@@ -79,24 +79,25 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn names_are_sorted_as_their_paths() {
+    fn names_sort_like_their_paths() {
         let key = |byte| {
             let id = uuid::Uuid::from_bytes([byte; 16]);
             BlobKey { site: crate::domain::ids::SiteId(id), blob: crate::domain::ids::BlobId(id) }
         };
-        let mut names = vec![Name::Blob(key(1)), Name::Blob(key(0xfe)), Name::Database];
-        names.extend((0..SECRETS.len()).map(Name::Secret));
+        let mut names =
+            vec![EntryName::Blob(key(1)), EntryName::Blob(key(0xfe)), EntryName::Database];
+        names.extend((0..SECRETS.len()).map(EntryName::Secret));
         let paths: Vec<String> = names.iter().map(|name| name.path()).collect();
         assert!(names.is_sorted() && paths.is_sorted(), "{paths:?}");
         for (name, path) in names.iter().zip(&paths) {
-            assert_eq!(Name::parse(path), Some(*name));
+            assert_eq!(EntryName::parse(path), Some(*name));
         }
     }
 
     proptest! {
         #[test]
-        fn a_path_is_a_name_only_in_its_one_spelling(path in "(blobs/)?[0-9a-f/.]{0,90}|.{0,40}") {
-            if let Some(name) = Name::parse(&path) {
+        fn only_the_canonical_path_parses(path in "(blobs/)?[0-9a-f/.]{0,90}|.{0,40}") {
+            if let Some(name) = EntryName::parse(&path) {
                 prop_assert_eq!(name.path(), path);
             }
         }

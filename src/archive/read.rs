@@ -1,5 +1,5 @@
-//! Reads a backup, hostile or whole: every file is compared with the list while it is read, in one
-//! pass. Names that are not a backup's are reported and never opened.
+//! Reads a backup, which may be damaged or hostile. Every file is compared with the checksum list
+//! while it is read, in one pass. Foreign names are reported and never opened.
 
 use std::fs::{self, File};
 use std::io::{self, BufReader, Read};
@@ -9,74 +9,74 @@ use std::path::Path;
 use anyhow::{Context as _, bail};
 use sha2::{Digest as _, Sha256};
 
-use super::{ABOUT, About, FORMAT, Name, SUMS, hex};
+use super::{CHECKSUMS, EntryName, FORMAT, MANIFEST, Manifest, hex};
 
-/// Bytes of `backup.json` at most.
-const MAX_ABOUT_BYTES: u64 = 64 << 10;
-/// Bytes of `SHA256SUMS` at most: about fifty million files.
+/// Largest `backup.json` in bytes.
+const MAX_MANIFEST_BYTES: u64 = 64 << 10;
+/// Largest `SHA256SUMS` in bytes: about fifty million files.
 const MAX_SUMS_BYTES: u64 = 8 << 30;
-/// Problems that are kept with their names; all are counted.
-const MOST_PROBLEMS: usize = 10_000;
-/// Bytes that are read at once.
+/// Problems that are reported with their names; all are counted.
+const MAX_PROBLEMS: usize = 10_000;
+/// Bytes read at a time.
 const READ_BYTES: usize = 256 << 10;
 
-/// What was read, and what is wrong with it.
+/// The outcome of reading a backup.
 #[derive(Debug, Default)]
 pub struct Outcome {
-    /// What the backup says of itself.
-    pub about: Option<About>,
-    /// Files that are as listed.
+    /// The manifest of the backup.
+    pub manifest: Option<Manifest>,
+    /// Files that match the list.
     pub files: u64,
-    /// Bytes of these.
+    /// Their total size.
     pub bytes: u64,
     /// The first 10,000 problems, each with the name of its file.
     pub problems: Vec<String>,
-    /// Problems in all.
+    /// The total number of problems.
     pub problem_count: u64,
 }
 
-/// What a caller does with a file, given its name and its bytes.
-pub(super) type Take<'a> = &'a mut dyn FnMut(Name, &mut dyn Read) -> anyhow::Result<()>;
+/// The caller's callback for a file: its name and its bytes.
+pub(super) type Visit<'a> = &'a mut dyn FnMut(EntryName, &mut dyn Read) -> anyhow::Result<()>;
 
-/// Reads the backup at a path and gives each file to `take` before it is known whether its bytes are
-/// right: only an outcome without problems says so.
+/// Reads the backup at a path and passes each file to `visit` before its bytes are verified. Only
+/// an outcome without problems confirms them.
 ///
 /// # Errors
 ///
-/// When it is no backup, is of another form, or `take` fails.
-pub fn read(source: &Path, take: Take<'_>) -> anyhow::Result<Outcome> {
-    let mut reading = Reading { take, outcome: Outcome::default(), expected: None, place: 0 };
+/// When it is not a backup, has an unsupported format, or `visit` fails.
+pub fn read(source: &Path, visit: Visit<'_>) -> anyhow::Result<Outcome> {
+    let mut reader = BackupReader { visit, outcome: Outcome::default(), expected: None, next: 0 };
     let metadata = fs::symlink_metadata(source)
         .with_context(|| format!("cannot read {}", source.display()))?;
     if metadata.is_dir() {
-        if !source.join(ABOUT).is_file() {
-            bail!("{} is no backup: it has no {ABOUT}", source.display());
+        if !source.join(MANIFEST).is_file() {
+            bail!("{} is not a backup: it has no {MANIFEST}", source.display());
         }
-        reading.folder(source, "")?;
+        reader.folder(source, "")?;
     } else {
-        reading.tar(source)?;
+        reader.tar(source)?;
     }
-    reading.end();
-    Ok(reading.outcome)
+    reader.end();
+    Ok(reader.outcome)
 }
 
-struct Expected {
-    sums_sha256: [u8; 32],
-    files: Vec<(Name, [u8; 32])>,
+struct Checksums {
+    list_sha256: [u8; 32],
+    files: Vec<(EntryName, [u8; 32])>,
 }
 
-struct Reading<'a> {
-    take: Take<'a>,
+struct BackupReader<'a> {
+    visit: Visit<'a>,
     outcome: Outcome,
-    expected: Option<Expected>,
-    /// Files of the list that were met.
-    place: usize,
+    expected: Option<Checksums>,
+    /// The index of the next file in the list.
+    next: usize,
 }
 
-impl Reading<'_> {
+impl BackupReader<'_> {
     fn problem(&mut self, what: &str, path: &str) {
         self.outcome.problem_count += 1;
-        if self.outcome.problems.len() < MOST_PROBLEMS {
+        if self.outcome.problems.len() < MAX_PROBLEMS {
             self.outcome.problems.push(format!("{what}: {}", path.escape_debug()));
         }
     }
@@ -92,12 +92,12 @@ impl Reading<'_> {
         for name in names {
             let (path, found) = (folder.join(&name), format!("{prefix}{}", name.to_string_lossy()));
             let kind = fs::symlink_metadata(&path).with_context(problem)?.file_type();
-            if kind.is_dir() && is_folder_of_ours(&found) {
+            if kind.is_dir() && is_backup_folder(&found) {
                 self.folder(&path, &format!("{found}/"))?;
             } else if kind.is_dir() {
                 self.problem("not of this backup", &format!("{found}/"));
             } else if kind.is_file() {
-                // A link that takes the file's place meanwhile is not followed.
+                // A link that replaces the file meanwhile is not followed.
                 let flags = rustix::fs::OFlags::NOFOLLOW.bits() as i32;
                 let opened = fs::OpenOptions::new().read(true).custom_flags(flags).open(&path);
                 match opened {
@@ -121,17 +121,17 @@ impl Reading<'_> {
                 Ok(entry) => entry,
                 Err(error) if is_first => {
                     return Err(error).with_context(|| {
-                        format!("{} is no backup: not a tar file", source.display())
+                        format!("{} is not a backup: not a tar file", source.display())
                     });
                 }
                 Err(error) => {
-                    self.problem(&format!("cannot be read on ({error})"), "the tar file");
+                    self.problem(&format!("the rest cannot be read ({error})"), "the tar file");
                     return Ok(());
                 }
             };
             let path = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
-            if is_first && path != SUMS {
-                bail!("{} is no backup: it does not begin with {SUMS}", source.display());
+            if is_first && path != CHECKSUMS {
+                bail!("{} is not a backup: it does not begin with {CHECKSUMS}", source.display());
             }
             is_first = false;
             if entry.header().entry_type() == tar::EntryType::Regular {
@@ -141,20 +141,20 @@ impl Reading<'_> {
             }
         }
         if is_first {
-            bail!("{} is no backup: it is empty", source.display());
+            bail!("{} is not a backup: it is empty", source.display());
         }
         Ok(())
     }
 
     fn file(&mut self, path: &str, bytes: &mut dyn Read) -> anyhow::Result<()> {
         match path {
-            SUMS if self.expected.is_none() => {
-                self.expected = Some(sums(bytes)?);
+            CHECKSUMS if self.expected.is_none() => {
+                self.expected = Some(parse_checksums(bytes)?);
                 Ok(())
             }
-            ABOUT if self.outcome.about.is_none() => self.about(bytes),
+            MANIFEST if self.outcome.manifest.is_none() => self.manifest(bytes),
             _ => {
-                if let Some(name) = Name::parse(path) {
+                if let Some(name) = EntryName::parse(path) {
                     return self.listed(name, path, bytes);
                 }
                 self.problem("not of this backup", path);
@@ -163,51 +163,52 @@ impl Reading<'_> {
         }
     }
 
-    fn about(&mut self, bytes: &mut dyn Read) -> anyhow::Result<()> {
+    fn manifest(&mut self, bytes: &mut dyn Read) -> anyhow::Result<()> {
         let mut text = Vec::new();
-        bytes.take(MAX_ABOUT_BYTES).read_to_end(&mut text)?;
+        bytes.take(MAX_MANIFEST_BYTES).read_to_end(&mut text)?;
         let format = serde_json::from_slice::<serde_json::Value>(&text)
             .ok()
-            .and_then(|about| about["format"].as_u64())
-            .with_context(|| format!("{ABOUT} is not of a backup of Dossier"))?;
+            .and_then(|manifest| manifest["format"].as_u64())
+            .with_context(|| format!("{MANIFEST} is not from a Dossier backup"))?;
         if format != u64::from(FORMAT) {
             bail!(
-                "the backup has form {format}, this release reads {FORMAT}; use the release that \
-                 made it or a newer one"
+                "the backup has format {format}, this release reads {FORMAT}; use the release that \
+                 created it or a newer one"
             );
         }
-        let about: About = serde_json::from_slice(&text)
-            .with_context(|| format!("{ABOUT} is not of a backup of Dossier"))?;
-        let sums = self.expected.as_ref().map(|expected| hex(&expected.sums_sha256));
-        if sums.as_ref() != Some(&about.sums_sha256) {
-            self.problem("altered", SUMS);
+        let manifest: Manifest = serde_json::from_slice(&text)
+            .with_context(|| format!("{MANIFEST} is not from a Dossier backup"))?;
+        let sums = self.expected.as_ref().map(|expected| hex(&expected.list_sha256));
+        if sums.as_ref() != Some(&manifest.sums_sha256) {
+            self.problem("altered", CHECKSUMS);
         }
-        self.outcome.about = Some(about);
+        self.outcome.manifest = Some(manifest);
         Ok(())
     }
 
-    fn listed(&mut self, name: Name, path: &str, bytes: &mut dyn Read) -> anyhow::Result<()> {
+    fn listed(&mut self, name: EntryName, path: &str, bytes: &mut dyn Read) -> anyhow::Result<()> {
         let files = self.expected.as_ref().map_or(&[][..], |expected| &expected.files);
-        let Some(skipped) = files[self.place..].iter().position(|(listed, _)| *listed >= name)
+        let Some(skipped) = files[self.next..].iter().position(|(listed, _)| *listed >= name)
         else {
             self.problem("not of this backup", path);
             return Ok(());
         };
-        let at = self.place + skipped;
+        let at = self.next + skipped;
         let (listed, sha256) = files[at];
         if listed != name {
             self.problem("not of this backup", path);
             return Ok(());
         }
         self.missing(at);
-        self.place = at + 1;
-        let mut hashed = Hashed { inner: bytes, sha256: Sha256::new(), bytes: 0, failed: None };
-        let taken = (self.take)(name, &mut hashed);
+        self.next = at + 1;
+        let mut hashed =
+            HashingReader { inner: bytes, sha256: Sha256::new(), bytes: 0, failed: None };
+        let visited = (self.visit)(name, &mut hashed);
         if let Some(error) = hashed.failed.take() {
             self.problem(&format!("cannot be read ({error})"), path);
             return Ok(());
         }
-        taken?;
+        visited?;
         if let Err(error) = io::copy(&mut hashed, &mut io::sink()) {
             self.problem(&format!("cannot be read ({error})"), path);
         } else if <[u8; 32]>::from(hashed.sha256.finalize()) == sha256 {
@@ -219,11 +220,11 @@ impl Reading<'_> {
         Ok(())
     }
 
-    /// Reports what lies in the list before a place and was not met.
+    /// Reports listed files before the index `before` that were skipped.
     fn missing(&mut self, before: usize) {
-        for place in self.place..before {
+        for index in self.next..before {
             if let Some(expected) = &self.expected {
-                let path = expected.files[place].0.path();
+                let path = expected.files[index].0.path();
                 self.problem("missing", &path);
             }
         }
@@ -231,17 +232,17 @@ impl Reading<'_> {
 
     fn end(&mut self) {
         match &self.expected {
-            None => self.problem("missing", SUMS),
+            None => self.problem("missing", CHECKSUMS),
             Some(expected) => self.missing(expected.files.len()),
         }
-        if self.outcome.about.is_none() {
-            self.problem("missing", ABOUT);
+        if self.outcome.manifest.is_none() {
+            self.problem("missing", MANIFEST);
         }
     }
 }
 
-/// `blobs`, `blobs/<site>`, `blobs/<site>/<two digits>`, and where secrets lie.
-fn is_folder_of_ours(path: &str) -> bool {
+/// `blobs`, `blobs/<site>`, `blobs/<site>/<two digits>`, and the folder of secrets.
+fn is_backup_folder(path: &str) -> bool {
     let parts: Vec<&str> = path.split('/').collect();
     match parts.as_slice() {
         ["blobs" | "tls"] => true,
@@ -254,52 +255,52 @@ fn is_folder_of_ours(path: &str) -> bool {
     }
 }
 
-/// Reads the list, which must be in order, each name once.
-fn sums(bytes: &mut dyn Read) -> anyhow::Result<Expected> {
-    let mut hashed = Hashed { inner: bytes, sha256: Sha256::new(), bytes: 0, failed: None };
+/// Parses the checksum list, which must be sorted and name each file once.
+fn parse_checksums(bytes: &mut dyn Read) -> anyhow::Result<Checksums> {
+    let mut hashed = HashingReader { inner: bytes, sha256: Sha256::new(), bytes: 0, failed: None };
     let mut files = Vec::new();
     let mut lines = BufReader::with_capacity(READ_BYTES, (&mut hashed).take(MAX_SUMS_BYTES));
     let mut line = Vec::new();
     loop {
         line.clear();
-        // Longer than any line that we write.
+        // Longer than any line that the writer produces.
         let read = io::BufRead::read_until(&mut (&mut lines).take(256), b'\n', &mut line)
-            .with_context(|| format!("cannot read {SUMS}"))?;
+            .with_context(|| format!("cannot read {CHECKSUMS}"))?;
         if read == 0 {
             break;
         }
         let entry = parse_line(&line)
             .filter(|(name, _)| files.last().is_none_or(|(last, _)| last < name))
             .with_context(|| {
-                format!("{SUMS} is not of a backup of Dossier: line {}", files.len() + 1)
+                format!("{CHECKSUMS} is not from a Dossier backup: line {}", files.len() + 1)
             })?;
         files.push(entry);
     }
     drop(lines);
-    Ok(Expected { sums_sha256: hashed.sha256.finalize().into(), files })
+    Ok(Checksums { list_sha256: hashed.sha256.finalize().into(), files })
 }
 
-fn parse_line(line: &[u8]) -> Option<(Name, [u8; 32])> {
+fn parse_line(line: &[u8]) -> Option<(EntryName, [u8; 32])> {
     let (digits, path) = std::str::from_utf8(line).ok()?.strip_suffix('\n')?.split_once("  ")?;
     let mut sha256 = [0; 32];
     if digits.len() != 64 || !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
         return None;
     }
-    for (byte, place) in sha256.iter_mut().zip((0..).step_by(2)) {
-        *byte = u8::from_str_radix(&digits[place..place + 2], 16).ok()?;
+    for (byte, index) in sha256.iter_mut().zip((0..).step_by(2)) {
+        *byte = u8::from_str_radix(&digits[index..index + 2], 16).ok()?;
     }
-    Some((Name::parse(path)?, sha256))
+    Some((EntryName::parse(path)?, sha256))
 }
 
-/// Hashes what passes, and remembers whether reading failed.
-struct Hashed<'a> {
+/// Hashes the bytes that pass, and records a read error.
+struct HashingReader<'a> {
     inner: &'a mut dyn Read,
     sha256: Sha256,
     bytes: u64,
     failed: Option<String>,
 }
 
-impl Read for Hashed<'_> {
+impl Read for HashingReader<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.inner.read(buffer);
         match &read {

@@ -1,4 +1,4 @@
-//! Writes a backup beside its place and gives it its name when it is whole and durable.
+//! Writes a backup beside its target and renames it there once it is complete and durable.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, BufWriter, Read};
@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 
-/// What ends the name of a backup that is one file.
+/// The extension of a backup in one file.
 const TAR: &str = "tar";
 
-/// A folder beside a target, private and locked, that goes away unless it is completed.
+/// A private, locked folder beside a target. It is removed unless it is completed.
 pub struct Partial {
     folder: PathBuf,
     target: PathBuf,
@@ -18,23 +18,23 @@ pub struct Partial {
 }
 
 impl Partial {
-    /// Makes the folder. One that a dead process left is removed first.
+    /// Creates the folder. The leftovers of a dead process are removed first.
     ///
     /// # Errors
     ///
-    /// When the target is there already, unless as an empty folder; when another process is
-    /// working on it; when the folder cannot be made.
-    pub fn make(target: &Path) -> anyhow::Result<Self> {
+    /// When the target exists and is not an empty folder; when another process is writing to it;
+    /// when the folder cannot be created.
+    pub fn create(target: &Path) -> anyhow::Result<Self> {
         let is_free = match fs::read_dir(target) {
             Ok(mut entries) => entries.next().is_none(),
             Err(error) => error.kind() == io::ErrorKind::NotFound,
         };
         if !is_free {
-            bail!("{} is there already; name a place where nothing is", target.display());
+            bail!("{} already exists; choose another path", target.display());
         }
         let name = target
             .file_name()
-            .with_context(|| format!("{} has no name of its own", target.display()))?;
+            .with_context(|| format!("{} does not end with a name", target.display()))?;
         let mut name = name.to_owned();
         name.push(".partial");
         let folder = target.with_file_name(name);
@@ -44,33 +44,33 @@ impl Partial {
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                bail!("another process is writing to {}; wait for its end", folder.display())
+                bail!("another process is writing to {}; wait until it ends", folder.display())
             }
             Err(TryLockError::Error(error)) => return Err(error).with_context(problem),
         }
         let partial = Self { folder: folder.clone(), target: target.to_path_buf(), _lock: lock };
-        for left in [partial.content(), partial.work()] {
-            remove_all(&left).with_context(problem)?;
+        for leftover in [partial.content(), partial.work()] {
+            remove_all(&leftover).with_context(problem)?;
         }
         DirBuilder::new().mode(0o700).create(partial.work()).with_context(problem)?;
         Ok(partial)
     }
 
-    /// What becomes the target.
+    /// The content that becomes the target.
     pub fn content(&self) -> PathBuf {
         self.folder.join("content")
     }
 
-    /// A folder for what is needed on the way.
+    /// A folder for temporary files.
     pub fn work(&self) -> PathBuf {
         self.folder.join("work")
     }
 
-    /// Makes everything durable and gives the content its name.
+    /// Makes everything durable and renames the content to the target.
     ///
     /// # Errors
     ///
-    /// When it cannot be synced or renamed; then nothing is at the target.
+    /// When it cannot be synced or renamed; the target does not exist then.
     pub fn complete(self) -> anyhow::Result<()> {
         let problem = || format!("cannot finish {}", self.target.display());
         sync_file_system(&self.folder).with_context(problem)?;
@@ -83,12 +83,12 @@ impl Partial {
 
 impl Drop for Partial {
     fn drop(&mut self) {
-        // What cannot be removed now is removed by the next one to the same place.
+        // The next backup to the same target removes what cannot be removed now.
         let _ = fs::remove_dir_all(&self.folder);
     }
 }
 
-/// Syncs everything at once: a sync for each of a million files would take hours.
+/// Syncs the whole file system: a sync for each of a million files would take hours.
 #[cfg(target_os = "linux")]
 fn sync_file_system(folder: &Path) -> io::Result<()> {
     Ok(rustix::fs::syncfs(File::open(folder)?)?)
@@ -134,13 +134,13 @@ impl Writer {
     ///
     /// # Errors
     ///
-    /// As [`Partial::make`].
+    /// As [`Partial::create`].
     pub fn begin(target: &Path) -> anyhow::Result<Self> {
-        let partial = Partial::make(target)?;
+        let partial = Partial::create(target)?;
         let is_tar = target.extension().is_some_and(|extension| extension == TAR);
         let tar = if is_tar {
             if target.exists() {
-                bail!("{} is there already; name a place where nothing is", target.display());
+                bail!("{} already exists; choose another path", target.display());
             }
             Some(tar::Builder::new(BufWriter::new(private(&partial.content(), false)?)))
         } else {
@@ -150,22 +150,22 @@ impl Writer {
         Ok(Self { partial, tar })
     }
 
-    /// A folder for what is needed on the way.
+    /// A folder for temporary files.
     pub fn work(&self) -> PathBuf {
         self.partial.work()
     }
 
-    /// Adds a file of exactly so many bytes. Files must come in the order of their paths.
+    /// Adds a file of exactly `size_bytes`. Files must be added in the order of their paths.
     ///
     /// # Errors
     ///
-    /// When it cannot be written, or `bytes` has another size.
+    /// When it cannot be written, or `bytes` has a different size.
     pub fn add(&mut self, path: &str, size_bytes: u64, bytes: &mut dyn Read) -> io::Result<()> {
         let copied = if let Some(tar) = &mut self.tar {
             let mut header = tar::Header::new_ustar();
             header.set_mode(0o600);
             header.set_size(size_bytes);
-            let mut counted = Counted { inner: bytes.take(size_bytes), read: 0 };
+            let mut counted = CountingReader { inner: bytes.take(size_bytes), read: 0 };
             tar.append_data(&mut header, path, &mut counted)?;
             counted.read
         } else {
@@ -178,29 +178,29 @@ impl Writer {
         if copied == size_bytes && bytes.read(&mut [0])? == 0 {
             return Ok(());
         }
-        Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the file has another size"))
+        Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the size of the file has changed"))
     }
 
-    /// Makes the backup durable and gives it its name.
+    /// Makes the backup durable and renames it to its target.
     ///
     /// # Errors
     ///
-    /// When it cannot be written; then nothing is at its place.
+    /// When it cannot be written; the target does not exist then.
     pub fn finish(self) -> anyhow::Result<()> {
         if let Some(tar) = self.tar {
-            let whole = tar.into_inner().and_then(|file| Ok(file.into_inner()?));
-            whole.and_then(|file| file.sync_all()).context("cannot write the backup's end")?;
+            let file = tar.into_inner().and_then(|file| Ok(file.into_inner()?));
+            file.and_then(|file| file.sync_all()).context("cannot finish the tar file")?;
         }
         self.partial.complete()
     }
 }
 
-struct Counted<R> {
+struct CountingReader<R> {
     inner: R,
     read: u64,
 }
 
-impl<R: Read> Read for Counted<R> {
+impl<R: Read> Read for CountingReader<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.inner.read(buffer)?;
         self.read += read as u64;

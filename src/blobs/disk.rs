@@ -1,8 +1,8 @@
-//! The store on local disk. Every directory is opened without following links (S10).
+//! The store on local disk. Directories are opened without following symbolic links (S10).
 //!
-//! An upload is written to `staging/`, synced, then *linked* to its place and the directory
-//! synced. The staging name stays until the row is committed, so after a crash the few names
-//! left in `staging/` say exactly which blobs may lack a row: no scan is needed.
+//! An upload is written to `staging/` and synced, then hard-linked to its final path, and the
+//! directory is synced. The staging name stays until the row is committed. After a crash, the few
+//! names left in `staging/` identify exactly the blobs that may lack a row: no scan is needed.
 
 use std::fs::File;
 use std::io::{self, Seek as _, Write as _};
@@ -13,31 +13,31 @@ use std::sync::{Arc, OnceLock};
 use rustix::fs::{AtFlags, Mode, OFlags};
 
 use super::files::{
-    PRIVATE_FILE, begin_write_back, check_one_disk, make_directory, open_below, open_directory,
-    remove_file,
+    PRIVATE_FILE, begin_write_back, check_same_file_system, ensure_directory, open_below,
+    open_directory, remove_file,
 };
 use super::key::{BLOBS, BlobKey, Part, StagedKey};
 
-/// After so many bytes the disk is told to begin with them, so that it works while the rest of
-/// the upload arrives and the sync at the end finds little left to do.
+/// Write-back starts after this many bytes. The disk then works while the rest of the upload
+/// arrives, and the final sync has little left to do.
 const WRITE_BACK_BYTES: u64 = 8 << 20;
 
-/// What a failed sync names.
-const AN_UPLOAD: &str = "an upload";
+/// How the message of a failed sync names the file.
+const UPLOAD: &str = "an upload";
 
 /// The store below a data folder.
 pub(super) struct Disk {
     pub(super) root: OwnedFd,
     pub(super) staging: OwnedFd,
     pub(super) blobs: OwnedFd,
-    /// Why nothing is written any more.
+    /// Why the store no longer accepts writes.
     pub(super) failed: Arc<OnceLock<String>>,
 }
 
 impl Disk {
     pub(super) fn open(root: OwnedFd) -> anyhow::Result<Self> {
         let (staging, blobs) = (open_below(&root, "staging")?, open_below(&root, BLOBS)?);
-        check_one_disk(["staging", BLOBS], [&staging, &blobs])?;
+        check_same_file_system(["staging", BLOBS], [&staging, &blobs])?;
         Ok(Self { root, staging, blobs, failed: Arc::default() })
     }
 
@@ -48,17 +48,16 @@ impl Disk {
         }
     }
 
-    /// Passes the outcome of a sync on. One that failed ends all writing, unless the disk was
-    /// only full.
-    pub(super) fn synced<E: Into<io::Error>>(
+    /// Returns the outcome of a sync. A failure stops all writes, unless the disk was only full.
+    pub(super) fn check_sync<E: Into<io::Error>>(
         &self,
         what: &str,
         outcome: Result<(), E>,
     ) -> io::Result<()> {
-        pass_on(&self.failed, what, outcome)
+        record_sync(&self.failed, what, outcome)
     }
 
-    /// The empty file of an upload.
+    /// Creates the empty file of an upload.
     pub(super) fn stage(&self, staged: StagedKey) -> io::Result<File> {
         let flags =
             OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -66,7 +65,7 @@ impl Disk {
         Ok(rustix::fs::openat(&self.staging, staged.file(), flags, PRIVATE_FILE)?.into())
     }
 
-    /// The file of a resumable upload, cut to what was acknowledged.
+    /// Opens the file of a resumable upload, truncated to the acknowledged bytes.
     pub(super) fn resume(&self, staged: StagedKey, offset_bytes: u64) -> io::Result<File> {
         self.check_writable()?;
         let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -78,7 +77,7 @@ impl Disk {
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, problem));
         }
         if metadata.nlink() > 1 {
-            // A commit that failed had put it at its place; no row names it there.
+            // A failed commit had linked it to its final path; no row refers to it there.
             let directory = self.open_blob_directory(staged.key)?;
             remove_file(&directory, &staged.key.file(Part::Original))?;
         }
@@ -88,14 +87,14 @@ impl Disk {
     }
 
     pub(super) fn sync_staging(&self) -> io::Result<()> {
-        self.synced("the staging folder", rustix::fs::fsync(&self.staging))
+        self.check_sync("the staging folder", rustix::fs::fsync(&self.staging))
     }
 
     pub(super) fn settle(&self, staged: StagedKey) -> io::Result<()> {
         remove_file(&self.staging, &staged.file())
     }
 
-    /// Whether an upload has its staging name here.
+    /// Whether an upload has its staging entry here.
     pub(super) fn has_staged(&self, staged: StagedKey) -> io::Result<bool> {
         match rustix::fs::statat(&self.staging, staged.file(), AtFlags::SYMLINK_NOFOLLOW) {
             Ok(_) => Ok(true),
@@ -123,7 +122,7 @@ impl Disk {
     pub(super) fn put_preview(&self, key: BlobKey, bytes: &[u8]) -> io::Result<()> {
         self.check_writable()?;
         let directory = self.open_blob_directory(key)?;
-        let (name, whole) = (key.file(Part::Preview), key.file(Part::Original));
+        let (name, original) = (key.file(Part::Preview), key.file(Part::Original));
         let temporary = key.unfinished_preview();
         let flags =
             OFlags::CREATE | OFlags::TRUNC | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -132,15 +131,15 @@ impl Disk {
             .and_then(|file| {
                 let mut file = File::from(file);
                 file.write_all(bytes)?;
-                self.synced("a preview", file.sync_data())?;
+                self.check_sync("a preview", file.sync_data())?;
                 Ok(rustix::fs::renameat(&directory, &temporary, &directory, &name)?)
             });
         if let Err(error) = written {
             let _ = remove_file(&directory, &temporary);
             return Err(error);
         }
-        // A delete may have come in between: what no blob stands behind must not stay.
-        if let Err(error) = rustix::fs::statat(&directory, &whole, AtFlags::SYMLINK_NOFOLLOW) {
+        // The blob may have been deleted meanwhile: a preview without an original must not stay.
+        if let Err(error) = rustix::fs::statat(&directory, &original, AtFlags::SYMLINK_NOFOLLOW) {
             remove_file(&directory, &name)?;
             return Err(error.into());
         }
@@ -153,7 +152,7 @@ impl Disk {
             Err(error) => Err(error),
             Ok(directory) => {
                 remove_file(&directory, &key.file(Part::Original))?;
-                // In this order a maker at work cannot rename the one into the other unseen.
+                // In this order, a concurrent render cannot rename one to the other unnoticed.
                 remove_file(&directory, &key.unfinished_preview())?;
                 remove_file(&directory, &key.file(Part::Preview))
             }
@@ -161,9 +160,9 @@ impl Disk {
     }
 
     pub(super) fn restore(&self, key: BlobKey, bytes: &mut dyn io::Read) -> io::Result<()> {
-        make_directory(&self.blobs, &key.site_directory())?;
+        ensure_directory(&self.blobs, &key.site_directory())?;
         let site = open_directory(&self.blobs, &key.site_directory())?;
-        make_directory(&site, &key.directory())?;
+        ensure_directory(&site, &key.directory())?;
         let directory = open_directory(&site, &key.directory())?;
         let flags =
             OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -172,14 +171,14 @@ impl Disk {
         io::copy(bytes, &mut File::from(file)).map(drop)
     }
 
-    /// Links a staged file to its place, durably.
-    fn place(&self, staged: StagedKey, file: &File) -> io::Result<()> {
-        self.synced(AN_UPLOAD, file.sync_data())?;
+    /// Links a staged file to its final path, durably.
+    fn link_into_place(&self, staged: StagedKey, file: &File) -> io::Result<()> {
+        self.check_sync(UPLOAD, file.sync_data())?;
         let key = staged.key;
-        let directory = self.make_blob_directory(key)?;
+        let directory = self.create_blob_directory(key)?;
         let name = key.file(Part::Original);
         rustix::fs::linkat(&self.staging, staged.file(), &directory, &name, AtFlags::empty())?;
-        if let Err(error) = self.synced("a folder", rustix::fs::fsync(&directory)) {
+        if let Err(error) = self.check_sync("a folder", rustix::fs::fsync(&directory)) {
             let _ = remove_file(&directory, &name);
             return Err(error);
         }
@@ -191,65 +190,66 @@ impl Disk {
         open_directory(&site, &key.directory())
     }
 
-    pub(super) fn make_blob_directory(&self, key: BlobKey) -> io::Result<OwnedFd> {
+    pub(super) fn create_blob_directory(&self, key: BlobKey) -> io::Result<OwnedFd> {
         if let Ok(directory) = self.open_blob_directory(key) {
             return Ok(directory);
         }
-        let site = self.make(&self.blobs, &key.site_directory())?;
-        self.make(&site, &key.directory())
+        let site = self.create_directory(&self.blobs, &key.site_directory())?;
+        self.create_directory(&site, &key.directory())
     }
 
-    /// Makes a directory durably and opens it.
-    pub(super) fn make(&self, parent: &OwnedFd, name: &str) -> io::Result<OwnedFd> {
-        if make_directory(parent, name)? {
-            self.synced("a folder", rustix::fs::fsync(parent))?;
+    /// Creates a directory durably and opens it.
+    pub(super) fn create_directory(&self, parent: &OwnedFd, name: &str) -> io::Result<OwnedFd> {
+        if ensure_directory(parent, name)? {
+            self.check_sync("a folder", rustix::fs::fsync(parent))?;
         }
         open_directory(parent, name)
     }
 }
 
-fn pass_on<E: Into<io::Error>>(
+fn record_sync<E: Into<io::Error>>(
     failed: &OnceLock<String>,
     what: &str,
     outcome: Result<(), E>,
 ) -> io::Result<()> {
     let Err(error) = outcome.map_err(Into::into) else { return Ok(()) };
     if !matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
-        tracing::error!(%error, what, "a sync failed: no more writes until the next start");
+        tracing::error!(%error, what, "sync failed: no more writes until the next start");
         let _ = failed.set(format!("syncing {what} to disk failed: {error}"));
     }
     Err(error)
 }
 
-/// What an upload on disk does with its file.
+/// The disk side of an upload that is being written.
 pub(super) struct OnDisk<'a> {
     pub(super) disk: &'a Disk,
     pub(super) staged: StagedKey,
-    pub(super) handed_on: u64,
+    /// Write-back has started for the bytes before this offset.
+    pub(super) write_back_offset: u64,
 }
 
 impl OnDisk<'_> {
     pub(super) fn written(&mut self, file: &File, written: u64) {
-        if written - self.handed_on >= WRITE_BACK_BYTES {
-            begin_write_back(file, self.handed_on, written - self.handed_on);
-            self.handed_on = written;
+        if written - self.write_back_offset >= WRITE_BACK_BYTES {
+            begin_write_back(file, self.write_back_offset, written - self.write_back_offset);
+            self.write_back_offset = written;
         }
     }
 
     pub(super) fn sync(&self, file: &File) -> io::Result<()> {
-        self.disk.synced(AN_UPLOAD, file.sync_data())
+        self.disk.check_sync(UPLOAD, file.sync_data())
     }
 
-    /// A sync of what is written now, to be done elsewhere.
-    pub(super) fn sync_elsewhere(
+    /// Returns a sync of the bytes written so far, for another thread to run.
+    pub(super) fn deferred_sync(
         &self,
         file: &File,
     ) -> io::Result<impl FnOnce() -> io::Result<()> + Send + 'static> {
         let (file, failed) = (file.try_clone()?, Arc::clone(&self.disk.failed));
-        Ok(move || pass_on(&failed, AN_UPLOAD, file.sync_data()))
+        Ok(move || record_sync(&failed, UPLOAD, file.sync_data()))
     }
 
     pub(super) fn seal(&self, file: &File) -> io::Result<()> {
-        self.disk.place(self.staged, file)
+        self.disk.link_into_place(self.staged, file)
     }
 }

@@ -1,4 +1,4 @@
-//! The calls on files and directories that the store is made of.
+//! The file and directory operations that the store uses.
 
 use std::fs::File;
 use std::io;
@@ -13,16 +13,16 @@ use rustix::io::Errno;
 const PRIVATE_DIRECTORY: Mode = Mode::RWXU;
 pub(super) const PRIVATE_FILE: Mode = Mode::RUSR.union(Mode::WUSR);
 
-/// Opens the folder that the store lies in.
+/// Opens the folder that contains the store.
 pub(super) fn open_root(root: &Path) -> anyhow::Result<OwnedFd> {
     let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
     rustix::fs::openat(CWD, root, flags, Mode::empty())
         .with_context(|| format!("cannot open {}", root.display()))
 }
 
-/// Opens a directory of the store, which is made durably if need be.
+/// Opens a directory of the store. Creates it durably if it does not exist.
 pub(super) fn open_below(root: &OwnedFd, name: &str) -> anyhow::Result<OwnedFd> {
-    make_directory(root, name)
+    ensure_directory(root, name)
         .and_then(|is_new| if is_new { Ok(rustix::fs::fsync(root)?) } else { Ok(()) })
         .and_then(|()| open_directory(root, name))
         .with_context(|| {
@@ -34,29 +34,32 @@ pub(super) fn open_below(root: &OwnedFd, name: &str) -> anyhow::Result<OwnedFd> 
                 return problem;
             }
             format!(
-                "{problem}: it is a symbolic link, and none is followed there; put the whole data \
-                 folder elsewhere instead, with --data or a link in its own place"
+                "{problem}: it is a symbolic link, and Dossier follows none there; move the whole \
+                 data folder instead, with --data or a symbolic link in its place"
             )
         })
 }
 
-/// Refuses two folders between which no file can be linked, because they are on two disks or were mounted
-/// apart.
-pub(super) fn check_one_disk(names: [&str; 2], folders: [&OwnedFd; 2]) -> anyhow::Result<()> {
+/// Rejects two folders between which files cannot be hard-linked, because they are on different
+/// disks or mounts.
+pub(super) fn check_same_file_system(
+    names: [&str; 2],
+    folders: [&OwnedFd; 2],
+) -> anyhow::Result<()> {
     let [one, other] = folders.map(disk);
     if one? == other? {
         return Ok(());
     }
     bail!(
-        "the folders {} and {} below the data folder are on two disks, or mounted apart: a file that \
-         is whole gets its place by a link, which leads to no other disk; mount the whole data folder \
-         instead, or keep the bytes in a bucket",
+        "the folders {} and {} below the data folder are on different disks or mounts: complete \
+         files are hard-linked from one to the other, which does not work across disks; mount the \
+         whole data folder instead, or store the files in a bucket",
         names[0],
         names[1]
     )
 }
 
-/// What tells the disks of folders apart: their device and, where the system says it, their mount.
+/// Identifies the file system of a folder: its device and, where the system reports it, its mount.
 fn disk(folder: &OwnedFd) -> io::Result<(u64, Option<u64>)> {
     Ok((rustix::fs::fstat(folder)?.st_dev, mount(folder)))
 }
@@ -67,8 +70,8 @@ fn mount(folder: &OwnedFd) -> Option<u64> {
 
     let found = statx(folder, c"", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID).ok()?;
     // Since Linux 5.8.
-    let is_said = StatxFlags::from_bits_retain(found.stx_mask).contains(StatxFlags::MNT_ID);
-    is_said.then_some(found.stx_mnt_id)
+    let is_supported = StatxFlags::from_bits_retain(found.stx_mask).contains(StatxFlags::MNT_ID);
+    is_supported.then_some(found.stx_mnt_id)
 }
 
 #[cfg(not(target_os = "linux"))]
@@ -76,7 +79,8 @@ fn mount(_: &OwnedFd) -> Option<u64> {
     None
 }
 
-/// Makes nothing durable, so its outcome does not matter: [`super::Staged::seal`] syncs.
+/// Starts write-back. It makes nothing durable, so its outcome does not matter:
+/// [`super::Staged::seal`] syncs.
 #[cfg(target_os = "linux")]
 #[expect(unsafe_code, reason = "there is no safe wrapper of sync_file_range; it takes numbers")]
 pub(super) fn begin_write_back(file: &File, offset: u64, length: u64) {
@@ -96,23 +100,24 @@ pub(super) fn begin_write_back(file: &File, offset: u64, length: u64) {
 #[cfg(not(target_os = "linux"))]
 pub(super) fn begin_write_back(_: &File, _: u64, _: u64) {}
 
-/// Lets the system forget what it holds of a file: what lies in memory may be right where the disk
-/// is wrong, and what others need there is not to be pushed out. Advice only.
+/// Asks the system to drop a file from its cache. Cached data may be right where the disk is wrong,
+/// and a scan must not evict what others need. Advisory only.
 #[cfg(target_os = "linux")]
-pub fn forget_cached(file: &File, offset: u64, length: Option<NonZeroU64>) {
+pub fn drop_os_cache(file: &File, offset: u64, length: Option<NonZeroU64>) {
     let _ = rustix::fs::fadvise(file, offset, length, rustix::fs::Advice::DontNeed);
 }
 
 #[cfg(not(target_os = "linux"))]
-pub fn forget_cached(_: &File, _: u64, _: Option<NonZeroU64>) {}
+pub fn drop_os_cache(_: &File, _: u64, _: Option<NonZeroU64>) {}
 
 pub(super) fn open_directory(parent: &OwnedFd, name: &str) -> io::Result<OwnedFd> {
     let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     Ok(rustix::fs::openat(parent, name, flags, Mode::empty())?)
 }
 
-/// Makes a directory, if it is not there; true when it was made and its parent is to be synced.
-pub(super) fn make_directory(parent: &OwnedFd, name: &str) -> io::Result<bool> {
+/// Creates a directory if it does not exist. Returns true when it is new and its parent must be
+/// synced.
+pub(super) fn ensure_directory(parent: &OwnedFd, name: &str) -> io::Result<bool> {
     match rustix::fs::mkdirat(parent, name, PRIVATE_DIRECTORY) {
         Ok(()) => Ok(true),
         Err(Errno::EXIST) => Ok(false),

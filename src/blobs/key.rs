@@ -1,12 +1,12 @@
-//! The names of the store: [`BlobKey`] and [`StagedKey`] are their only makers, and no name ever
-//! holds user text (S9).
+//! The names in the store. Only [`BlobKey`] and [`StagedKey`] build them, and no name contains user
+//! text (S9).
 
 use crate::domain::ids::{AttachmentId, BlobId, SiteId};
 
-/// Where originals and previews lie below the root of a store.
+/// The folder of originals and previews below the root of a store.
 pub(super) const BLOBS: &str = "blobs";
 
-/// Names a blob: the site that owns it and its id.
+/// Identifies a blob: the site that owns it, and its id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BlobKey {
     /// The tenant.
@@ -15,12 +15,12 @@ pub struct BlobKey {
     pub blob: BlobId,
 }
 
-/// What of a blob is meant.
+/// A file of a blob.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Part {
     /// The bytes as uploaded.
     Original,
-    /// The reduced picture, which can be made again at any time.
+    /// The reduced picture, which can be rendered again at any time.
     Preview,
 }
 
@@ -35,7 +35,7 @@ impl BlobKey {
         )
     }
 
-    /// Reads what [`BlobKey::path`] makes, and nothing else.
+    /// Parses exactly what [`BlobKey::path`] returns, and nothing else.
     pub fn parse_path(path: &str) -> Option<Self> {
         let mut parts = path.strip_prefix(BLOBS)?.strip_prefix('/')?.split('/');
         let (site, _, blob) = (parts.next()?, parts.next()?, parts.next()?);
@@ -60,32 +60,32 @@ impl BlobKey {
         }
     }
 
-    /// The name under which an original is kept that belongs to no row.
-    pub(super) fn aside(self) -> String {
+    /// The name of an orphaned original in `lost+found/`.
+    pub(super) fn lost_and_found_name(self) -> String {
         format!("{}.{}", self.site_directory(), self.file(Part::Original))
     }
 
-    /// The name of a preview that is being written. A killed process may leave it.
+    /// The name of a preview that is being written. A killed process may leave it behind.
     pub(super) fn unfinished_preview(self) -> String {
         format!("{}.new", self.file(Part::Preview))
     }
 }
 
-/// How far a resumable upload has come.
+/// The point from which a resumable upload continues.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Reached {
-    /// Bytes that are there.
+pub struct ResumePoint {
+    /// Bytes received.
     pub offset_bytes: u64,
-    /// Their SHA-256: two nodes may have come as far with different bytes.
+    /// Their SHA-256: two nodes may have reached the same offset with different bytes.
     pub sha256: [u8; 32],
 }
 
-/// An upload that has not been committed: its blob and the attachment that it is to become.
+/// An upload that is not committed yet: its blob, and the attachment that it will become.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StagedKey {
     /// The blob.
     pub key: BlobKey,
-    /// The attachment whose row will name the blob.
+    /// The attachment whose row will refer to the blob.
     pub attachment: AttachmentId,
 }
 

@@ -1,10 +1,10 @@
-//! The bytes, on local disk or in a bucket of an S3-compatible store. [`BlobKey`] is the only maker
-//! of their names, and no name ever holds user text (S9). All functions block; callers run them off
-//! the async threads.
+//! The blob store, on local disk or in a bucket of an S3-compatible store. Only [`BlobKey`] builds
+//! blob names, and no name contains user text (S9). All functions block; callers run them off the
+//! async threads.
 //!
-//! Whichever store it is, an upload leaves a name in `staging/` before its first byte, and that name
-//! stays until the row is committed: so after a crash the few names left there say exactly which blobs
-//! may lack a row, and no scan is needed.
+//! In either store, an upload creates an entry in `staging/` before its first byte. The entry stays
+//! until the row is committed. After a crash, the few leftover entries identify exactly the blobs
+//! that may lack a row, so recovery needs no scan.
 
 mod disk;
 mod files;
@@ -26,29 +26,29 @@ use anyhow::Context as _;
 
 use crate::config::Config;
 use crate::domain::ids::BlobId;
-use crate::domain::store_place::{StoreKeys, StorePlace};
-pub use files::forget_cached;
-pub use key::{BlobKey, Part, Reached, StagedKey};
-pub use moving::{MoveFailed, Whole};
+use crate::domain::store_place::{StoreKeys, StoreLocation};
+pub use files::drop_os_cache;
+pub use key::{BlobKey, Part, ResumePoint, StagedKey};
+pub use moving::{ExpectedOriginal, MoveError};
 pub use results::CachedResult;
-pub use s3::{Failed, Probe, Reading, Remote, Step, Trouble};
-pub use staged::{Staged, Sync};
-pub use walk::{AllStaged, Stored};
+pub use s3::{Probe, ProbeStep, RangeReader, Remote, StepFailure, StoreErrorKind};
+pub use staged::{DeferredSync, Staged};
+pub use walk::{AllStaged, StoredFile};
 
 use disk::{Disk, OnDisk};
 use files::{open_below, open_root};
 use s3::{S3, Sending};
-use staged::{Left, Way};
+use staged::{OnDrop, Transfer};
 
-/// The store of bytes.
+/// The blob store.
 pub struct Blobs {
     store: Store,
-    /// What can be made again, always on this machine.
+    /// The cache of data that can be regenerated, always on this machine.
     cache: OwnedFd,
-    /// Uploads of this process that are under way; what else lies in staging was left behind.
-    active: Mutex<HashMap<BlobId, Kind>>,
-    /// A second place, while bytes move from one to the other. It has none itself.
-    also: Option<Box<Self>>,
+    /// Uploads in progress in this process; every other entry in staging is a leftover.
+    active: Mutex<HashMap<BlobId, UploadKind>>,
+    /// The second store, while blobs are migrated. It has no second store itself.
+    secondary: Option<Box<Self>>,
 }
 
 enum Store {
@@ -58,58 +58,59 @@ enum Store {
 
 /// How an upload arrives.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum UploadKind {
     /// In one request.
     Plain,
-    /// In pieces, so that there is more than its staging name to be taken away.
+    /// In several requests: it has more to clean up than its staging entry.
     Resumable,
 }
 
-/// Where an original is.
+/// The location of an original.
 pub enum Original {
     /// On this machine.
     File(File),
-    /// In a bucket; not asked for yet.
+    /// In a bucket; not requested yet.
     Remote(Remote),
 }
 
 impl Blobs {
-    /// Opens the store that the settings name; `root` is the data folder. A bucket is asked whether
-    /// it can be used.
+    /// Opens the store that the settings name, and checks that a bucket is usable. `root` is the
+    /// data folder.
     ///
     /// # Errors
     ///
-    /// When the folder cannot be read or written, or the bucket cannot be used: in plain words.
+    /// When the folder cannot be read or written, or the bucket cannot be used. The message is
+    /// written for the operator.
     pub fn open(root: &Path, config: &Config) -> anyhow::Result<Self> {
         let largest_bytes = config.upload_max_bytes;
         let mut blobs =
             Self::open_at(root, &config.blobs, config.blobs_keys.as_ref(), largest_bytes)?;
-        if let Some((place, keys)) = &config.blobs_also {
-            let also =
-                Self::open_at(root, place, keys.as_ref(), largest_bytes).context("blobs_also")?;
-            blobs.also = Some(Box::new(also));
+        if let Some((location, keys)) = &config.blobs_also {
+            let secondary = Self::open_at(root, location, keys.as_ref(), largest_bytes)
+                .context("blobs_also")?;
+            blobs.secondary = Some(Box::new(secondary));
         }
         Ok(blobs)
     }
 
-    /// Opens the store at one place. Uploads of up to `largest_bytes` fit into it.
+    /// Opens the store at one location, for uploads of up to `largest_bytes`.
     ///
     /// # Errors
     ///
     /// As [`Blobs::open`].
     pub fn open_at(
         root: &Path,
-        place: &StorePlace,
+        location: &StoreLocation,
         keys: Option<&StoreKeys>,
         largest_bytes: u64,
     ) -> anyhow::Result<Self> {
-        let StorePlace::S3(bucket) = place else { return Self::local(root) };
+        let StoreLocation::S3(bucket) = location else { return Self::local(root) };
         let s3 = S3::open(bucket, keys, largest_bytes)?;
         s3.check().with_context(|| format!("the bucket {:?} cannot be used", bucket.name))?;
         Self::with(Store::S3(Box::new(s3)), &open_root(root)?)
     }
 
-    /// Opens the store on disk below a data folder, making its directories.
+    /// Opens the store on disk below a data folder and creates its directories.
     ///
     /// # Errors
     ///
@@ -121,18 +122,19 @@ impl Blobs {
 
     fn with(store: Store, root: &OwnedFd) -> anyhow::Result<Self> {
         let cache = open_below(root, "cache")?;
-        Ok(Self { store, cache, active: Mutex::default(), also: None })
+        Ok(Self { store, cache, active: Mutex::default(), secondary: None })
     }
 
-    /// Tries all that is needed of the buckets that the settings name, by the setting. No data folder is
-    /// needed for it.
+    /// Tests every operation that the server needs on the configured buckets. Each result comes
+    /// with the name of its setting. Needs no data folder.
     pub fn probe(config: &Config) -> Vec<(&'static str, anyhow::Result<Probe>)> {
-        let also = config.blobs_also.as_ref().map(|(place, keys)| ("blobs_also", place, keys));
-        let places =
+        let also =
+            config.blobs_also.as_ref().map(|(location, keys)| ("blobs_also", location, keys));
+        let stores =
             [Some(("blobs", &config.blobs, &config.blobs_keys)), also].into_iter().flatten();
-        let buckets = places.filter_map(|(setting, place, keys)| match place {
-            StorePlace::Local => None,
-            StorePlace::S3(bucket) => Some((setting, bucket, keys)),
+        let buckets = stores.filter_map(|(setting, location, keys)| match location {
+            StoreLocation::Local => None,
+            StoreLocation::S3(bucket) => Some((setting, bucket, keys)),
         });
         let probes = buckets.map(|(setting, bucket, keys)| {
             let opened = S3::open(bucket, keys.as_ref(), config.upload_max_bytes);
@@ -141,21 +143,20 @@ impl Blobs {
         probes.collect()
     }
 
-    /// Whether bytes lie where other servers reach them too.
+    /// Whether other servers can reach the blobs too.
     pub fn is_shared(&self) -> bool {
         matches!(self.store, Store::S3(_))
-            || self.also.as_ref().is_some_and(|also| also.is_shared())
+            || self.secondary.as_ref().is_some_and(|secondary| secondary.is_shared())
     }
 
-    /// Why nothing is written any more, if so: a sync has failed, and what the system had not
-    /// written by then may be lost without another word, so only a new start can tell what is
-    /// there (R11).
+    /// Why the store stopped accepting writes, if it did. After a failed sync, the system may drop
+    /// unwritten data without a further error. Only a restart can establish what is on disk (R11).
     pub fn failure(&self) -> Option<&str> {
         let here = match &self.store {
             Store::Disk(disk) => disk.failed.get().map(String::as_str),
             Store::S3(_) => None,
         };
-        here.or_else(|| self.also.as_ref()?.failure())
+        here.or_else(|| self.secondary.as_ref()?.failure())
     }
 
     fn check_writable(&self) -> io::Result<()> {
@@ -165,19 +166,19 @@ impl Blobs {
         }
     }
 
-    /// Begins an upload, of so many bytes if that is announced. `now_ms` is the time by which others see
-    /// later whether it was left behind.
+    /// Begins an upload; `size_bytes` is its size, if announced. Other servers use `now_ms` to
+    /// detect that the upload was abandoned.
     ///
     /// # Errors
     ///
-    /// When the file cannot be made, for example on a full disk.
+    /// When the file cannot be created, for example on a full disk.
     pub fn stage(
         &self,
         staged: StagedKey,
         size_bytes: Option<u64>,
         now_ms: i64,
     ) -> io::Result<Staged<'_>> {
-        self.begin_with(staged, size_bytes, now_ms, Kind::Plain)
+        self.begin_with(staged, size_bytes, now_ms, UploadKind::Plain)
     }
 
     fn begin_with(
@@ -185,21 +186,22 @@ impl Blobs {
         staged: StagedKey,
         size_bytes: Option<u64>,
         now_ms: i64,
-        kind: Kind,
+        kind: UploadKind,
     ) -> io::Result<Staged<'_>> {
         self.active().insert(staged.key.blob, kind);
         let opened = match &self.store {
             Store::Disk(disk) => disk
                 .stage(staged)
-                .map(|file| (file, Way::Disk(OnDisk { disk, staged, handed_on: 0 }))),
+                .map(|file| (file, Transfer::Disk(OnDisk { disk, staged, write_back_offset: 0 }))),
             Store::S3(s3) => self.anonymous_file().map(|file| {
                 let sending = Sending::begin(s3, staged, size_bytes, now_ms);
-                (file, Way::S3(Box::new(sending)))
+                (file, Transfer::S3(Box::new(sending)))
             }),
         };
         match opened {
-            Ok((file, way)) => {
-                Ok(Staged { blobs: self, staged, file, written: 0, way, left: Left::Removed })
+            Ok((file, transfer)) => {
+                let on_drop = OnDrop::Discard;
+                Ok(Staged { blobs: self, staged, file, written: 0, transfer, on_drop })
             }
             Err(error) => {
                 self.active().remove(&staged.key.blob);
@@ -208,96 +210,96 @@ impl Blobs {
         }
     }
 
-    /// Makes a resumable upload, empty and durable. It counts as under way until
-    /// [`Blobs::abandon`], so that no recovery takes it before its row is there.
+    /// Creates an empty, durable resumable upload. It counts as in progress until
+    /// [`Blobs::abandon`], so recovery does not remove it before its row exists.
     ///
     /// # Errors
     ///
-    /// When it cannot be made; then nothing is left.
+    /// When it cannot be created; nothing remains of it then.
     pub fn begin(&self, staged: StagedKey, now_ms: i64) -> io::Result<()> {
-        let mut file = self.begin_with(staged, None, now_ms, Kind::Resumable)?;
-        match &mut file.way {
-            Way::Disk(on_disk) => on_disk.disk.sync_staging()?,
-            Way::S3(sending) => sending.marked()?,
+        let mut file = self.begin_with(staged, None, now_ms, UploadKind::Resumable)?;
+        match &mut file.transfer {
+            Transfer::Disk(on_disk) => on_disk.disk.sync_staging()?,
+            Transfer::S3(sending) => sending.wait_for_marker()?,
         }
-        file.left = Left::Sealed;
+        file.on_drop = OnDrop::KeepSealed;
         Ok(())
     }
 
-    /// Goes on with a resumable upload, where it was begun: what lies behind its `reached` bytes
-    /// was never acknowledged and is cut off.
+    /// Resumes a resumable upload in the store where it began. Bytes after `resume_point` were
+    /// never acknowledged and are cut off.
     ///
     /// # Errors
     ///
-    /// When it is not there, is too short, or cannot be written.
+    /// When the upload does not exist, is too short, or cannot be written.
     pub fn resume(
         &self,
         staged: StagedKey,
-        reached: &Reached,
+        resume_point: &ResumePoint,
         now_ms: i64,
     ) -> io::Result<Staged<'_>> {
-        self.in_either(|blobs| blobs.resume_here(staged, reached, now_ms))
+        self.in_either(|blobs| blobs.resume_here(staged, resume_point, now_ms))
     }
 
     fn resume_here(
         &self,
         staged: StagedKey,
-        reached: &Reached,
+        resume_point: &ResumePoint,
         now_ms: i64,
     ) -> io::Result<Staged<'_>> {
-        let offset_bytes = reached.offset_bytes;
-        let (file, way) = match &self.store {
+        let offset_bytes = resume_point.offset_bytes;
+        let (file, transfer) = match &self.store {
             Store::Disk(disk) => {
                 let file = disk.resume(staged, offset_bytes)?;
-                (file, Way::Disk(OnDisk { disk, staged, handed_on: offset_bytes }))
+                (file, Transfer::Disk(OnDisk { disk, staged, write_back_offset: offset_bytes }))
             }
             Store::S3(s3) => {
                 let mut file = self.anonymous_file()?;
-                let sending = Sending::resume(s3, staged, reached, &mut file, now_ms)?;
+                let sending = Sending::resume(s3, staged, resume_point, &mut file, now_ms)?;
                 file.set_len(offset_bytes)?;
                 file.seek(io::SeekFrom::End(0))?;
-                (file, Way::S3(Box::new(sending)))
+                (file, Transfer::S3(Box::new(sending)))
             }
         };
-        self.active().insert(staged.key.blob, Kind::Resumable);
-        let (written, left) = (offset_bytes, Left::Resumable);
-        Ok(Staged { blobs: self, staged, file, written, way, left })
+        self.active().insert(staged.key.blob, UploadKind::Resumable);
+        let (written, on_drop) = (offset_bytes, OnDrop::KeepResumable);
+        Ok(Staged { blobs: self, staged, file, written, transfer, on_drop })
     }
 
-    /// Forgets the staging name of an upload whose outcome is known. The bytes stay.
+    /// Removes the staging entry of an upload whose outcome is known. The bytes stay.
     ///
     /// # Errors
     ///
-    /// When the name cannot be removed; it is then looked at again by the next recovery.
+    /// When the entry cannot be removed; the next recovery examines it again.
     pub fn settle(&self, staged: StagedKey) -> io::Result<()> {
         let kind = self.active().get(&staged.key.blob).copied();
         let settled = match &self.store {
             Store::Disk(disk) => disk.settle(staged),
-            Store::S3(s3) => s3.settle(staged, kind == Some(Kind::Plain)),
+            Store::S3(s3) => s3.settle(staged, kind == Some(UploadKind::Plain)),
         };
         self.active().remove(&staged.key.blob);
         settled?;
-        match &self.also {
-            // What is under way here has no name there.
-            Some(also) if kind.is_none() => also.settle(staged),
+        match &self.secondary {
+            // An upload in progress here has no entry there.
+            Some(secondary) if kind.is_none() => secondary.settle(staged),
             _ => Ok(()),
         }
     }
 
-    /// Leaves an upload whose outcome is not known to the next recovery.
+    /// Leaves an upload with an unknown outcome to the next recovery.
     pub fn abandon(&self, staged: StagedKey) {
         self.active().remove(&staged.key.blob);
-        if let Some(also) = &self.also {
-            also.abandon(staged);
+        if let Some(secondary) = &self.secondary {
+            secondary.abandon(staged);
         }
     }
 
-    /// Uploads that are neither settled nor under way here.
+    /// Uploads that are neither settled nor in progress in this process.
     ///
     /// # Errors
     ///
     /// When the store cannot be read.
-    pub fn left_behind(&self) -> io::Result<Vec<StagedKey>> {
+    pub fn unsettled_uploads(&self) -> io::Result<Vec<StagedKey>> {
         let mut staged = match &self.store {
             Store::Disk(disk) => disk.staged()?,
             Store::S3(s3) => s3.staged()?.0,
@@ -306,35 +308,35 @@ impl Blobs {
             let active = self.active();
             staged.retain(|staged| !active.contains_key(&staged.key.blob));
         }
-        if let Some(also) = &self.also {
-            staged.extend(also.left_behind()?);
+        if let Some(secondary) = &self.secondary {
+            staged.extend(secondary.unsettled_uploads()?);
         }
         Ok(staged)
     }
 
-    /// Whether nobody works any more on an upload that [`Blobs::left_behind`] tells of: on disk there
-    /// is nobody else, in a bucket its time says so.
+    /// Whether no server works any longer on an upload that [`Blobs::unsettled_uploads`] returned.
+    /// On disk there is no other server; in a bucket, the age of the upload's marker decides.
     ///
     /// # Errors
     ///
     /// When the store cannot be read.
-    pub fn is_given_up(&self, staged: StagedKey, now_ms: i64) -> io::Result<bool> {
+    pub fn is_abandoned(&self, staged: StagedKey, now_ms: i64) -> io::Result<bool> {
         let here = match &self.store {
             Store::Disk(disk) => disk.has_staged(staged)?,
-            Store::S3(s3) => s3.is_given_up(staged, now_ms)?,
+            Store::S3(s3) => s3.is_abandoned(staged, now_ms)?,
         };
-        match &self.also {
-            Some(also) if !here => also.is_given_up(staged, now_ms),
+        match &self.secondary {
+            Some(secondary) if !here => secondary.is_abandoned(staged, now_ms),
             _ => Ok(here),
         }
     }
 
-    /// Opens a blob for reading. What lies in a bucket is fetched whole into a file that goes when it
-    /// is closed.
+    /// Opens a blob for reading. A blob in a bucket is downloaded completely into an anonymous
+    /// file, which disappears when it is closed.
     ///
     /// # Errors
     ///
-    /// `NotFound` when there is no such blob or part.
+    /// `NotFound` when the blob or part does not exist.
     pub fn open_part(&self, key: BlobKey, part: Part) -> io::Result<File> {
         self.in_either(|blobs| match &blobs.store {
             Store::Disk(disk) => disk.open_part(key, part),
@@ -346,42 +348,42 @@ impl Blobs {
         })
     }
 
-    /// Opens an original to be sent on; what lies in a bucket is not asked for yet, unless there are
-    /// two places.
+    /// Opens an original for sending. A bucket is not queried yet, unless there are two stores.
     ///
     /// # Errors
     ///
-    /// `NotFound` when it should be there and is not; `NetworkDown` when a bucket that was asked is away.
+    /// `NotFound` when the original should exist and does not; `NetworkDown` when a queried bucket
+    /// is unavailable.
     pub fn original(&self, key: BlobKey, size_bytes: u64) -> io::Result<Original> {
         self.in_either(|blobs| match &blobs.store {
             Store::Disk(disk) => disk.open_part(key, Part::Original).map(Original::File),
             Store::S3(s3) => {
                 let remote = s3.remote(key, size_bytes);
-                let remote = if self.also.is_some() { remote.look()? } else { remote };
+                let remote = if self.secondary.is_some() { remote.pin()? } else { remote };
                 Ok(Original::Remote(remote))
             }
         })
     }
 
-    /// Asks the one place for what may lie in the other. What moves between both questions is in the
-    /// first one then.
-    fn in_either<'a, T>(&'a self, ask: impl Fn(&'a Self) -> io::Result<T>) -> io::Result<T> {
-        let is_absent = |asked: &io::Result<T>| matches!(asked, Err(error) if error.kind() == io::ErrorKind::NotFound);
-        let mut asked = ask(self);
-        for place in self.also.iter().map(|also| &**also).chain([self]) {
-            if self.also.is_none() || !is_absent(&asked) {
+    /// Tries the primary store, then the secondary, then the primary again. A blob that moves
+    /// between the first two attempts is found by the third.
+    fn in_either<'a, T>(&'a self, attempt: impl Fn(&'a Self) -> io::Result<T>) -> io::Result<T> {
+        let is_absent = |result: &io::Result<T>| matches!(result, Err(error) if error.kind() == io::ErrorKind::NotFound);
+        let mut result = attempt(self);
+        for store in self.secondary.iter().map(|secondary| &**secondary).chain([self]) {
+            if self.secondary.is_none() || !is_absent(&result) {
                 break;
             }
-            asked = ask(place);
+            result = attempt(store);
         }
-        asked
+        result
     }
 
-    /// Keeps a preview beside its blob. One that is there already is replaced as a whole.
+    /// Stores a preview beside its blob. Replaces an existing preview atomically.
     ///
     /// # Errors
     ///
-    /// `NotFound` when the blob is gone, in which case nothing is left of the preview.
+    /// `NotFound` when the blob no longer exists; nothing remains of the preview then.
     pub fn put_preview(&self, key: BlobKey, bytes: &[u8]) -> io::Result<()> {
         self.in_either(|blobs| match &blobs.store {
             Store::Disk(disk) => disk.put_preview(key, bytes),
@@ -389,29 +391,29 @@ impl Blobs {
         })
     }
 
-    /// Removes a blob and all that was made of it, also a preview that was never finished. Removing
-    /// what is gone already is no error.
+    /// Removes a blob and everything derived from it, including an unfinished preview. A missing
+    /// file is not an error.
     ///
     /// # Errors
     ///
-    /// When something is there and cannot be removed.
+    /// When an existing file cannot be removed.
     pub fn remove(&self, key: BlobKey) -> io::Result<()> {
-        for blobs in self.places() {
+        for blobs in self.stores() {
             match &blobs.store {
                 Store::Disk(disk) => disk.remove(key)?,
                 Store::S3(s3) => s3.remove(key)?,
             }
         }
-        // After the original, whose absence a maker looks for.
+        // After the original: a concurrent render checks for its absence.
         self.remove_results(key)
     }
 
-    /// Writes an original that is restored, into a store on disk that nobody uses yet. Durable only
-    /// when the caller has synced the file system.
+    /// Writes a restored original into a store on disk that is not in use yet. It is durable only
+    /// after the caller has synced the file system.
     ///
     /// # Errors
     ///
-    /// When it is there already, or cannot be written; `Unsupported` for a bucket.
+    /// When it already exists or cannot be written; `Unsupported` for a bucket.
     pub fn restore(&self, key: BlobKey, bytes: &mut dyn io::Read) -> io::Result<()> {
         match &self.store {
             Store::Disk(disk) => disk.restore(key, bytes),
@@ -419,12 +421,12 @@ impl Blobs {
         }
     }
 
-    /// Every place where bytes lie.
-    fn places(&self) -> impl Iterator<Item = &Self> {
-        std::iter::once(self).chain(self.also.as_deref())
+    /// Every store that may hold blobs.
+    fn stores(&self) -> impl Iterator<Item = &Self> {
+        std::iter::once(self).chain(self.secondary.as_deref())
     }
 
-    fn active(&self) -> std::sync::MutexGuard<'_, HashMap<BlobId, Kind>> {
+    fn active(&self) -> std::sync::MutexGuard<'_, HashMap<BlobId, UploadKind>> {
         self.active.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,5 +1,5 @@
-//! Pictures made of blobs that can be made again (transforms), below `cache/<site>/<blob>/`. They go
-//! with their blob. Nothing but this process's own index counts on them.
+//! The transform cache: regenerable pictures rendered from blobs, below `cache/<site>/<blob>/`.
+//! They are removed with their blob. Only this process's own index relies on them.
 
 use std::fs::File;
 use std::io::{self, Write as _};
@@ -8,25 +8,25 @@ use std::os::fd::OwnedFd;
 use rustix::fs::{AtFlags, Mode, OFlags};
 use uuid::Uuid;
 
-use super::files::{PRIVATE_FILE, make_directory, open_directory, remove_file};
+use super::files::{PRIVATE_FILE, ensure_directory, open_directory, remove_file};
 use super::walk::{found, names};
 use super::{BlobKey, Blobs, Part};
 use crate::domain::ids::{BlobId, SiteId};
 use crate::domain::transform::ResultId;
 
-/// Where results are written before they get their names; of the one process that serves.
+/// The folder where results are written before they are renamed. Only the serving process uses it.
 const UNFINISHED: &str = "unfinished";
-/// How often a directory is emptied while makers put more into it.
-const REMOVE_TRIES: u32 = 16;
+/// Attempts to empty a directory while concurrent renders add to it.
+const REMOVE_ATTEMPTS: u32 = 16;
 
-/// A result that is there.
+/// A cached result.
 #[derive(Debug, Clone, Copy)]
 pub struct CachedResult {
-    /// Of which blob.
+    /// The blob that it was rendered from.
     pub key: BlobKey,
-    /// Which one.
+    /// Its id.
     pub result: ResultId,
-    /// How large.
+    /// Its size.
     pub size_bytes: u64,
     /// When it was written, in Unix seconds.
     pub written_s: u64,
@@ -37,7 +37,7 @@ impl Blobs {
     ///
     /// # Errors
     ///
-    /// `NotFound` when it is not there.
+    /// `NotFound` when it does not exist.
     pub fn open_result(&self, key: BlobKey, result: ResultId) -> io::Result<File> {
         let directory = self.open_result_directory(key)?;
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -45,14 +45,15 @@ impl Blobs {
         Ok(File::from(file))
     }
 
-    /// Keeps a result. One that is there already is replaced as a whole.
+    /// Stores a result. Replaces an existing one atomically.
     ///
     /// # Errors
     ///
-    /// When it cannot be kept, `NotFound` when its blob is gone; then nothing is left of it.
+    /// When it cannot be stored; `NotFound` when its blob no longer exists. Nothing remains of the
+    /// result then.
     pub fn put_result(&self, key: BlobKey, result: ResultId, bytes: &[u8]) -> io::Result<()> {
         self.check_writable()?;
-        make_directory(&self.cache, UNFINISHED)?;
+        ensure_directory(&self.cache, UNFINISHED)?;
         let unfinished = open_directory(&self.cache, UNFINISHED)?;
         let temporary = Uuid::new_v4().simple().to_string();
         let flags =
@@ -62,8 +63,8 @@ impl Blobs {
             .and_then(|file| {
                 let mut file = File::from(file);
                 file.write_all(bytes)?;
-                // So that a power cut leaves none that is cut off. A failure costs this file only:
-                // nothing was acknowledged that rests on it.
+                // So that a power cut leaves no truncated result. A failed sync costs this file
+                // only: nothing acknowledged depends on it.
                 file.sync_data()?;
                 let directory = self.make_result_directory(key)?;
                 let name = result.to_string();
@@ -73,7 +74,7 @@ impl Blobs {
             let _ = remove_file(&unfinished, &temporary);
             return Err(error);
         }
-        // A delete may have come in between: what no blob stands behind must not stay.
+        // The blob may have been deleted meanwhile: a result without an original must not stay.
         if self.size_of(key)?.is_none() {
             self.remove_results(key)?;
             return Err(io::ErrorKind::NotFound.into());
@@ -81,34 +82,34 @@ impl Blobs {
         Ok(())
     }
 
-    /// Removes a result, if it is there.
+    /// Removes a result, if it exists.
     ///
     /// # Errors
     ///
-    /// When it is there and cannot be removed.
+    /// When it exists and cannot be removed.
     pub fn remove_result(&self, key: BlobKey, result: ResultId) -> io::Result<()> {
         let Some(directory) = found(self.open_result_directory(key))? else { return Ok(()) };
         remove_file(&directory, &result.to_string())?;
         let site = open_directory(&self.cache, &key.site_directory())?;
-        // One that is not empty stays.
+        // Fails, as it should, unless the directory is empty.
         let _ = rustix::fs::unlinkat(&site, key.file(Part::Original), AtFlags::REMOVEDIR);
         Ok(())
     }
 
-    /// Removes everything that was made of a blob.
+    /// Removes every result rendered from a blob.
     pub(super) fn remove_results(&self, key: BlobKey) -> io::Result<()> {
         let Some(site) = found(open_directory(&self.cache, &key.site_directory()))? else {
             return Ok(());
         };
         let name = key.file(Part::Original);
-        for _ in 0..REMOVE_TRIES {
+        for _ in 0..REMOVE_ATTEMPTS {
             let Some(directory) = found(open_directory(&site, &name))? else { return Ok(()) };
             for name in names(&directory)? {
                 remove_file(&directory, &name)?;
             }
             match rustix::fs::unlinkat(&site, &name, AtFlags::REMOVEDIR) {
                 Ok(()) | Err(rustix::io::Errno::NOENT) => return Ok(()),
-                // One more was put there meanwhile; whoever did looks whether the blob is there.
+                // A concurrent render added one meanwhile; it checks whether the blob still exists.
                 Err(rustix::io::Errno::NOTEMPTY | rustix::io::Errno::EXIST) => {}
                 Err(error) => return Err(error.into()),
             }
@@ -116,9 +117,9 @@ impl Blobs {
         Err(rustix::io::Errno::NOTEMPTY.into())
     }
 
-    /// A file without a name, which goes when it is closed.
+    /// Creates a file without a name, which disappears when it is closed.
     pub(super) fn anonymous_file(&self) -> io::Result<File> {
-        make_directory(&self.cache, UNFINISHED)?;
+        ensure_directory(&self.cache, UNFINISHED)?;
         let unfinished = open_directory(&self.cache, UNFINISHED)?;
         let temporary = Uuid::new_v4().simple().to_string();
         let flags =
@@ -128,7 +129,7 @@ impl Blobs {
         Ok(file.into())
     }
 
-    /// Removes what a killed process was writing. Only the process that serves may call it.
+    /// Removes the unfinished results of a killed process. Only the serving process may call it.
     ///
     /// # Errors
     ///
@@ -139,13 +140,13 @@ impl Blobs {
         names(&unfinished)?.iter().try_for_each(|name| remove_file(&unfinished, name))
     }
 
-    /// Shows every result of a blob that is there, and removes those of blobs that are gone. One
-    /// directory at a time is in memory.
+    /// Calls `visit` for every result of an existing blob, and removes the results of deleted
+    /// blobs. Holds one directory at a time in memory.
     ///
     /// # Errors
     ///
-    /// When the store cannot be read. What goes while it is looked at is passed over.
-    pub fn results(&self, show: &mut dyn FnMut(CachedResult)) -> io::Result<()> {
+    /// When the store cannot be read. Files that disappear meanwhile are ignored.
+    pub fn results(&self, visit: &mut dyn FnMut(CachedResult)) -> io::Result<()> {
         for site_name in names(&self.cache)? {
             let Some(site) = simple_id(&site_name).map(SiteId) else { continue };
             let Some(directory) = found(open_directory(&self.cache, &site_name))? else { continue };
@@ -161,7 +162,7 @@ impl Blobs {
                     let Some(id) = simple_id(&name) else { continue };
                     let stat = rustix::fs::statat(&results, &name, AtFlags::SYMLINK_NOFOLLOW);
                     let Some(stat) = found(stat.map_err(io::Error::from))? else { continue };
-                    show(CachedResult {
+                    visit(CachedResult {
                         key,
                         result: ResultId::from_bytes(*id.as_bytes()),
                         size_bytes: stat.st_size as u64,
@@ -180,14 +181,14 @@ impl Blobs {
 
     fn make_result_directory(&self, key: BlobKey) -> io::Result<OwnedFd> {
         let (site, blob) = (key.site_directory(), key.file(Part::Original));
-        make_directory(&self.cache, &site)?;
+        ensure_directory(&self.cache, &site)?;
         let site = open_directory(&self.cache, &site)?;
-        make_directory(&site, &blob)?;
+        ensure_directory(&site, &blob)?;
         open_directory(&site, &blob)
     }
 }
 
-/// Reads 32 digits as our names have them.
+/// Parses an id of 32 lower-case hexadecimal digits, the form of all names here.
 fn simple_id(name: &str) -> Option<Uuid> {
     let id = Uuid::try_parse(name).ok()?;
     (id.simple().to_string() == name).then_some(id)

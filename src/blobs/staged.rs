@@ -1,5 +1,5 @@
-//! An upload while it is written. Its bytes go to a file of this machine in any case, which is what
-//! is looked into; for a bucket that file has no name, and they are sent on while they arrive.
+//! An upload that is being written. Its bytes always go to a local file, which is what gets
+//! inspected. For a bucket that file is anonymous, and the bytes are forwarded as they arrive.
 
 use std::fs::File;
 use std::io::{self, Seek as _, Write as _};
@@ -8,38 +8,38 @@ use bytes::Bytes;
 
 use super::Blobs;
 use super::disk::OnDisk;
-use super::key::{Reached, StagedKey};
+use super::key::{ResumePoint, StagedKey};
 use super::s3::Sending;
 
-/// A sync that is still to be done.
-pub type Sync = Box<dyn FnOnce() -> io::Result<()> + Send>;
+/// A sync that has not run yet.
+pub type DeferredSync = Box<dyn FnOnce() -> io::Result<()> + Send>;
 
-/// An upload that is being written. Dropping it before it is sealed removes it, unless it is to
-/// be gone on with.
+/// An upload that is being written. Dropping it before it is sealed removes it, unless it is
+/// resumable.
 pub struct Staged<'a> {
     pub(super) blobs: &'a Blobs,
     pub(super) staged: StagedKey,
     pub(super) file: File,
     pub(super) written: u64,
-    pub(super) way: Way<'a>,
-    pub(super) left: Left,
+    pub(super) transfer: Transfer<'a>,
+    pub(super) on_drop: OnDrop,
 }
 
-/// Where the bytes go.
-pub(super) enum Way<'a> {
+/// How the bytes reach the store.
+pub(super) enum Transfer<'a> {
     Disk(OnDisk<'a>),
     S3(Box<Sending<'a>>),
 }
 
-/// What dropping a [`Staged`] leaves.
+/// What dropping a [`Staged`] does.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Left {
-    /// Nothing: the upload was given up.
-    Removed,
-    /// What is there, for an upload that goes on later.
-    Resumable,
-    /// What is there, and its outcome to be settled by whoever has it.
-    Sealed,
+pub(super) enum OnDrop {
+    /// Removes everything: the upload was cancelled.
+    Discard,
+    /// Keeps the bytes, for an upload that is resumed later.
+    KeepResumable,
+    /// Keeps the bytes; the caller settles the outcome.
+    KeepSealed,
 }
 
 impl Staged<'_> {
@@ -47,107 +47,109 @@ impl Staged<'_> {
     ///
     /// # Errors
     ///
-    /// When it cannot be written, for example on a full disk, or not sent.
+    /// When the bytes cannot be written, for example on a full disk, or cannot be sent.
     pub fn append(&mut self, bytes: &Bytes) -> io::Result<()> {
         self.file.write_all(bytes)?;
         self.written += bytes.len() as u64;
-        match &mut self.way {
-            Way::Disk(disk) => disk.written(&self.file, self.written),
-            Way::S3(sending) => sending.written(&self.file, self.written, bytes)?,
+        match &mut self.transfer {
+            Transfer::Disk(disk) => disk.written(&self.file, self.written),
+            Transfer::S3(sending) => sending.written(&self.file, self.written, bytes)?,
         }
         Ok(())
     }
 
-    /// Bytes of the file.
+    /// The length of the file.
     pub fn len_bytes(&self) -> u64 {
         self.written
     }
 
-    /// Makes what was written so far, all of it, durable for an upload that goes on.
+    /// Makes everything written so far durable, so that the upload can be resumed at
+    /// `resume_point`.
     ///
     /// # Errors
     ///
-    /// When it cannot be synced or sent.
-    pub fn sync(&mut self, reached: &Reached) -> io::Result<()> {
-        match &mut self.way {
-            Way::Disk(disk) => disk.sync(&self.file),
-            Way::S3(sending) => sending.checkpoint(&self.file, reached),
+    /// When the bytes cannot be synced or sent.
+    pub fn sync(&mut self, resume_point: &ResumePoint) -> io::Result<()> {
+        match &mut self.transfer {
+            Transfer::Disk(disk) => disk.sync(&self.file),
+            Transfer::S3(sending) => sending.checkpoint(&self.file, resume_point),
         }
     }
 
-    /// A sync of what was written so far, to be done on another thread while more is written. `None` for a
-    /// bucket, where it takes its turn with what is sent: there is only [`Staged::sync`].
+    /// Returns a sync of the bytes written so far, for another thread to run while writing
+    /// continues. `None` for a bucket: a checkpoint there is ordered with the parts that are being
+    /// sent, so only [`Staged::sync`] works.
     ///
     /// # Errors
     ///
     /// When there are no file handles left.
-    pub fn sync_elsewhere(&self) -> io::Result<Option<Sync>> {
-        match &self.way {
-            Way::Disk(disk) => Ok(Some(Box::new(disk.sync_elsewhere(&self.file)?))),
-            Way::S3(_) => Ok(None),
+    pub fn deferred_sync(&self) -> io::Result<Option<DeferredSync>> {
+        match &self.transfer {
+            Transfer::Disk(disk) => Ok(Some(Box::new(disk.deferred_sync(&self.file)?))),
+            Transfer::S3(_) => Ok(None),
         }
     }
 
-    /// Takes back what was written behind an offset.
+    /// Discards the bytes after an offset.
     ///
     /// # Errors
     ///
-    /// When the file cannot be cut.
-    pub fn cut(&mut self, offset_bytes: u64) -> io::Result<()> {
+    /// When the file cannot be truncated.
+    pub fn truncate(&mut self, offset_bytes: u64) -> io::Result<()> {
         self.file.set_len(offset_bytes)?;
         self.file.seek(io::SeekFrom::End(0))?;
         self.written = offset_bytes;
-        match &mut self.way {
-            Way::Disk(disk) => disk.handed_on = offset_bytes,
-            Way::S3(sending) => sending.cut(),
+        match &mut self.transfer {
+            Transfer::Disk(disk) => disk.write_back_offset = offset_bytes,
+            Transfer::S3(sending) => sending.cancel_in_flight(),
         }
         Ok(())
     }
 
-    /// The whole file, to look into once everything is written.
+    /// The whole file, for inspection once everything is written.
     ///
     /// # Errors
     ///
-    /// When bytes that were sent earlier, maybe by another server, cannot be fetched.
+    /// When bytes sent earlier, possibly by another server, cannot be fetched.
     pub fn whole(&mut self) -> io::Result<&mut File> {
-        if let Way::S3(sending) = &mut self.way {
-            sending.fill(&mut self.file, self.written)?;
+        if let Transfer::S3(sending) = &mut self.transfer {
+            sending.fetch_prefix(&mut self.file, self.written)?;
         }
         Ok(&mut self.file)
     }
 
-    /// Makes the bytes durable at their place: file synced, linked, directory synced (R1); or taken
-    /// by the bucket. The staging name stays until [`Blobs::settle`].
+    /// Makes the bytes durable at their final path: file synced, linked, directory synced (R1); or
+    /// accepted by the bucket. The staging entry stays until [`Blobs::settle`].
     ///
     /// # Errors
     ///
-    /// When any of it fails; then nothing is left at the blob's place, or the next recovery finds it.
+    /// When any step fails. Then nothing remains at the blob's path, or the next recovery finds it.
     pub fn seal(mut self) -> io::Result<StagedKey> {
-        match &mut self.way {
-            Way::Disk(disk) => disk.seal(&self.file)?,
-            Way::S3(sending) => sending.seal(&self.file, self.written)?,
+        match &mut self.transfer {
+            Transfer::Disk(disk) => disk.seal(&self.file)?,
+            Transfer::S3(sending) => sending.seal(&self.file, self.written)?,
         }
-        self.left = Left::Sealed;
+        self.on_drop = OnDrop::KeepSealed;
         Ok(self.staged)
     }
 }
 
 impl Drop for Staged<'_> {
     fn drop(&mut self) {
-        match self.left {
-            Left::Removed => {
-                let given_up = match &mut self.way {
-                    Way::Disk(_) => Ok(()),
-                    Way::S3(sending) => sending.give_up(),
+        match self.on_drop {
+            OnDrop::Discard => {
+                let cancelled = match &mut self.transfer {
+                    Transfer::Disk(_) => Ok(()),
+                    Transfer::S3(sending) => sending.cancel(),
                 };
-                // What cannot be removed now is found by the next recovery.
-                match given_up {
+                // The next recovery finds whatever cannot be removed now.
+                match cancelled {
                     Ok(()) => drop(self.blobs.settle(self.staged)),
                     Err(_) => self.blobs.abandon(self.staged),
                 }
             }
-            Left::Resumable => self.blobs.abandon(self.staged),
-            Left::Sealed => {}
+            OnDrop::KeepResumable => self.blobs.abandon(self.staged),
+            OnDrop::KeepSealed => {}
         }
     }
 }

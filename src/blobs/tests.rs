@@ -1,4 +1,4 @@
-//! What the byte store promises, on a real folder.
+//! The guarantees of the blob store, on a real folder.
 
 use std::io::Read as _;
 
@@ -69,26 +69,26 @@ fn a_dropped_upload_leaves_nothing() {
 }
 
 #[test]
-fn an_upload_under_way_is_not_left_behind_but_one_of_a_dead_process_is() {
+fn only_uploads_of_another_process_are_unsettled() {
     let (root, blobs) = store();
     let upload = blobs.stage(staged_key(7), None, 0).unwrap();
-    assert_eq!(blobs.left_behind().unwrap(), vec![]);
+    assert_eq!(blobs.unsettled_uploads().unwrap(), vec![]);
     let restarted = Blobs::local(root.path()).unwrap();
-    assert_eq!(restarted.left_behind().unwrap(), vec![staged_key(7)]);
+    assert_eq!(restarted.unsettled_uploads().unwrap(), vec![staged_key(7)]);
     drop(upload);
 }
 
 #[test]
-fn a_sealed_upload_that_was_not_settled_is_found_with_its_bytes() {
+fn a_sealed_but_unsettled_upload_is_found_with_its_bytes() {
     let (root, blobs) = store();
     blobs.stage(staged_key(7), None, 0).unwrap().seal().unwrap();
     let restarted = Blobs::local(root.path()).unwrap();
-    assert_eq!(restarted.left_behind().unwrap(), vec![staged_key(7)]);
+    assert_eq!(restarted.unsettled_uploads().unwrap(), vec![staged_key(7)]);
     assert!(restarted.open_part(staged_key(7).key, Part::Original).is_ok());
 }
 
 #[test]
-fn a_removed_blob_takes_its_preview_along() {
+fn removing_a_blob_removes_its_preview() {
     let (root, blobs) = store();
     put(&blobs, staged_key(7), b"bytes");
     blobs.put_preview(staged_key(7).key, b"small").unwrap();
@@ -99,7 +99,7 @@ fn a_removed_blob_takes_its_preview_along() {
 }
 
 #[test]
-fn a_removed_blob_takes_along_a_preview_that_a_killed_process_left_unfinished() {
+fn removing_a_blob_removes_an_unfinished_preview() {
     let (root, blobs) = store();
     let staged = staged_key(7);
     put(&blobs, staged, b"bytes");
@@ -110,7 +110,7 @@ fn a_removed_blob_takes_along_a_preview_that_a_killed_process_left_unfinished() 
 }
 
 #[test]
-fn a_preview_of_a_removed_blob_is_not_kept() {
+fn a_preview_of_a_removed_blob_is_not_stored() {
     let (root, blobs) = store();
     put(&blobs, staged_key(7), b"bytes");
     blobs.remove(staged_key(7).key).unwrap();
@@ -156,7 +156,7 @@ proptest! {
     }
 
     #[test]
-    fn foreign_names_in_staging_are_not_ours(name in "\\PC{0,120}") {
+    fn foreign_names_in_staging_are_rejected(name in "\\PC{0,120}") {
         if let Some(staged) = StagedKey::parse(&name) {
             prop_assert_eq!(staged.file(), name);
         }

@@ -1,4 +1,4 @@
-//! Goes through all names of the store, for those who compare them with the rows.
+//! Lists all names in the store, for callers that compare them with the rows.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -9,32 +9,32 @@ use super::disk::Disk;
 use super::{BlobKey, Blobs, Part, StagedKey, Store};
 use crate::domain::ids::{BlobId, SiteId};
 
-/// Where files go that belong to no row, when the store is repaired.
+/// The folder for files without a row, when the store is repaired.
 pub(super) const LOST_AND_FOUND: &str = "lost+found";
 
-/// A file of the store.
+/// A file in the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Stored {
-    /// The blob that its name names.
+pub struct StoredFile {
+    /// The blob that its name refers to.
     pub key: BlobKey,
-    /// Which of its files, or `None` for a preview that was not finished.
+    /// Which file of the blob; `None` for an unfinished preview.
     pub part: Option<Part>,
     /// Its size.
     pub size_bytes: u64,
 }
 
-/// Uploads in staging with the sizes of their files, and names that are none of ours.
+/// Uploads in staging with the sizes of their files, and foreign names.
 pub type AllStaged = (Vec<(StagedKey, u64)>, Vec<String>);
 
 impl Blobs {
-    /// The folders of sites, and names beside them that are none.
+    /// The folders of sites, and foreign names beside them.
     ///
     /// # Errors
     ///
     /// When the store cannot be read.
     pub fn sites(&self) -> io::Result<(Vec<SiteId>, Vec<String>)> {
         let mut all = Vec::new();
-        for blobs in self.places() {
+        for blobs in self.stores() {
             all.extend(match &blobs.store {
                 Store::Disk(disk) => names(&disk.blobs)?,
                 Store::S3(s3) => s3.site_names()?,
@@ -52,80 +52,85 @@ impl Blobs {
         Ok((sites, foreign))
     }
 
-    /// The files of a site whose blobs begin with a byte, and names among them that are none.
+    /// The files of a site whose blob ids begin with the byte `first`, and foreign names among
+    /// them.
     ///
     /// # Errors
     ///
-    /// When the store cannot be read. What goes while it is looked at is passed over.
-    pub fn stored(&self, site: SiteId, first: u8) -> io::Result<(Vec<Stored>, Vec<String>)> {
+    /// When the store cannot be read. Files that disappear meanwhile are ignored.
+    pub fn stored(&self, site: SiteId, first: u8) -> io::Result<(Vec<StoredFile>, Vec<String>)> {
         let (mut stored, mut foreign) = (Vec::new(), Vec::new());
         let mut bytes = [0; 16];
         bytes[0] = first;
-        let any = BlobKey { site, blob: BlobId::from_bytes(bytes) };
+        let sample = BlobKey { site, blob: BlobId::from_bytes(bytes) };
         let mut all = Vec::new();
-        for blobs in self.places() {
+        for blobs in self.stores() {
             all.extend(match &blobs.store {
-                Store::Disk(disk) => disk.blob_names(any)?,
-                Store::S3(s3) => s3.blob_names(any)?,
+                Store::Disk(disk) => disk.blob_names(sample)?,
+                Store::S3(s3) => s3.blob_names(sample)?,
             });
         }
-        if self.also.is_some() {
-            // What lies in both places is one file, that of the first.
+        if self.secondary.is_some() {
+            // A file in both stores counts once, as the one in the primary.
             all.sort_by(|(one, _), (two, _)| one.cmp(two));
             all.dedup_by(|(one, _), (two, _)| one == two);
         }
         for (name, size_bytes) in all {
             match parse(site, first, &name) {
-                Some((key, part)) => stored.push(Stored { key, part, size_bytes }),
+                Some((key, part)) => stored.push(StoredFile { key, part, size_bytes }),
                 None => {
-                    foreign.push(format!("{}/{}/{name}", any.site_directory(), any.directory()));
+                    foreign.push(format!(
+                        "{}/{}/{name}",
+                        sample.site_directory(),
+                        sample.directory()
+                    ));
                 }
             }
         }
         Ok((stored, foreign))
     }
 
-    /// The files of uploads with their sizes, and names among them that are none.
+    /// The files of uploads with their sizes, and foreign names among them.
     ///
     /// # Errors
     ///
     /// When the store cannot be read.
     pub fn all_staged(&self) -> io::Result<AllStaged> {
         let (mut staged, mut foreign) = (Vec::new(), Vec::new());
-        for blobs in self.places() {
-            let (names, strangers) = match &blobs.store {
+        for blobs in self.stores() {
+            let (names, unknown) = match &blobs.store {
                 Store::Disk(disk) => disk.all_staged()?,
                 Store::S3(s3) => s3.all_staged()?,
             };
             staged.extend(names);
-            foreign.extend(strangers);
+            foreign.extend(unknown);
         }
         Ok((staged, foreign))
     }
 
-    /// The size of an original, if it is there.
+    /// The size of an original, if it exists.
     ///
     /// # Errors
     ///
     /// When the store cannot be read.
     pub fn size_of(&self, key: BlobKey) -> io::Result<Option<u64>> {
-        let asked = self.in_either(|blobs| {
+        let found_size = self.in_either(|blobs| {
             let size_bytes = match &blobs.store {
                 Store::Disk(disk) => disk.size_of(key)?,
                 Store::S3(s3) => s3.size_of(key)?,
             };
             size_bytes.ok_or_else(|| io::ErrorKind::NotFound.into())
         });
-        found(asked)
+        found(found_size)
     }
 
-    /// Moves an original that belongs to no row out of the store, and removes its preview.
+    /// Moves an orphaned original to `lost+found/`, and removes its preview.
     ///
     /// # Errors
     ///
     /// When it cannot be moved.
     pub fn set_aside(&self, key: BlobKey) -> io::Result<()> {
-        for blobs in self.places() {
+        for blobs in self.stores() {
             match &blobs.store {
                 Store::Disk(disk) => disk.set_aside(key)?,
                 Store::S3(s3) => s3.set_aside(key)?,
@@ -136,8 +141,8 @@ impl Blobs {
 }
 
 impl Disk {
-    fn blob_names(&self, any: BlobKey) -> io::Result<Vec<(String, u64)>> {
-        let Some(directory) = found(self.open_blob_directory(any))? else {
+    fn blob_names(&self, sample: BlobKey) -> io::Result<Vec<(String, u64)>> {
+        let Some(directory) = found(self.open_blob_directory(sample))? else {
             return Ok(Vec::new());
         };
         let mut found = Vec::new();
@@ -170,9 +175,14 @@ impl Disk {
     }
 
     fn set_aside(&self, key: BlobKey) -> io::Result<()> {
-        let aside = self.make(&self.root, LOST_AND_FOUND)?;
+        let aside = self.create_directory(&self.root, LOST_AND_FOUND)?;
         let Some(directory) = found(self.open_blob_directory(key))? else { return Ok(()) };
-        match rustix::fs::renameat(&directory, key.file(Part::Original), &aside, key.aside()) {
+        match rustix::fs::renameat(
+            &directory,
+            key.file(Part::Original),
+            &aside,
+            key.lost_and_found_name(),
+        ) {
             Ok(()) | Err(rustix::io::Errno::NOENT) => {}
             Err(error) => return Err(error.into()),
         }

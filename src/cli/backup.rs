@@ -8,29 +8,30 @@ use anyhow::bail;
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use super::{Settings, runtime, say, tell, write_down};
+use super::{Settings, print_error, print_stdout, record_run, runtime};
 use crate::actions::backup;
 use crate::app::Clock;
 use crate::archive::Outcome;
 use crate::blobs::Blobs;
 use crate::data_folder::DataFolder;
-use crate::db::{Db, LastBackup, Place};
-use crate::domain::store_place::StorePlace;
+use crate::db::{DatabaseLocation, Db, LastBackup};
+use crate::domain::store_place::StoreLocation;
 use crate::domain::timestamp::timestamp;
 
-/// Problems that people are shown.
-const SHOWN: usize = 20;
+/// Most problems that the text output lists.
+const MAX_SHOWN: usize = 20;
 
 #[derive(Subcommand)]
 pub(super) enum Backup {
-    /// Make a backup of one moment, beside a running server or without one.
+    /// Create a consistent backup. The server may be running.
     Create(Create),
-    /// Compare every byte of a backup with its list.
+    /// Verify every file of a backup against its list.
     ///
-    /// Ends with 0 when it is whole, 1 when anything is missing, altered or not of it, 2 when it
-    /// could not look.
+    /// Exits with 0 if the backup is intact, 1 if a file is missing, altered or not part of it, and
+    /// 2 if it cannot be checked.
     Verify(Verify),
-    /// Make a data folder from a backup. Everything is compared first; nothing is restored half.
+    /// Restore a backup to a new data folder. It is verified first, and restored completely or not
+    /// at all.
     Restore(Restore),
 }
 
@@ -38,8 +39,8 @@ pub(super) enum Backup {
 pub(super) struct Create {
     #[command(flatten)]
     settings: Settings,
-    /// Where it is to be: a new folder, or one file when the name ends with .tar. It holds the keys
-    /// that sign links: keep it as private as the data folder.
+    /// The backup to create: a new folder, or a single file if the name ends with .tar. It contains
+    /// the keys that sign links, so keep it as private as the data folder.
     #[arg(value_name = "FOLDER|FILE.tar")]
     target: PathBuf,
     /// Print JSON.
@@ -64,8 +65,8 @@ pub(super) struct Restore {
     /// The backup.
     #[arg(value_name = "FOLDER|FILE.tar")]
     source: PathBuf,
-    /// What was deleted in this data folder, or by the time of this newer backup (a folder), stays
-    /// deleted.
+    /// Keep deleted what was deleted since, according to this data folder or newer backup (a
+    /// folder).
     #[arg(long, value_name = "FOLDER")]
     erased_in: Option<PathBuf>,
     /// Print JSON.
@@ -80,13 +81,13 @@ pub(super) fn run(command: &Backup) -> ExitCode {
         Backup::Restore(command) => restore(command).map(|()| ExitCode::SUCCESS),
         Backup::Verify(command) => {
             return verify(command).unwrap_or_else(|error| {
-                tell(&error);
+                print_error(&error);
                 ExitCode::from(2)
             });
         }
     };
     outcome.unwrap_or_else(|error| {
-        tell(&error);
+        print_error(&error);
         ExitCode::FAILURE
     })
 }
@@ -95,30 +96,33 @@ fn create(command: &Create) -> anyhow::Result<()> {
     let config = command.settings.load(&[])?;
     anyhow::ensure!(
         config.database_url.is_none(),
-        "a backup holds rows of SQLite; these are in PostgreSQL. Back them up with its own tools \
-         (pg_dump, or a base backup with WAL), then copy blobs/ and the keys: see docs/postgres.md"
+        "`dossier backup` supports SQLite only, and this database is PostgreSQL. Back it up with \
+         pg_dump or a base backup with WAL, then copy blobs/ and the keys: see docs/postgres.md"
     );
     let folder = DataFolder::existing(&config.data)?;
     let blobs = Blobs::open(folder.root(), &config)?;
-    let place = Place::File(folder.database()?);
-    let db = Arc::new(Db::open(&place, 1)?);
+    let database = DatabaseLocation::File(folder.database()?);
+    let db = Arc::new(Db::open(&database, 1)?);
     let target = command.target.clone();
     let created = runtime()?
         .block_on(async { backup::create(folder, blobs, &db, Clock::System, target).await })?;
     let (attachments, bytes) = (created.attachments, created.bytes);
-    write_down(&place, &LastBackup { of_ms: created.of_ms, attachments, bytes });
+    record_run(&database, &LastBackup { of_ms: created.snapshot_ms, attachments, bytes });
     if command.json {
-        return say(&json!({
-            "attachments": attachments,
-            "bytes": bytes,
-            "createdAt": timestamp(created.of_ms),
-        })
-        .to_string());
+        return print_stdout(
+            &json!({
+                "attachments": attachments,
+                "bytes": bytes,
+                "createdAt": timestamp(created.snapshot_ms),
+            })
+            .to_string(),
+        );
     }
-    say(&format!(
-        "Backed up {attachments} attachments, {bytes} bytes, as of {}. Every byte was compared with \
-         its SHA-256.\nIt holds the keys that sign links: keep it as private as the data folder.",
-        timestamp(created.of_ms)
+    print_stdout(&format!(
+        "Backed up {attachments} attachments, {bytes} bytes, as of {}. Every file was verified by \
+         its SHA-256.\nThe backup contains the keys that sign links. Keep it as private as the data \
+         folder.",
+        timestamp(created.snapshot_ms)
     ))
 }
 
@@ -126,13 +130,13 @@ fn verify(command: &Verify) -> anyhow::Result<ExitCode> {
     let outcome = backup::verify(&command.source)?;
     let is_whole = outcome.problem_count == 0;
     let text = if command.json { as_json(&outcome).to_string() } else { as_text(&outcome) };
-    say(&text)?;
+    print_stdout(&text)?;
     Ok(if is_whole { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 
 fn as_json(outcome: &Outcome) -> serde_json::Value {
     json!({
-        "backup": outcome.about,
+        "backup": outcome.manifest,
         "files": outcome.files,
         "bytes": outcome.bytes,
         "problemCount": outcome.problem_count,
@@ -142,23 +146,20 @@ fn as_json(outcome: &Outcome) -> serde_json::Value {
 
 fn as_text(outcome: &Outcome) -> String {
     let mut lines = Vec::new();
-    if let Some(about) = &outcome.about {
+    if let Some(about) = &outcome.manifest {
         lines.push(format!(
-            "A backup as of {}, made by Dossier {}: {} attachments, {} bytes.",
+            "Backup as of {}, created by Dossier {}: {} attachments, {} bytes.",
             about.created_at, about.version, about.attachments, about.bytes
         ));
     }
-    lines.push(format!(
-        "{} files of {} bytes are as they were written.",
-        outcome.files, outcome.bytes
-    ));
+    lines.push(format!("{} files, {} bytes are intact.", outcome.files, outcome.bytes));
     if outcome.problem_count == 0 {
-        lines.push("Nothing is wrong.".to_owned());
+        lines.push("No problems found.".to_owned());
         return lines.join("\n");
     }
-    lines.push(format!("{} are not:", outcome.problem_count));
-    lines.extend(outcome.problems.iter().take(SHOWN).map(|problem| format!("  {problem}")));
-    let more = outcome.problem_count.saturating_sub(SHOWN as u64);
+    lines.push(format!("{} problems:", outcome.problem_count));
+    lines.extend(outcome.problems.iter().take(MAX_SHOWN).map(|problem| format!("  {problem}")));
+    let more = outcome.problem_count.saturating_sub(MAX_SHOWN as u64);
     if more > 0 {
         lines.push(format!("  … and {more} more"));
     }
@@ -167,10 +168,10 @@ fn as_text(outcome: &Outcome) -> String {
 
 fn restore(command: &Restore) -> anyhow::Result<()> {
     let config = command.settings.load(&[])?;
-    if config.blobs != StorePlace::Local {
+    if config.blobs != StoreLocation::Local {
         bail!(
-            "a backup is restored to local disk: leave out the setting blobs, and copy the folder \
-             blobs into the bucket afterwards (docs/s3.md)"
+            "a backup is restored to local disk: remove the setting blobs, then copy the folder \
+             blobs to the bucket (docs/s3.md)"
         );
     }
     let restored = backup::restore(
@@ -180,18 +181,20 @@ fn restore(command: &Restore) -> anyhow::Result<()> {
         Clock::System.now_ms(),
     )?;
     if command.json {
-        return say(&json!({
-            "attachments": restored.attachments,
-            "bytes": restored.bytes,
-            "deleted": restored.deleted,
-            "createdAt": restored.created_at,
-        })
-        .to_string());
+        return print_stdout(
+            &json!({
+                "attachments": restored.attachments,
+                "bytes": restored.bytes,
+                "deleted": restored.deleted,
+                "createdAt": restored.created_at,
+            })
+            .to_string(),
+        );
     }
-    say(&format!(
+    print_stdout(&format!(
         "Restored {} attachments, {} bytes, as of {}, to {}.\n\
-         {} more were deleted since, and stay deleted.\n\
-         Start it: dossier serve --data {}",
+         {} more were deleted after the backup and stay deleted.\n\
+         To start the server: dossier serve --data {}",
         restored.attachments,
         restored.bytes,
         restored.created_at,

@@ -5,14 +5,14 @@ use std::fmt::Write as _;
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use super::{Settings, say};
+use super::{Settings, print_stdout};
 use crate::data_folder::DataFolder;
-use crate::db::{self, Place};
+use crate::db::{self, DatabaseLocation};
 
 /// Arguments of `dossier migrate`.
 ///
-/// `dossier serve` does the same at its start. During a rolling upgrade one node does it while the
-/// others wait; nodes of the release before go on working.
+/// `dossier serve` does the same when it starts. During a rolling upgrade one node migrates while
+/// the others wait; nodes of the previous release keep working.
 #[derive(Args)]
 pub(super) struct Migrate {
     #[command(flatten)]
@@ -24,10 +24,10 @@ pub(super) struct Migrate {
 
 #[derive(Subcommand)]
 pub(super) enum DbCommand {
-    /// Copy all rows from SQLite to PostgreSQL, or back, and compare both sides.
+    /// Copy all rows from SQLite to PostgreSQL, or back, and verify them.
     ///
-    /// The server must be stopped. The other side must be empty. Files stay where they are, and so do
-    /// the keys in the data folder: start `dossier serve` on the same folder with the other database.
+    /// The server must be stopped and the target database must be empty. Files and keys stay where
+    /// they are: afterwards start `dossier serve` on the same data folder with the new database.
     Copy(Copy),
 }
 
@@ -35,8 +35,8 @@ pub(super) enum DbCommand {
 pub(super) struct Copy {
     #[command(flatten)]
     settings: Settings,
-    /// Where they go: a postgres:// URL, or `sqlite` for the file in the data folder. A password is
-    /// best kept in the setting `database_password_file`.
+    /// The target: a postgres:// URL, or `sqlite` for the file in the data folder. Pass a password
+    /// by the setting `database_password_file`.
     #[arg(long, value_name = "postgres://…|sqlite")]
     to: String,
     /// Print JSON.
@@ -46,14 +46,14 @@ pub(super) struct Copy {
 
 pub(super) fn migrate(command: &Migrate) -> anyhow::Result<()> {
     let config = command.settings.load(&[])?;
-    let folder = Place::folder(&config)?;
-    // A running server has brought its file up to date.
+    let folder = DatabaseLocation::folder(&config)?;
+    // A running server has already migrated its SQLite file.
     let _lock = if config.database_url.is_none() { Some(folder.lock()?) } else { None };
-    let schema = db::migrate(&Place::of(&config, &folder)?)?;
+    let schema = db::migrate(&DatabaseLocation::from_config(&config, &folder)?)?;
     if command.json {
-        return say(&json!({ "schema": schema }).to_string());
+        return print_stdout(&json!({ "schema": schema }).to_string());
     }
-    say(&format!("The database has schema {schema}, which this release works with."))
+    print_stdout(&format!("The database is at schema {schema}, the current one for this release."))
 }
 
 pub(super) fn run(command: &DbCommand) -> anyhow::Result<()> {
@@ -63,16 +63,19 @@ pub(super) fn run(command: &DbCommand) -> anyhow::Result<()> {
     let _lock = folder.lock()?;
     let url = if command.to == "sqlite" { String::new() } else { command.to.clone() };
     let to = command.settings.load(&[("database_url", &Some(url))])?;
-    let copied = db::copy(&Place::existing(&config)?, &Place::of(&to, &folder)?)?;
+    let copied = db::copy(
+        &DatabaseLocation::existing(&config)?,
+        &DatabaseLocation::from_config(&to, &folder)?,
+    )?;
     if command.json {
         let tables: serde_json::Map<_, _> =
             copied.iter().map(|table| (table.name.to_owned(), json!(table.rows))).collect();
-        return say(&json!({ "tables": tables }).to_string());
+        return print_stdout(&json!({ "tables": tables }).to_string());
     }
     let mut text = String::new();
     for table in copied.iter().filter(|table| table.rows > 0) {
         writeln!(text, "{:>10} {}", table.rows, table.name)?;
     }
-    text.push_str("All rows are there and were compared. The old ones were left as they are.");
-    say(&text)
+    text.push_str("All rows were copied and verified. The source database is unchanged.");
+    print_stdout(&text)
 }

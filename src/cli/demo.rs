@@ -1,8 +1,9 @@
-//! `dossier demo`: the whole way of a file, for someone who has just cloned the project.
+//! `dossier demo`: a file's lifecycle, for someone who has just cloned the project.
 
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
 use clap::Args;
+use dossier_image::formats;
 use http_body_util::{BodyExt as _, Full};
 use hyper::{Method, Request, StatusCode};
 use hyper_util::client::legacy::Client;
@@ -13,23 +14,22 @@ use sha2::{Digest as _, Sha256};
 use tokio::signal::unix::{SignalKind, signal};
 use uuid::Uuid;
 
-use super::{OWN_PROGRAM, demo_files, log_to_stderr, runtime, say};
+use super::{OWN_PROGRAM, demo_files, log_to_stderr, print_stdout, runtime};
 use crate::app::Clock;
 use crate::config::Config;
-use crate::domain::image::kinds;
 use crate::serve::{self, FirstStart};
 
 /// Arguments of `dossier demo`.
 #[derive(Args)]
 pub(super) struct Demo {
-    /// Leave the server running, until Ctrl-C, so that you can try more.
+    /// Keep the server running until Ctrl-C, so that you can try more.
     #[arg(long)]
     keep: bool,
 }
 
-/// Runs the demo in a folder of its own, which is removed at the end.
+/// Runs the demo in a temporary folder, which is removed at the end.
 pub(super) fn run(command: &Demo) -> anyhow::Result<()> {
-    let folder = TemporaryFolder::make()?;
+    let folder = TemporaryFolder::create()?;
     let data = folder.0.display().to_string();
     let settings = [
         ("data", data.as_str()),
@@ -46,47 +46,54 @@ pub(super) fn run(command: &Demo) -> anyhow::Result<()> {
         let mut term = signal(SignalKind::terminate())?;
         let mut server = serve::start(config, Clock::System, OWN_PROGRAM.as_ref()).await?;
         let first = server.first_start.take().context("the demo's folder was not empty")?;
-        say(&format!("A server of its own, at http://{} (data in {data})\n", server.http))?;
-        let shown = Visitor::new(server.http, &first).show().await;
-        if let (Ok(links), true) = (&shown, command.keep) {
-            say(&(what_next(&server, &first, links) + &missing()))?;
+        print_stdout(&format!(
+            "Started a temporary server at http://{} (data in {data})\n",
+            server.http
+        ))?;
+        let outcome = Visitor::new(server.http, &first).run().await;
+        if let (Ok(links), true) = (&outcome, command.keep) {
+            print_stdout(&(keep_message(&server, &first, links) + &missing_formats()))?;
             tokio::select! {
                 _ = int.recv() => {}
                 _ = term.recv() => {}
             }
         }
         server.stop().await;
-        shown.map(drop)
+        outcome.map(drop)
     })?;
     if !command.keep {
-        // As it was called, so that the lines can be typed.
+        // The name it was called by, so that the lines can be pasted.
         let program = std::env::args().next().unwrap_or_else(|| "dossier".to_owned());
-        say(&format!(
-            "\nThat was all of it; the folder is gone again. To go on:\n  \
-             {program} demo --keep    the same, and the server stays\n  \
-             {program} serve          a server that keeps its files in ./dossier-data"
+        print_stdout(&format!(
+            "\nDone. The temporary folder was removed. Next:\n  \
+             {program} demo --keep    run the demo again and keep the server running\n  \
+             {program} serve          start a server that stores its files in ./dossier-data"
         ))?;
     }
     Ok(())
 }
 
-/// What a build for a first look does not show.
-fn missing() -> String {
-    let (_, absent) = kinds();
+/// Names the formats that a reduced build makes no previews of.
+fn missing_formats() -> String {
+    let absent = formats().left_out;
     if absent.is_empty() {
         return String::new();
     }
     let absent = absent.join(", ");
-    format!("\n\nThis build makes no previews of {absent}; that of `cargo build --release` does.")
+    format!(
+        "\n\nThis build makes no previews of {absent}. \
+         Build with `cargo build --release` for those."
+    )
 }
 
-fn what_next(server: &serve::Server, first: &FirstStart, links: &[String]) -> String {
+fn keep_message(server: &serve::Server, first: &FirstStart, links: &[String]) -> String {
     let ca_file = server.ca_file.as_ref().map(|file| file.display().to_string());
     let https = server.https.map(|address| address.to_string()).unwrap_or_default();
     let page = first.sign_in.as_deref().unwrap_or_default();
     format!(
-        "\nThe server stays until Ctrl-C. Its page, signed in by a link that works once, for 30 minutes:\n\n  \
-         {page}\n\nThe files, by their links:\n\n  {}\n\nWith the official SDK:\n\n  \
+        "\nThe server runs until Ctrl-C. To sign in to its page, open this link once, \
+         within 30 minutes:\n\n  \
+         {page}\n\nLinks to the files:\n\n  {}\n\nWith the official SDK:\n\n  \
          NODE_EXTRA_CA_CERTS={} node your-code.mjs\n\n  \
          createClient({{\n    modules: {{ attachments }},\n    \
          auth: ApiKeyStrategy({{ apiKey: '{}', siteId: '{}' }}),\n    \
@@ -98,33 +105,33 @@ fn what_next(server: &serve::Server, first: &FirstStart, links: &[String]) -> St
     )
 }
 
-/// A folder that goes when the demo does.
+/// A temporary folder, removed on drop.
 struct TemporaryFolder(std::path::PathBuf);
 
 impl TemporaryFolder {
-    fn make() -> anyhow::Result<Self> {
+    fn create() -> anyhow::Result<Self> {
         let folder = std::env::temp_dir().join(format!("dossier-demo-{}", Uuid::new_v4()));
         std::fs::create_dir(&folder)
-            .with_context(|| format!("cannot make the folder {}", folder.display()))?;
+            .with_context(|| format!("cannot create the folder {}", folder.display()))?;
         Ok(Self(folder))
     }
 }
 
 impl Drop for TemporaryFolder {
     fn drop(&mut self) {
-        // A folder that cannot be removed lies in the system's temporary folder.
+        // Best effort: the system cleans its temporary folder.
         let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 
-/// Someone who uses the server by plain HTTP and says what they do.
+/// A plain HTTP client that prints what it does.
 struct Visitor<'a> {
     client: Client<HttpConnector, Full<Bytes>>,
     base: String,
     first: &'a FirstStart,
 }
 
-struct Answer {
+struct DemoResponse {
     status: StatusCode,
     content_type: String,
     body: Bytes,
@@ -136,17 +143,19 @@ impl<'a> Visitor<'a> {
         Self { client, base: format!("http://{address}"), first }
     }
 
-    /// The whole way of two files; returns the links that opened.
-    async fn show(&self) -> anyhow::Result<Vec<String>> {
+    /// Runs two files through their lifecycle; returns links that were opened.
+    async fn run(&self) -> anyhow::Result<Vec<String>> {
         let contact = Uuid::new_v4();
-        say("A contact. It needs no announcement, but so the page has a name for it:")?;
+        print_stdout(
+            "Announce a contact. This is optional; it gives the contact a label on the page.",
+        )?;
         let path = format!("/dossier/v1/contacts/{contact}");
         self.call(Method::PUT, &path, Some(json!({ "label": "Ada Lovelace" }))).await?;
         let photo = demo_files::photo()?;
         self.upload(contact, "sunset.jpg", "image/jpeg", &photo).await?;
         let document = demo_files::document();
         self.upload(contact, "letter.pdf", "application/pdf", &document).await?;
-        say("\nBoth are in the contact's list:")?;
+        print_stdout("\nList the contact's attachments:")?;
         let path = format!("/contacts/v4/attachments/{contact}");
         let list = self.call(Method::GET, &path, None).await?;
         Ok(vec![
@@ -164,37 +173,38 @@ impl<'a> Visitor<'a> {
         mime: &str,
         file: &[u8],
     ) -> anyhow::Result<()> {
-        say(&format!(
-            "\nUpload {name} ({} bytes): ask for a URL, then PUT the bytes.",
+        print_stdout(&format!(
+            "\nUpload {name} ({} bytes): request an upload URL, then PUT the bytes to it.",
             file.len()
         ))?;
         let path = format!("/contacts/v4/attachments/{contact}/upload-url");
         let request = json!({ "fileName": name, "mimeType": mime });
-        let answer = self.call(Method::POST, &path, Some(request)).await?;
-        let url = answer["uploadUrl"].as_str().context("the answer has no uploadUrl")?.to_owned();
+        let response = self.call(Method::POST, &path, Some(request)).await?;
+        let url =
+            response["uploadUrl"].as_str().context("the response has no uploadUrl")?.to_owned();
         let bytes = Bytes::copy_from_slice(file);
-        let answer = self.send(Method::PUT, &url, &[("content-type", mime)], bytes).await?;
-        say(&format!("  PUT {}", short(&url)))?;
-        show_json(&answer)?;
+        let response = self.send(Method::PUT, &url, &[("content-type", mime)], bytes).await?;
+        print_stdout(&format!("  PUT {}", short(&url)))?;
+        show_json(&response)?;
         Ok(())
     }
 
-    /// Calls the API and prints request and answer.
+    /// Calls the API and prints the request and the response.
     async fn call(&self, method: Method, path: &str, body: Option<Value>) -> anyhow::Result<Value> {
         let url = format!("{}{path}", self.base);
         let text = body.map(|body| body.to_string()).unwrap_or_default();
-        say(&format!("  {method} {path} {text}"))?;
+        print_stdout(&format!("  {method} {path} {text}"))?;
         let site = self.first.site.id.to_string();
         let headers = [
             ("authorization", self.first.key.secret.as_str()),
             ("wix-site-id", site.as_str()),
             ("content-type", "application/json"),
         ];
-        let answer = self.send(method, &url, &headers, Bytes::from(text)).await?;
-        show_json(&answer)
+        let response = self.send(method, &url, &headers, Bytes::from(text)).await?;
+        show_json(&response)
     }
 
-    /// Opens a link as a browser would and checks what comes.
+    /// Opens a link as a browser would and checks the response.
     async fn open(
         &self,
         list: &Value,
@@ -204,18 +214,19 @@ impl<'a> Visitor<'a> {
     ) -> anyhow::Result<String> {
         let url = list.pointer(pointer).and_then(Value::as_str);
         let url = url.with_context(|| format!("the list has no {pointer}"))?;
-        let answer = self.send(Method::GET, url, &[], Bytes::new()).await?;
-        if answer.status != StatusCode::OK || expected.is_some_and(|bytes| bytes != answer.body) {
-            bail!("the link of {what} answered {} with other bytes", answer.status);
+        let response = self.send(Method::GET, url, &[], Bytes::new()).await?;
+        if response.status != StatusCode::OK || expected.is_some_and(|bytes| bytes != response.body)
+        {
+            bail!("the link of {what} returned {} or the wrong bytes", response.status);
         }
-        let hash = crate::domain::hex::encode(&Sha256::digest(&answer.body));
-        let same = if expected.is_some() { ", the very bytes that were sent" } else { "" };
-        say(&format!(
-            "\nThe link of {what} opens:\n  {}\n  {} {}, {} bytes, SHA-256 {}…{same}",
+        let hash = crate::domain::hex::encode(&Sha256::digest(&response.body));
+        let identical = if expected.is_some() { ", identical to the upload" } else { "" };
+        print_stdout(&format!(
+            "\nOpen the link of {what}:\n  {}\n  {} {}, {} bytes, SHA-256 {}…{identical}",
             short(url),
-            answer.status.as_u16(),
-            answer.content_type,
-            answer.body.len(),
+            response.status.as_u16(),
+            response.content_type,
+            response.body.len(),
             &hash[..12]
         ))?;
         Ok(url.to_owned())
@@ -227,41 +238,42 @@ impl<'a> Visitor<'a> {
         url: &str,
         headers: &[(&str, &str)],
         body: Bytes,
-    ) -> anyhow::Result<Answer> {
+    ) -> anyhow::Result<DemoResponse> {
         let mut request = Request::builder().method(method).uri(url);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let answer = self.client.request(request.body(Full::new(body))?).await?;
+        let response = self.client.request(request.body(Full::new(body))?).await?;
         let content_type =
-            answer.headers().get("content-type").and_then(|value| value.to_str().ok());
-        Ok(Answer {
-            status: answer.status(),
+            response.headers().get("content-type").and_then(|value| value.to_str().ok());
+        Ok(DemoResponse {
+            status: response.status(),
             content_type: content_type.unwrap_or_default().to_owned(),
-            body: answer.into_body().collect().await?.to_bytes(),
+            body: response.into_body().collect().await?.to_bytes(),
         })
     }
 }
 
-/// Long tokens are cut for reading.
+/// Truncates long tokens for display.
 fn short(url: &str) -> String {
-    const SHOWN: usize = 96;
-    match url.char_indices().nth(SHOWN) {
+    const MAX_CHARS: usize = 96;
+    match url.char_indices().nth(MAX_CHARS) {
         Some((cut, _)) => format!("{}…", &url[..cut]),
         None => url.to_owned(),
     }
 }
 
-fn show_json(answer: &Answer) -> anyhow::Result<Value> {
-    let value: Value = serde_json::from_slice(&answer.body).context("the answer is not JSON")?;
-    let mut text = format!("  {}", answer.status.as_u16());
+fn show_json(response: &DemoResponse) -> anyhow::Result<Value> {
+    let value: Value =
+        serde_json::from_slice(&response.body).context("the response is not JSON")?;
+    let mut text = format!("  {}", response.status.as_u16());
     for line in serde_json::to_string_pretty(&value)?.lines() {
         text.push_str("\n    ");
         text.push_str(&short(line));
     }
-    say(&text)?;
-    if answer.status != StatusCode::OK {
-        bail!("the server answered {}", answer.status);
+    print_stdout(&text)?;
+    if response.status != StatusCode::OK {
+        bail!("the server returned {}", response.status);
     }
     Ok(value)
 }

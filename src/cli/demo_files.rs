@@ -1,15 +1,15 @@
-//! The two files of the demo, made on the spot: a photo-like JPEG and a PDF.
+//! Generates the demo's two files: a photo-like JPEG and a PDF.
 
-use turbojpeg::{Compressor, Image, PixelFormat, Subsamp};
+use dossier_image::encode_jpeg;
 
 const WIDTH: usize = 1_600;
 const HEIGHT: usize = 1_067;
 
-/// A JPEG of 1600 × 1067 pixels: a sky, a sun, hills.
+/// Returns a JPEG of 1600 × 1067 pixels: a sky, a sun, hills.
 ///
 /// # Errors
 ///
-/// When the encoder fails.
+/// If the encoder fails.
 pub(super) fn photo() -> anyhow::Result<Vec<u8>> {
     let mut pixels = Vec::with_capacity(WIDTH * HEIGHT * 3);
     for y in 0..HEIGHT {
@@ -17,17 +17,7 @@ pub(super) fn photo() -> anyhow::Result<Vec<u8>> {
             pixels.extend_from_slice(&colour(x as f32, y as f32));
         }
     }
-    let image = Image {
-        pixels: pixels.as_slice(),
-        width: WIDTH,
-        pitch: WIDTH * 3,
-        height: HEIGHT,
-        format: PixelFormat::RGB,
-    };
-    let mut compressor = Compressor::new()?;
-    compressor.set_quality(88)?;
-    compressor.set_subsamp(Subsamp::Sub2x2)?;
-    Ok(compressor.compress_to_vec(image)?)
+    Ok(encode_jpeg(&pixels, (WIDTH as u32, HEIGHT as u32), 88)?)
 }
 
 fn colour(x: f32, y: f32) -> [u8; 3] {
@@ -48,7 +38,7 @@ fn colour(x: f32, y: f32) -> [u8; 3] {
     [mix(70.0, 250.0), mix(120.0, 205.0), mix(190.0, 165.0)]
 }
 
-/// A PDF of one page with one line of text.
+/// Returns a PDF of one page with one line of text.
 pub(super) fn document() -> Vec<u8> {
     let text = "BT /F1 24 Tf 72 720 Td (A document that belongs to a contact.) Tj ET";
     let objects = [
@@ -61,15 +51,15 @@ pub(super) fn document() -> Vec<u8> {
         "<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>".to_owned(),
     ];
     let mut pdf = b"%PDF-1.4\n".to_vec();
-    let mut places = Vec::new();
+    let mut offsets = Vec::new();
     for (object, number) in objects.iter().zip(1..) {
-        places.push(pdf.len());
+        offsets.push(pdf.len());
         pdf.extend_from_slice(format!("{number} 0 obj\n{object}\nendobj\n").as_bytes());
     }
     let (table, size) = (pdf.len(), objects.len() + 1);
     pdf.extend_from_slice(format!("xref\n0 {size}\n0000000000 65535 f \n").as_bytes());
-    for place in places {
-        pdf.extend_from_slice(format!("{place:010} 00000 n \n").as_bytes());
+    for offset in offsets {
+        pdf.extend_from_slice(format!("{offset:010} 00000 n \n").as_bytes());
     }
     let tail = format!("trailer\n<< /Size {size} /Root 1 0 R >>\nstartxref\n{table}\n%%EOF\n");
     pdf.extend_from_slice(tail.as_bytes());
@@ -80,16 +70,17 @@ pub(super) fn document() -> Vec<u8> {
 mod tests {
     use std::io::Cursor;
 
+    use dossier_image::read_header;
+
     use super::*;
-    use crate::domain::image::read_header;
-    use crate::domain::sniff::{Found, sniff};
+    use crate::domain::sniff::{ContentKind, sniff};
 
     #[test]
-    fn the_files_are_what_they_say() {
+    fn the_files_match_their_types() {
         let (photo, document) = (photo().unwrap(), document());
         let header = read_header(&mut Cursor::new(&photo)).unwrap();
         assert_eq!((header.width, header.height), (1_600, 1_067));
         let size = document.len() as u64;
-        assert!(matches!(sniff(&mut Cursor::new(document), size), Ok(Found::Pdf)));
+        assert!(matches!(sniff(&mut Cursor::new(document), size), Ok(ContentKind::Pdf)));
     }
 }

@@ -8,16 +8,18 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::contacts::guid;
-use super::remote::{self, EXIT_CODES, Remote, bytes, confirm, is_interactive, say, variable};
+use super::remote::{
+    self, EXIT_CODES, Remote, bytes, confirm, is_interactive, print_stdout, variable,
+};
 use super::several::summary;
 use crate::client::{Client, Failure, Kind, Page, Result};
-use crate::domain::file_name::visible;
+use crate::domain::file_name::escape_hidden;
 
 /// Arguments of `dossier ls`.
 #[derive(Args)]
 #[command(after_help = EXIT_CODES)]
 pub(super) struct Ls {
-    /// The contact [default: list the contacts].
+    /// The contact [default: list all contacts].
     #[arg(value_name = "CONTACT", value_parser = guid)]
     contact: Option<Uuid>,
     #[command(flatten)]
@@ -37,20 +39,20 @@ pub(super) fn run_ls(command: &Ls) -> ExitCode {
 
 async fn contacts(client: &Client, json: bool) -> Result<()> {
     let heading = format!("{:36}  {:7}  {:>7}  {:>10}  LABEL", "CONTACT", "STATE", "FILES", "SIZE");
-    let list = List { items: "contacts", heading, line: contact_line };
+    let list = ListFormat { items: "contacts", heading, line: contact_line };
     list.show(json, async |after| client.contacts(after).await).await
 }
 
-/// What a list looks like.
-struct List {
-    /// What its items are called for programs.
+/// How a list is printed.
+struct ListFormat {
+    /// The name of the items in JSON.
     items: &'static str,
     heading: String,
     line: fn(&Value) -> String,
 }
 
-impl List {
-    /// Prints it page by page, or for programs whole.
+impl ListFormat {
+    /// Prints the list page by page, or as one JSON object.
     async fn show(
         &self,
         json: bool,
@@ -59,26 +61,26 @@ impl List {
         let (mut all, mut next) = (Vec::new(), None);
         let mut is_first = true;
         loop {
-            let (found, more) = page(next.as_deref()).await?;
+            let (found, next_page) = page(next.as_deref()).await?;
             if json {
                 all.extend(found);
             } else {
                 if std::mem::take(&mut is_first) {
-                    head(&self.heading)?;
+                    print_heading(&self.heading)?;
                 }
-                say_lines(&found.iter().map(self.line).collect::<Vec<_>>())?;
+                print_lines(&found.iter().map(self.line).collect::<Vec<_>>())?;
             }
-            next = more;
+            next = next_page;
             if next.is_none() {
                 break;
             }
         }
-        if json { say(&json!({ self.items: all }).to_string()) } else { Ok(()) }
+        if json { print_stdout(&json!({ self.items: all }).to_string()) } else { Ok(()) }
     }
 }
 
 fn contact_line(contact: &Value) -> String {
-    let text = |name: &str| visible(contact[name].as_str().unwrap_or_default());
+    let text = |name: &str| escape_hidden(contact[name].as_str().unwrap_or_default());
     let size = contact["totalBytes"].as_str().and_then(|bytes| bytes.parse().ok());
     let line = format!(
         "{:36}  {:7}  {:>7}  {:>10}  {}",
@@ -94,28 +96,28 @@ fn contact_line(contact: &Value) -> String {
 async fn files(client: &Client, contact: Uuid, json: bool) -> Result<()> {
     let heading =
         format!("{:36}  {:>10}  {:16}  {:12}  NAME", "ATTACHMENT", "SIZE", "ADDED", "TYPE");
-    let list = List { items: "attachments", heading, line: file_line };
+    let list = ListFormat { items: "attachments", heading, line: file_line };
     list.show(json, async |after| client.files(contact, after).await).await
 }
 
 fn file_line(file: &Value) -> String {
-    let text = |name: &str| visible(file[name].as_str().unwrap_or_default());
+    let text = |name: &str| escape_hidden(file[name].as_str().unwrap_or_default());
     let size = file["sizeBytes"].as_str().and_then(|bytes| bytes.parse().ok()).unwrap_or_default();
-    // Up to the minute, in UTC.
+    // To the minute, in UTC.
     let added: String = text("createdAt").replacen('T', " ", 1).chars().take(16).collect();
     let mime_type = text("mimeType");
-    // The long names of Office's types say less than the file's own name.
+    // Only the end: the full names of Office types are long, and the file name says as much.
     let kind = mime_type.rsplit(['/', '.']).next().unwrap_or_default();
     let (id, name) = (text("id"), text("fileName"));
     format!("{id:36}  {:>10}  {added:16}  {kind:12}  {name}", bytes(size))
 }
 
-fn head(text: &str) -> Result<()> {
-    say(&style(text).bold().to_string())
+fn print_heading(text: &str) -> Result<()> {
+    print_stdout(&style(text).bold().to_string())
 }
 
-fn say_lines(lines: &[String]) -> Result<()> {
-    if lines.is_empty() { Ok(()) } else { say(&lines.join("\n")) }
+fn print_lines(lines: &[String]) -> Result<()> {
+    if lines.is_empty() { Ok(()) } else { print_stdout(&lines.join("\n")) }
 }
 
 /// Arguments of `dossier rm`.
@@ -125,10 +127,10 @@ pub(super) struct Rm {
     /// The contact.
     #[arg(value_name = "CONTACT", value_parser = guid)]
     contact: Uuid,
-    /// The attachments, as `dossier ls CONTACT` shows them.
+    /// The attachment ids, as shown by `dossier ls CONTACT`.
     #[arg(value_name = "ID", value_parser = guid, required = true)]
     ids: Vec<Uuid>,
-    /// Do not ask.
+    /// Do not ask for confirmation.
     #[arg(long, short)]
     yes: bool,
     #[command(flatten)]
@@ -144,39 +146,44 @@ async fn rm(command: &Rm) -> Result<()> {
     let (client, json) = (command.remote.client()?, command.remote.json);
     if !command.yes {
         if !is_interactive() || json {
-            return Err(Failure::new(Kind::Usage, "nobody can be asked whether to delete them")
-                .next("say it with the command: --yes"));
+            return Err(Failure::new(
+                Kind::Usage,
+                "cannot ask for confirmation: this is not a terminal",
+            )
+            .next("use --yes to delete without asking"));
         }
         let mut names = Vec::new();
         for id in &command.ids {
-            names
-                .push(format!("  {}", visible(&client.get(command.contact, *id).await?.file_name)));
+            names.push(format!(
+                "  {}",
+                escape_hidden(&client.get(command.contact, *id).await?.file_name)
+            ));
         }
-        if !confirm(&format!("{}\nDelete {} of these?", names.join("\n"), names.len()))? {
-            return Err(Failure::failed("nothing was deleted"));
+        if !confirm(&format!("{}\nDelete these {} files?", names.join("\n"), names.len()))? {
+            return Err(Failure::failed("cancelled; nothing was deleted"));
         }
     }
     let (mut done, mut shown) = (Vec::new(), Vec::new());
     for id in &command.ids {
         let outcome = client.delete(command.contact, *id).await;
-        let outcome = outcome.map_err(|failure| failure.of(&id.to_string()));
+        let outcome = outcome.map_err(|failure| failure.about(&id.to_string()));
         match &outcome {
             Ok(()) if json => shown.push(json!({ "attachmentId": id.to_string() })),
-            Ok(()) => say(&format!("{id}  deleted"))?,
+            Ok(()) => print_stdout(&format!("{id}  deleted"))?,
             Err(failure) if json => {
                 shown.push(json!({ "attachmentId": id.to_string(), "error": failure.as_json() }));
             }
-            Err(failure) if command.ids.len() > 1 => remote::complain(failure, false),
+            Err(failure) if command.ids.len() > 1 => remote::print_failure(failure, false),
             Err(_) => {}
         }
-        let is_over = outcome.as_ref().is_err_and(|failure| failure.kind != Kind::NotFound);
+        let must_stop = outcome.as_ref().is_err_and(|failure| failure.kind != Kind::NotFound);
         done.push(outcome);
-        if is_over {
+        if must_stop {
             break;
         }
     }
     if json {
-        say(&json!({ "attachments": shown }).to_string())?;
+        print_stdout(&json!({ "attachments": shown }).to_string())?;
     }
     summary(done, "deleted")
 }
@@ -188,7 +195,7 @@ pub(super) struct Open {
     /// The contact.
     #[arg(value_name = "CONTACT", value_parser = guid)]
     contact: Uuid,
-    /// The attachment, as `dossier ls CONTACT` shows it.
+    /// The attachment id, as shown by `dossier ls CONTACT`.
     #[arg(value_name = "ID", value_parser = guid)]
     id: Uuid,
     #[command(flatten)]
@@ -203,23 +210,27 @@ pub(super) fn run_open(command: &Open) -> ExitCode {
 async fn open(command: &Open) -> Result<()> {
     let client = command.remote.client()?;
     let found = client.get(command.contact, command.id).await?;
-    // What a server says is given to a program: an address of the web and nothing else.
+    // The link comes from the server and is passed to a program, so it must be a web URL.
     let link = url::Url::parse(&found.link).ok();
     let link = link.filter(|link| matches!(link.scheme(), "http" | "https"));
-    let link = link.ok_or_else(|| Failure::failed("the server's link is no address of the web"))?;
+    let link = link.ok_or_else(|| {
+        Failure::failed("the server returned a link that is not an http or https URL")
+    })?;
     if command.remote.json {
-        return say(&json!({ "link": link.as_str(), "fileName": found.file_name }).to_string());
+        return print_stdout(
+            &json!({ "link": link.as_str(), "fileName": found.file_name }).to_string(),
+        );
     }
-    if console::Term::stdout().is_term() && opened(link.as_str()) {
-        return say(&format!("{} is open in the browser", visible(&found.file_name)));
+    if console::Term::stdout().is_term() && open_in_browser(link.as_str()) {
+        return print_stdout(&format!("Opened {} in the browser", escape_hidden(&found.file_name)));
     }
-    say(link.as_str())
+    print_stdout(link.as_str())
 }
 
-/// Hands a link to the desktop; false when there is none.
-fn opened(link: &str) -> bool {
-    let has_screen = ["DISPLAY", "WAYLAND_DISPLAY"].iter().any(|name| variable(name).is_some());
-    let program = variable("BROWSER").or_else(|| has_screen.then(|| "xdg-open".to_owned()));
+/// Opens a link in the browser; returns false if that is not possible.
+fn open_in_browser(link: &str) -> bool {
+    let has_display = ["DISPLAY", "WAYLAND_DISPLAY"].iter().any(|name| variable(name).is_some());
+    let program = variable("BROWSER").or_else(|| has_display.then(|| "xdg-open".to_owned()));
     let Some(program) = program else { return false };
     let opened = Command::new(program)
         .arg(link)

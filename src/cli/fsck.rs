@@ -6,92 +6,92 @@ use std::process::ExitCode;
 use clap::Args;
 use serde_json::{Map, Value, json};
 
-use super::{Settings, say, tell, write_down};
-use crate::actions::fsck::{Kind, Look, Repairs, Report, check, plan, repair};
+use super::{Settings, print_error, print_stdout, record_run};
+use crate::actions::fsck::{CheckOptions, Kind, Repairs, Report, check, plan, repair};
 use crate::app::Clock;
 use crate::blobs::Blobs;
-use crate::db::{Inspection, LastCheck, Place};
+use crate::db::{DatabaseLocation, Inspection, LastCheck};
 
-/// Findings of one kind that people are shown.
-const SHOWN_OF_A_KIND: usize = 10;
+/// Most findings of one kind that the text output lists.
+const MAX_SHOWN_PER_KIND: usize = 10;
 
 /// Arguments of `dossier fsck`.
 ///
-/// Works beside a running server, and without one. Ends with 0 when nothing is wrong, 1 when
-/// something is, 2 when it could not look.
+/// The server may be running. Exits with 0 if there are no problems, 1 if there are, and 2 if the
+/// check cannot run.
 #[derive(Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub(super) struct Fsck {
     #[command(flatten)]
     settings: Settings,
-    /// Read every file and compare its SHA-256 too.
+    /// Also read every file and verify its SHA-256.
     #[arg(long)]
     hash: bool,
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
-    /// Say what a repair would do. The server must be stopped.
+    /// Show what a repair would do. The server must be stopped.
     #[arg(long)]
     repair: bool,
-    /// With --repair: do it.
+    /// With --repair: apply the repair.
     #[arg(long, requires = "repair")]
     yes: bool,
 }
 
-/// Looks, and repairs if that is asked for.
+/// Checks, and repairs if requested.
 pub(super) fn run(command: &Fsck) -> ExitCode {
-    match look(command) {
+    match check_and_repair(command) {
         Ok(0) => ExitCode::SUCCESS,
         Ok(_) => ExitCode::from(1),
         Err(error) => {
-            tell(&error);
+            print_error(&error);
             ExitCode::from(2)
         }
     }
 }
 
-/// Returns how many findings are left.
-fn look(command: &Fsck) -> anyhow::Result<u64> {
+/// Returns the number of findings that remain.
+fn check_and_repair(command: &Fsck) -> anyhow::Result<u64> {
     let config = command.settings.load(&[])?;
-    let folder = Place::folder(&config)?;
+    let folder = DatabaseLocation::folder(&config)?;
     let lock = folder.lock();
-    // Other nodes may be at work on a database that is shared.
+    // Other nodes may be using a shared database.
     let offline = lock.is_ok() && config.database_url.is_none();
-    // Held for repairs only: a look must not keep a server from starting.
+    // Held for repairs only: a check must not prevent a server from starting.
     let _lock = if command.repair { Some(lock?) } else { None };
-    let place = Place::existing(&config)?;
-    let rows = match (&place, command.repair) {
-        (Place::File(database), true) => Inspection::open_for_repair(database)?,
-        (Place::Postgres(_), true) => anyhow::bail!(
-            "--repair works on SQLite only: on PostgreSQL other nodes may be at work. The findings \
-             name every row and file"
+    let database = DatabaseLocation::existing(&config)?;
+    let rows = match (&database, command.repair) {
+        (DatabaseLocation::File(file), true) => Inspection::open_for_repair(file)?,
+        (DatabaseLocation::Postgres(_), true) => anyhow::bail!(
+            "--repair supports SQLite only, because other nodes may be using a PostgreSQL \
+             database. The findings name every row and file"
         ),
-        (place, false) => Inspection::open(place)?,
+        (database, false) => Inspection::open(database)?,
     };
     let blobs = Blobs::open(folder.root(), &config)?;
-    let look = Look { hash: command.hash, offline };
-    let report = check(&rows, &blobs, look)?;
+    let options = CheckOptions { hash: command.hash, offline };
+    let report = check(&rows, &blobs, options)?;
     let planned = command.repair.then(|| plan(&report));
     if !(command.repair && command.yes) {
-        write_down(&place, &last(&report, command.hash));
-        say(&shown(command, &report, planned, false)?)?;
+        record_run(&database, &last_check(&report, command.hash));
+        print_stdout(&format_report(command, &report, planned, false)?)?;
         return Ok(report.total());
     }
     let done = repair(&rows, &blobs, &report)?;
-    let after = check(&rows, &blobs, look)?;
-    write_down(&place, &last(&after, command.hash));
-    say(&shown(command, &report, Some(done), true)?)?;
+    let after = check(&rows, &blobs, options)?;
+    record_run(&database, &last_check(&after, command.hash));
+    print_stdout(&format_report(command, &report, Some(done), true)?)?;
     if !command.json {
-        say(&format!("After the repair: {} findings.", after.total()))?;
+        print_stdout(&format!("After the repair: {} findings.", after.total()))?;
     }
     Ok(after.total())
 }
 
-fn last(report: &Report, hashed: bool) -> LastCheck {
+fn last_check(report: &Report, hashed: bool) -> LastCheck {
     LastCheck { ended_at_ms: Clock::System.now_ms(), findings: report.total(), hashed }
 }
 
-fn shown(
+fn format_report(
     command: &Fsck,
     report: &Report,
     repairs: Option<Repairs>,
@@ -138,16 +138,16 @@ fn as_json(report: &Report, repairs: Option<Repairs>, done: bool) -> Value {
 
 fn as_text(report: &Report, repairs: Option<Repairs>, done: bool) -> anyhow::Result<String> {
     let mut text = format!(
-        "{} attachments, {} files of {} bytes, {} of them hashed, {} uploads in flight\n\n",
+        "{} attachments, {} files, {} bytes, {} files hashed, {} uploads in progress\n\n",
         report.rows, report.files, report.bytes, report.hashed, report.uploads
     );
     for kind in Kind::ALL {
         writeln!(text, "{:>10}  {}", report.count(kind), meaning(kind))?;
         let shown = report.findings.iter().filter(|finding| finding.kind == kind);
-        for finding in shown.take(SHOWN_OF_A_KIND) {
+        for finding in shown.take(MAX_SHOWN_PER_KIND) {
             writeln!(text, "{:>10}  - {}", "", finding.detail)?;
         }
-        let more = report.count(kind).saturating_sub(SHOWN_OF_A_KIND as u64);
+        let more = report.count(kind).saturating_sub(MAX_SHOWN_PER_KIND as u64);
         if more > 0 {
             writeln!(text, "{:>10}  … and {more} more", "")?;
         }
@@ -155,23 +155,23 @@ fn as_text(report: &Report, repairs: Option<Repairs>, done: bool) -> anyhow::Res
     if let Some(repairs) = repairs {
         write!(text, "\n{}", repairs_text(repairs, done))?;
     } else if report.total() == 0 {
-        write!(text, "\nNothing is wrong.")?;
+        write!(text, "\nNo problems found.")?;
     } else {
-        write!(text, "\n`dossier fsck --repair` says what a repair would do.")?;
+        write!(text, "\nRun `dossier fsck --repair` to see what a repair would do.")?;
     }
     Ok(text)
 }
 
 fn repairs_text(repairs: Repairs, done: bool) -> String {
-    let (was, end) = if done {
-        ("Done", "")
+    let (begin, end) = if done {
+        ("Repaired", "")
     } else {
-        ("A repair would do this", "\nNothing was changed. `dossier fsck --repair --yes` does it.")
+        ("A repair would", "\nNothing was changed. To repair, run `dossier fsck --repair --yes`.")
     };
     format!(
-        "{was}: remove {} rows whose bytes are gone, move {} files without a row to lost+found, \
-         remove {} files from staging, end {} uploads, count {} contacts and sites anew; leave {} \
-         findings, which only a backup or a person can mend.{end}",
+        "{begin}: remove {} rows whose file is missing, move {} orphaned files to lost+found, \
+         remove {} staging files, end {} uploads, recount {} contacts and sites. Not repairable \
+         without a backup or manual work: {} findings.{end}",
         repairs.rows_removed,
         repairs.files_set_aside,
         repairs.staging_removed,
@@ -183,13 +183,13 @@ fn repairs_text(repairs: Repairs, done: bool) -> String {
 
 fn meaning(kind: Kind) -> &'static str {
     match kind {
-        Kind::RowWithoutBytes => "rows without bytes (or the bytes are older than the rows)",
-        Kind::BytesWithoutRow => "bytes without a row (or the rows are older than the bytes)",
-        Kind::WrongSize => "files of a wrong size",
+        Kind::RowWithoutBytes => "rows without a file (or the files are older than the database)",
+        Kind::BytesWithoutRow => "files without a row (or the database is older than the files)",
+        Kind::WrongSize => "files with a wrong size",
         Kind::WrongHash => "files with a wrong hash",
-        Kind::StaleStaging => "files left in staging (the next start settles them)",
-        Kind::UploadWithoutBytes => "resumable uploads without their bytes",
+        Kind::StaleStaging => "leftover staging files (the next start cleans them up)",
+        Kind::UploadWithoutBytes => "resumable uploads without a file",
         Kind::CounterDrift => "contacts and sites with wrong counters",
-        Kind::ForeignName => "names that are not Dossier's",
+        Kind::ForeignName => "files that do not belong to Dossier",
     }
 }

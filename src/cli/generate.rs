@@ -1,4 +1,4 @@
-//! `dossier completions` and `dossier man`: what is made from the definition of the command line.
+//! `dossier completions` and `dossier man`, generated from the definition of the command line.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -6,16 +6,16 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use clap::{Args, Command, ValueEnum};
 
-use super::say;
+use super::print_stdout;
 
 /// Arguments of `dossier completions`.
 #[derive(Args)]
 pub(super) struct Completions {
-    /// The shell.
+    /// The shell to complete for.
     shell: Shell,
 }
 
-/// Shells whose completion is made.
+/// Shells with completion support.
 #[derive(Clone, Copy, ValueEnum)]
 enum Shell {
     Bash,
@@ -26,7 +26,7 @@ enum Shell {
 /// Arguments of `dossier man`.
 #[derive(Args)]
 pub(super) struct Man {
-    /// A folder for all pages.
+    /// Write all pages to this folder.
     #[arg(long, value_name = "FOLDER")]
     to: Option<PathBuf>,
 }
@@ -41,24 +41,30 @@ pub(super) fn completions(mut definition: Command, command: &Completions) -> any
         Shell::Zsh => clap_complete::generate(shells::Zsh, definition, name, out_to),
         Shell::Fish => clap_complete::generate(shells::Fish, definition, name, out_to),
     }
-    say(String::from_utf8(out).context("the completion is no text")?.trim_end())
+    print_stdout(String::from_utf8(out).context("the completion script is not UTF-8")?.trim_end())
 }
 
 /// Runs `dossier man`.
 pub(super) fn man(mut definition: Command, command: &Man) -> anyhow::Result<()> {
-    // Gives the commands their full names, and takes those away that are not shown.
+    // Gives the commands their full names and removes the hidden ones.
     definition.build();
     let Some(folder) = &command.to else {
-        return say(String::from_utf8(page(&definition)?)
-            .context("the page is no text")?
-            .trim_end());
+        return print_stdout(
+            String::from_utf8(render_page(&definition)?)
+                .context("the manual page is not UTF-8")?
+                .trim_end(),
+        );
     };
-    std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    std::fs::create_dir_all(folder)
+        .with_context(|| format!("cannot create {}", folder.display()))?;
     let count = write_pages(&definition, folder)?;
-    say(&format!("{count} pages are in {}: man -l {0}/dossier.1", folder.display()))
+    print_stdout(&format!(
+        "Wrote {count} pages to {}. To read one: man -l {0}/dossier.1",
+        folder.display()
+    ))
 }
 
-fn page(definition: &Command) -> anyhow::Result<Vec<u8>> {
+fn render_page(definition: &Command) -> anyhow::Result<Vec<u8>> {
     let mut page = Vec::new();
     clap_mangen::Man::new(definition.clone()).render(&mut page)?;
     Ok(page)
@@ -68,12 +74,12 @@ fn write_pages(definition: &Command, folder: &Path) -> anyhow::Result<usize> {
     let name = definition.get_display_name().unwrap_or(definition.get_name());
     let path = folder.join(format!("{name}.1"));
     let written = std::fs::File::create(&path)
-        .and_then(|mut file| file.write_all(&page(definition).unwrap_or_default()));
+        .and_then(|mut file| file.write_all(&render_page(definition).unwrap_or_default()));
     written.with_context(|| format!("cannot write {}", path.display()))?;
     let mut count = 1;
-    let shown = definition.get_subcommands().filter(|one| !one.is_hide_set());
-    for one in shown.filter(|one| one.get_name() != "help") {
-        count += write_pages(one, folder)?;
+    let visible = definition.get_subcommands().filter(|command| !command.is_hide_set());
+    for command in visible.filter(|command| command.get_name() != "help") {
+        count += write_pages(command, folder)?;
     }
     Ok(count)
 }

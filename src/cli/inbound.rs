@@ -1,5 +1,5 @@
-//! `dossier inbound …`: who may tell of contacts that are kept elsewhere. It works beside a running server,
-//! which asks the database about each webhook that it gets.
+//! `dossier inbound …`: which installations may send webhooks about contacts. It changes the
+//! database only; a running server looks the key up for each webhook that it receives.
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::contacts::guid;
-use super::webhooks::Of;
-use super::{runtime, say};
+use super::webhooks::SiteArgs;
+use super::{print_stdout, runtime};
 use crate::app::Clock;
 use crate::db::InboundKey;
 use crate::domain::inbound::public_key;
@@ -19,25 +19,25 @@ use crate::domain::timestamp::timestamp;
 
 #[derive(Subcommand)]
 pub(super) enum InboundCommand {
-    /// Take the vendor's signed webhooks of contacts for a site.
+    /// Accept the vendor's signed contact webhooks for a site.
     Add(Add),
-    /// List the installations whose webhooks are taken for a site.
-    List(Of),
-    /// Take no more webhooks of an installation.
+    /// List the installations whose webhooks are accepted for a site.
+    List(SiteArgs),
+    /// Stop accepting webhooks of an installation.
     Remove(Remove),
 }
 
 #[derive(Args)]
 pub(super) struct Add {
     #[command(flatten)]
-    of: Of,
-    /// The app that the vendor tells.
+    common: SiteArgs,
+    /// The app that the vendor sends webhooks to.
     #[arg(long, value_name = "ID", value_parser = guid)]
     app: Uuid,
-    /// The app's installation, which the webhooks name: it stands for the site.
+    /// The app's installation. Webhooks name it, and it identifies the site.
     #[arg(long, value_name = "ID", value_parser = guid)]
     instance: Uuid,
-    /// The app's public key, as the vendor shows it: PEM, or its base64.
+    /// The app's public key from the vendor: PEM, or base64 of the PEM.
     #[arg(long, value_name = "FILE")]
     public_key: PathBuf,
 }
@@ -45,8 +45,8 @@ pub(super) struct Add {
 #[derive(Args)]
 pub(super) struct Remove {
     #[command(flatten)]
-    of: Of,
-    /// The installation, as `dossier inbound list` shows it.
+    common: SiteArgs,
+    /// The installation, as shown by `dossier inbound list`.
     #[arg(value_name = "INSTANCE", value_parser = guid)]
     instance: Uuid,
 }
@@ -63,11 +63,11 @@ pub(super) fn run_inbound(command: &InboundCommand) -> anyhow::Result<()> {
 }
 
 async fn add(command: &Add) -> anyhow::Result<()> {
-    let (db, site) = command.of.open().await?;
+    let (db, site) = command.common.open().await?;
     let file = &command.public_key;
     let text = crate::config::read_text(file)?;
     let public_key = public_key(&text)
-        .with_context(|| format!("{} holds no public key (BEGIN PUBLIC KEY)", file.display()))?;
+        .with_context(|| format!("{} contains no public key (BEGIN PUBLIC KEY)", file.display()))?;
     let key = InboundKey {
         instance_id: command.instance,
         site_id: site,
@@ -76,11 +76,11 @@ async fn add(command: &Add) -> anyhow::Result<()> {
         created_at_ms: Clock::System.now_ms(),
     };
     db.add_inbound_key(key.clone()).await?;
-    if command.of.json {
-        return say(&json_of(&key).to_string());
+    if command.common.json {
+        return print_stdout(&json_of(&key).to_string());
     }
-    say(&format!(
-        "Webhooks of installation {} are taken for site {site} at /dossier/v1/inbound/wix",
+    print_stdout(&format!(
+        "Webhooks of installation {} are accepted for site {site} at /dossier/v1/inbound/wix",
         command.instance
     ))
 }
@@ -92,29 +92,31 @@ fn json_of(key: &InboundKey) -> Value {
     })
 }
 
-async fn list(command: &Of) -> anyhow::Result<()> {
+async fn list(command: &SiteArgs) -> anyhow::Result<()> {
     let (db, site) = command.open().await?;
     let found = db.inbound_keys(site).await?;
     if command.json {
         let found: Vec<Value> = found.iter().map(json_of).collect();
-        return say(&json!({ "installations": found }).to_string());
+        return print_stdout(&json!({ "installations": found }).to_string());
     }
     let mut text = format!("{:36}  {:36}  SINCE", "INSTANCE", "APP");
     for key in found {
         let since = timestamp(key.created_at_ms);
         write!(text, "\n{}  {}  {since}", key.instance_id, key.app_id)?;
     }
-    say(&text)
+    print_stdout(&text)
 }
 
 async fn remove(command: &Remove) -> anyhow::Result<()> {
-    let (db, site) = command.of.open().await?;
+    let (db, site) = command.common.open().await?;
     let instance = command.instance;
     if !db.remove_inbound_key(site, instance).await? {
-        bail!("there is no installation {instance}: see `dossier inbound list`");
+        bail!("there is no installation {instance}; see `dossier inbound list`");
     }
-    if command.of.json {
-        return say(&json!({ "instanceId": instance.to_string(), "removed": true }).to_string());
+    if command.common.json {
+        return print_stdout(
+            &json!({ "instanceId": instance.to_string(), "removed": true }).to_string(),
+        );
     }
-    say(&format!("webhooks of installation {instance} are taken no more"))
+    print_stdout(&format!("Webhooks of installation {instance} are no longer accepted"))
 }

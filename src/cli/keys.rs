@@ -1,5 +1,4 @@
-//! `dossier key …`. It works beside a running server, which notices a
-//! change within a second.
+//! `dossier key …`. It changes the database only; a running server notices within a second.
 
 use std::fmt::Write as _;
 
@@ -8,21 +7,21 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 
 use super::sites::choose_site;
-use super::{Settings, runtime, say};
+use super::{Settings, print_stdout, runtime};
 use crate::actions::sites::create_key;
 use crate::app::Clock;
-use crate::db::{Db, Place};
+use crate::db::{DatabaseLocation, Db};
 use crate::domain::ids::parse_guid;
 use crate::domain::scope::Scopes;
 use crate::domain::timestamp::timestamp;
 
 #[derive(Subcommand)]
 pub(super) enum KeyCommand {
-    /// Make an API key. Its secret is shown once.
+    /// Create an API key. The key is shown only once.
     Create(CreateKey),
-    /// List the keys.
+    /// List the API keys.
     List(List),
-    /// Revoke a key: requests with it are refused within a second.
+    /// Revoke an API key. Requests with it are rejected within a second.
     Revoke(RevokeKey),
 }
 
@@ -30,14 +29,14 @@ pub(super) enum KeyCommand {
 pub(super) struct CreateKey {
     #[command(flatten)]
     settings: Settings,
-    /// The site that the key opens; needed when there are several.
+    /// The site that the key is for; required if there are several.
     #[arg(long, value_name = "ID")]
     site: Option<String>,
-    /// What it may do: VIEW (list, get), MODIFY (upload, delete), or both; ADMIN is both, and makes keys
-    /// and looks at how the server does.
+    /// The key's scopes: VIEW (list, get), MODIFY (upload, delete), or both. ADMIN includes both,
+    /// and manages keys and shows the server's state.
     #[arg(long, value_name = "SCOPES", default_value = "VIEW,MODIFY")]
     scope: String,
-    /// A label for people.
+    /// A label to show to people.
     #[arg(long, default_value = "")]
     name: String,
     /// Print JSON.
@@ -49,7 +48,7 @@ pub(super) struct CreateKey {
 pub(super) struct RevokeKey {
     #[command(flatten)]
     settings: Settings,
-    /// The key's id, as `dossier key list` shows it.
+    /// The key's id, as shown by `dossier key list`.
     id: String,
     /// Print JSON.
     #[arg(long)]
@@ -78,15 +77,15 @@ pub(super) fn run_key(command: &KeyCommand) -> anyhow::Result<()> {
 
 pub(super) fn open(settings: &Settings) -> anyhow::Result<Db> {
     let config = settings.load(&[])?;
-    Db::open(&Place::existing(&config)?, 1)
+    Db::open(&DatabaseLocation::existing(&config)?, 1)
 }
 
 async fn create(command: &CreateKey) -> anyhow::Result<()> {
     let scopes = Scopes::parse(&command.scope).map_err(|unknown| {
-        anyhow::anyhow!("there is no scope {unknown:?}: VIEW, MODIFY or ADMIN")
+        anyhow::anyhow!("there is no scope {unknown:?}; use VIEW, MODIFY or ADMIN")
     })?;
     if scopes.is_empty() {
-        bail!("a key without a scope could do nothing: give --scope VIEW, MODIFY, both, or ADMIN");
+        bail!("a key needs at least one scope: use --scope VIEW, MODIFY, both, or ADMIN");
     }
     let db = open(&command.settings)?;
     let site = choose_site(db.sites().await?, command.site.as_deref())?;
@@ -97,10 +96,10 @@ async fn create(command: &CreateKey) -> anyhow::Result<()> {
             "id": key.id.to_string(), "apiKey": key.secret,
             "siteId": site.id.to_string(), "scopes": scopes.to_string(),
         });
-        return say(&made.to_string());
+        return print_stdout(&made.to_string());
     }
-    say(&format!(
-        "API key  {}\n  (shown this once)\nkey id   {}\nsite id  {}\nscopes   {scopes}",
+    print_stdout(&format!(
+        "API key  {}\n  (shown only once)\nkey id   {}\nsite id  {}\nscopes   {scopes}",
         key.secret, key.id, site.id
     ))
 }
@@ -119,7 +118,7 @@ async fn list_keys(command: &List) -> anyhow::Result<()> {
                 })
             })
             .collect();
-        return say(&json!({ "keys": keys }).to_string());
+        return print_stdout(&json!({ "keys": keys }).to_string());
     }
     let mut text =
         format!("{:36}  {:36}  {:8}  {:17}  NAME", "KEY ID", "SITE ID", "STATE", "SCOPES");
@@ -128,17 +127,19 @@ async fn list_keys(command: &List) -> anyhow::Result<()> {
         let scopes = key.scopes.short();
         write!(text, "\n{}  {}  {state:8}  {scopes:17}  {}", key.id, key.site_id, key.name)?;
     }
-    say(&text)
+    print_stdout(&text)
 }
 
 async fn revoke(command: &RevokeKey) -> anyhow::Result<()> {
     let id = parse_guid(&command.id)
         .with_context(|| format!("the key id is not a GUID: {:?}", command.id))?;
     let revoked = open(&command.settings)?.revoke_key(id, Clock::System.now_ms()).await?;
-    let at_ms = revoked.with_context(|| format!("there is no key {id}: see `dossier key list`"))?;
-    let since = timestamp(at_ms);
+    let at_ms = revoked.with_context(|| format!("there is no key {id}; see `dossier key list`"))?;
+    let revoked_at = timestamp(at_ms);
     if command.json {
-        return say(&json!({ "id": id.to_string(), "revokedDate": since }).to_string());
+        return print_stdout(
+            &json!({ "id": id.to_string(), "revokedDate": revoked_at }).to_string(),
+        );
     }
-    say(&format!("key {id} is revoked since {since}"))
+    print_stdout(&format!("key {id} was revoked at {revoked_at}"))
 }

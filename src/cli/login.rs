@@ -9,14 +9,14 @@ use console::style;
 use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
 use serde_json::{Value, json};
 
-use super::remote::{self, EXIT_CODES, Remote, bytes, say, variable};
+use super::remote::{self, EXIT_CODES, Remote, bytes, print_stdout, variable};
 use crate::client::{Client, Failure, Kind, Profile, Profiles, Result, Server};
-use crate::domain::file_name::visible;
+use crate::domain::file_name::escape_hidden;
 
-/// The server on this machine.
+/// The default server, on this machine.
 const LOCAL: &str = "http://127.0.0.1:8080";
 /// Longest key that is read.
-const MOST_KEY_BYTES: u64 = 4 * 1024;
+const MAX_KEY_BYTES: u64 = 4 * 1024;
 
 /// Arguments of `dossier login`.
 #[derive(Args)]
@@ -37,7 +37,7 @@ async fn login(remote: &Remote) -> Result<()> {
     let ca = remote.ca()?;
     let allow_http = remote.allow_http;
     let server = Server { url, ca: ca.clone().map(String::into_bytes), allow_http };
-    // Before the key is asked for: a wrong address or authority is told first.
+    // Before the prompt for the key, so that a wrong URL or CA is reported first.
     Client::new(&server, "", None)?.health().await?;
     let key = match remote.key.clone().or_else(|| variable("DOSSIER_KEY")) {
         Some(key) => key,
@@ -48,39 +48,41 @@ async fn login(remote: &Remote) -> Result<()> {
     let (name, file) = (remote.profile_name(), Profiles::file()?);
     let profile =
         Profile { server: server.url.to_string(), key, site: remote.site, ca, allow_http };
-    Profiles::load(&file)?.keep(&file, &name, profile)?;
+    Profiles::load(&file)?.insert(&file, &name, profile)?;
     if remote.json {
-        return say(&json!({
-            "profile": name, "server": client.address(),
-            "scopes": scopes_of(&who), "key": who["key"], "site": who["site"],
-            "file": file.display().to_string(),
-        })
-        .to_string());
+        return print_stdout(
+            &json!({
+                "profile": name, "server": client.address(),
+                "scopes": scopes_of(&who), "key": who["key"], "site": who["site"],
+                "file": file.display().to_string(),
+            })
+            .to_string(),
+        );
     }
-    let with = if name == remote::DEFAULT_PROFILE {
+    let next = if name == remote::DEFAULT_PROFILE {
         "dossier status".to_owned()
     } else {
         format!("dossier status --profile {name}")
     };
-    say(&format!(
-        "Logged in to {}: the key may {}. Kept in {}, as profile {name}.\nNext: {with}",
+    print_stdout(&format!(
+        "Logged in to {} with scopes {}. Saved in {} as profile {name}.\nNext: {next}",
         client.address(),
-        may(&who),
+        scopes_text(&who),
         file.display()
     ))
 }
 
-/// The last words of what the key may do: VIEW, MODIFY, ADMIN.
+/// The short names of the key's scopes: VIEW, MODIFY, ADMIN.
 fn scopes_of(who: &Value) -> Vec<&str> {
     let scopes = who["key"]["scopes"].as_array().map(Vec::as_slice).unwrap_or_default();
     let scopes = scopes.iter().filter_map(Value::as_str);
     scopes.map(|scope| scope.rsplit('.').next().unwrap_or_default()).collect()
 }
 
-fn may(who: &Value) -> String {
-    let scopes: Vec<String> = scopes_of(who).into_iter().map(visible).collect();
+fn scopes_text(who: &Value) -> String {
+    let scopes: Vec<String> = scopes_of(who).into_iter().map(escape_hidden).collect();
     match scopes.split_last() {
-        None => "nothing".to_owned(),
+        None => "none".to_owned(),
         Some((last, [])) => last.clone(),
         Some((last, first)) => format!("{} and {last}", first.join(", ")),
     }
@@ -89,44 +91,43 @@ fn may(who: &Value) -> String {
 fn read_key(server: &str) -> Result<String> {
     let failed = |error: std::io::Error| Failure::failed(format!("the key: {error}"));
     let key = if std::io::stdin().is_terminal() {
-        ask_unseen(&format!("API key for {server} (it is not shown): ")).map_err(failed)?
+        prompt_hidden(&format!("API key for {server} (input is hidden): ")).map_err(failed)?
     } else {
         let mut text = String::new();
-        std::io::stdin().take(MOST_KEY_BYTES).read_to_string(&mut text).map_err(failed)?;
+        std::io::stdin().take(MAX_KEY_BYTES).read_to_string(&mut text).map_err(failed)?;
         text.lines().next().unwrap_or_default().to_owned()
     };
     let key = key.trim().to_owned();
     if key.is_empty() || !key.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err(Failure::new(Kind::Usage, "that is no API key")
-            .next("paste the one that the server's first start has shown, or dossier key create"));
+        return Err(Failure::new(Kind::Usage, "that is not an API key")
+            .next("paste the key from the server's first start, or run dossier key create there"));
     }
     Ok(key)
 }
 
-/// Asks at the terminal for a line that is not shown while it is typed.
+/// Prompts at the terminal for a line, without echo.
 ///
-/// The terminal stops to show it before the question stands there, and drops nothing of what is typed
-/// meanwhile: a key that is pasted at once would be shown, or lost.
-fn ask_unseen(question: &str) -> std::io::Result<String> {
+/// Echo is switched off before the prompt is printed, and pending input is kept (`Now`, not
+/// `Flush`): otherwise a key that is pasted early would be shown, or lost.
+fn prompt_hidden(prompt: &str) -> std::io::Result<String> {
     let stdin = std::io::stdin();
     let before = tcgetattr(&stdin)?;
-    let mut unseen = before.clone();
-    unseen.local_modes.remove(LocalModes::ECHO);
-    // The end of the line is shown all the same.
-    unseen.local_modes.insert(LocalModes::ECHONL);
-    tcsetattr(&stdin, OptionalActions::Now, &unseen)?;
+    let mut hidden = before.clone();
+    hidden.local_modes.remove(LocalModes::ECHO);
+    // The newline is still echoed.
+    hidden.local_modes.insert(LocalModes::ECHONL);
+    tcsetattr(&stdin, OptionalActions::Now, &hidden)?;
     let mut line = String::new();
-    let asked =
-        console::Term::stderr().write_str(question).and_then(|()| stdin.read_line(&mut line));
+    let read = console::Term::stderr().write_str(prompt).and_then(|()| stdin.read_line(&mut line));
     tcsetattr(&stdin, OptionalActions::Now, &before)?;
-    asked.map(|_| line)
+    read.map(|_| line)
 }
 
 /// Arguments of `dossier logout`.
 #[derive(Args)]
 #[command(after_help = EXIT_CODES)]
 pub(super) struct Logout {
-    /// Which of the servers that you have logged in to [env: `DOSSIER_PROFILE`] [default: default].
+    /// The saved profile to use [env: `DOSSIER_PROFILE`] [default: default].
     #[arg(long, value_name = "NAME")]
     profile: Option<String>,
     /// Print JSON.
@@ -146,14 +147,14 @@ fn logout(command: &Logout) -> Result<()> {
     let Some(server) = server else {
         return Err(remote::no_profile(&name, &profiles));
     };
-    profiles.forget(&file, &name)?;
+    profiles.remove(&file, &name)?;
     if command.json {
-        return say(&json!({ "profile": name, "server": server }).to_string());
+        return print_stdout(&json!({ "profile": name, "server": server }).to_string());
     }
-    say(&format!(
-        "Forgot the key of {}, profile {}. It still opens the server: dossier key revoke ends that.",
-        visible(server.trim_end_matches('/')),
-        visible(&name)
+    print_stdout(&format!(
+        "Removed the key of {}, profile {}. The key is still valid: dossier key revoke revokes it.",
+        escape_hidden(server.trim_end_matches('/')),
+        escape_hidden(&name)
     ))
 }
 
@@ -174,28 +175,36 @@ async fn status(remote: &Remote) -> Result<()> {
     let chosen = remote.choose()?;
     let client = &chosen.client;
     let health = client.health().await?;
-    let asked = if chosen.has_key { Some(client.who_am_i().await) } else { None };
-    let who = asked.as_ref().and_then(|asked| asked.as_ref().ok());
+    let who_am_i = if chosen.has_key { Some(client.who_am_i().await) } else { None };
+    let who = who_am_i.as_ref().and_then(|who| who.as_ref().ok());
     let usage = match who {
         Some(who) if scopes_of(who).contains(&"VIEW") => Some(client.usage().await?),
         _ => None,
     };
     if remote.json {
         let usage = usage.as_ref();
-        say(&json!({
-            "server": client.address(), "profile": chosen.profile,
-            "health": health["status"], "problems": health["problems"],
-            "version": health["version"], "scopes": who.map(scopes_of),
-            "key": who.map(|who| &who["key"]), "site": who.map(|who| &who["site"]),
-            "files": usage.map(|usage| &usage["attachmentCount"]),
-            "bytes": usage.map(|usage| &usage["totalBytes"]),
-            "quotas": usage.map(|usage| &usage["quotas"]),
-        })
-        .to_string())?;
+        print_stdout(
+            &json!({
+                "server": client.address(), "profile": chosen.profile,
+                "health": health["status"], "problems": health["problems"],
+                "version": health["version"], "scopes": who.map(scopes_of),
+                "key": who.map(|who| &who["key"]), "site": who.map(|who| &who["site"]),
+                "files": usage.map(|usage| &usage["attachmentCount"]),
+                "bytes": usage.map(|usage| &usage["totalBytes"]),
+                "quotas": usage.map(|usage| &usage["quotas"]),
+            })
+            .to_string(),
+        )?;
     } else {
-        say(&shown(client, chosen.profile.as_deref(), &health, who, usage.as_ref()))?;
+        print_stdout(&status_text(
+            client,
+            chosen.profile.as_deref(),
+            &health,
+            who,
+            usage.as_ref(),
+        ))?;
     }
-    if let Some(Err(failure)) = asked {
+    if let Some(Err(failure)) = who_am_i {
         return Err(failure);
     }
     if health["status"] == "ok" {
@@ -203,53 +212,54 @@ async fn status(remote: &Remote) -> Result<()> {
     }
     let problems = health["problems"].as_array().cloned().unwrap_or_default();
     let problems: Vec<&str> = problems.iter().filter_map(Value::as_str).collect();
-    let what = format!("{} is not well: {}", client.address(), problems.join("; "));
-    let remedy = health["remedy"].as_str().unwrap_or("try again when it has started");
+    let what = format!("{} is unhealthy: {}", client.address(), problems.join("; "));
+    let remedy = health["remedy"].as_str().unwrap_or("try again once it has started");
     Err(Failure::failed(what).next(remedy))
 }
 
-fn shown(
+fn status_text(
     client: &Client,
     profile: Option<&str>,
     health: &Value,
     who: Option<&Value>,
     usage: Option<&Value>,
 ) -> String {
-    let text = |value: &Value| visible(value.as_str().unwrap_or("unknown"));
+    let text = |value: &Value| escape_hidden(value.as_str().unwrap_or("unknown"));
     let (state, version) = (text(&health["status"]), text(&health["version"]));
     let state = if state == "ok" { style(state).green() } else { style(state).red() };
     let mut out = format!("server    {} (Dossier {version})\nhealth    {state}", client.address());
-    // Writing to a text cannot fail.
+    // Writing to a `String` cannot fail.
     if let Some(profile) = profile {
         let _ = write!(out, "\nprofile   {profile}");
     }
     let Some(who) = who else {
-        let _ = write!(out, "\nkey may   unknown: no key is given, or not a known one");
+        let _ = write!(out, "\nscopes    unknown: no API key, or the server rejects it");
         return out;
     };
     let _ = write!(out, "\nsite      {}", named(&who["site"]));
-    let _ = write!(out, "\nkey       {}\nkey may   {}", named(&who["key"]), may(who));
+    let _ = write!(out, "\nkey       {}\nscopes    {}", named(&who["key"]), scopes_text(who));
     if let Some(usage) = usage {
-        let most = &usage["quotas"];
-        let of = |most: Option<String>| most.map(|most| format!(" of {most}")).unwrap_or_default();
+        let quotas = &usage["quotas"];
+        let of =
+            |limit: Option<String>| limit.map(|limit| format!(" of {limit}")).unwrap_or_default();
         let files = usage["attachmentCount"].as_u64().unwrap_or_default();
         let _ = write!(out, "\nfiles     {files}");
-        let _ = write!(out, "{}", of(most["maxFiles"].as_u64().map(|most| most.to_string())));
+        let _ = write!(out, "{}", of(quotas["maxFiles"].as_u64().map(|limit| limit.to_string())));
         let size = count(&usage["totalBytes"]).unwrap_or_default();
         let _ =
-            write!(out, "\nsize      {}{}", bytes(size), of(count(&most["maxBytes"]).map(bytes)));
+            write!(out, "\nsize      {}{}", bytes(size), of(count(&quotas["maxBytes"]).map(bytes)));
     }
     out
 }
 
-/// A name for people, with the id that commands take.
+/// A name for people, with the id that commands accept.
 fn named(thing: &Value) -> String {
-    let text = |field: &str| visible(thing[field].as_str().unwrap_or_default());
+    let text = |field: &str| escape_hidden(thing[field].as_str().unwrap_or_default());
     let (name, id) = (text("name"), text("id"));
     if name.is_empty() { id } else { format!("{name} ({id})") }
 }
 
-/// Bytes as answers state them: a number in a text.
+/// A byte count, which responses send as a string.
 fn count(bytes: &Value) -> Option<u64> {
     bytes.as_str()?.parse().ok()
 }

@@ -1,4 +1,4 @@
-//! The command line: reads the arguments, runs one command, says what happened.
+//! The command line: parses the arguments, runs one command, reports the outcome.
 
 mod backup;
 mod contacts;
@@ -38,16 +38,16 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer as _, fmt};
 
 use crate::config::{Config, DEFAULTS, LogFormat};
-use crate::db::{Kept, Place, keep};
+use crate::db::{DatabaseLocation, LastRun, record_last_run};
 use crate::render_workers::{self, WORKER_COMMAND};
 
-/// This program, as it was when it was started: an update may have replaced its file since.
+/// The running program, even if an update has replaced its file since.
 const OWN_PROGRAM: &str = "/proc/self/exe";
 
-/// A self-hosted server for the files that belong to a contact.
+/// A self-hosted server for the files of contacts.
 ///
-/// It speaks the Contact Attachments V4 contract, so code written with the official JavaScript
-/// SDK works against it unchanged. `dossier demo` shows it in ten seconds.
+/// It implements the Contact Attachments V4 contract, so code that uses the official JavaScript
+/// SDK works unchanged. Try `dossier demo` first: it takes ten seconds.
 #[derive(Parser)]
 #[command(name = "dossier", version, max_term_width = 100)]
 struct Arguments {
@@ -57,69 +57,68 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Answer requests, until SIGTERM or SIGINT.
+    /// Run the server until SIGTERM or SIGINT.
     Serve(serve::Serve),
-    /// Show the whole way of a file, with a server of its own.
+    /// Show a file's lifecycle on a temporary server.
     ///
-    /// An upload URL, the upload, the list, the links.
+    /// Requests an upload URL, uploads two files, lists them and opens their links.
     Demo(demo::Demo),
-    /// Keep a server and a key of it for the other commands.
+    /// Save a server's URL and API key for the client commands.
     ///
-    /// They are put, ls, get, rm, open and status.
+    /// The client commands are put, ls, get, rm, open and status.
     ///
-    /// Checks the key with the server and keeps both in ~/.config/dossier/profiles.toml, which only you can
-    /// read. On a terminal the key is asked for and not shown; otherwise it is the first line of standard
-    /// input.
+    /// The key is checked with the server first. Both are saved in ~/.config/dossier/profiles.toml,
+    /// which only you can read. On a terminal you are prompted for the key; otherwise it is read
+    /// from the first line of standard input.
     Login(login::Login),
-    /// Forget a server and its key on this machine.
+    /// Remove a saved server and its key from this machine.
     ///
-    /// The key itself goes on opening the server: `dossier key revoke` ends it.
+    /// The key stays valid: run `dossier key revoke` on the server to revoke it.
     Logout(login::Logout),
-    /// Send files, folders or standard input to a contact.
+    /// Upload files, folders or standard input to a contact.
     ///
-    /// Folders are sent with all that is in them. A large file that was cut off goes on where it stopped,
-    /// also after this command was killed: type the same again. What the server has got is compared by
-    /// its SHA-256.
+    /// Folders are uploaded recursively. To resume an interrupted upload of a large file, run the
+    /// same command again. Each upload is verified by its SHA-256.
     Put(put::Put),
-    /// List the contacts, or a contact's files.
+    /// List contacts, or the files of a contact.
     Ls(files::Ls),
-    /// Fetch files of a contact; goes on after a cut.
+    /// Download files of a contact.
     ///
-    /// They come into this folder. A file that was cut off goes on where it stopped, also after this command
-    /// was killed: type the same again. It has its name once it is whole and its SHA-256 was compared.
-    /// Characters that a name must not have here become `_` or go.
+    /// Files are saved in the current folder. To resume an interrupted download, run the same
+    /// command again. A file gets its name once it is complete and its SHA-256 is verified.
+    /// Characters that are unsafe in a local file name are removed or replaced by `_`.
     Get(get::Get),
     /// Delete files of a contact.
     ///
-    /// A server with a trash keeps them there for a while.
+    /// If the server has a trash, they can be restored from it for a while.
     Rm(files::Rm),
     /// Open a file in the browser, or print its link.
     ///
-    /// The link is printed without a screen, and when the output is no terminal. Whoever has it can open
-    /// it for a while.
+    /// The link is printed if there is no display or standard output is not a terminal. Anyone with
+    /// the link can open the file until the link expires.
     Open(files::Open),
-    /// Ask a server how it is, what the key may and what is there.
+    /// Show a server's health, the key's scopes and the site's usage.
     Status(login::Status),
-    /// Print the description of everything over HTTP.
+    /// Print the description of the HTTP API (openapi.json).
     ///
-    /// It is docs/openapi.json, and what a server answers at /dossier/v1/openapi.json.
+    /// The same as docs/openapi.json, and as a server returns at /dossier/v1/openapi.json.
     Openapi,
-    /// Print a settings file: every setting, its default, its reason.
+    /// Print all settings with their defaults and explanations.
     Settings,
-    /// Compare rows and bytes, and repair what differs.
+    /// Check stored files against the database, and repair.
     ///
-    /// Finds what is missing, left over, altered or miscounted.
+    /// Finds missing, orphaned and altered files, and wrong counters.
     Fsck(fsck::Fsck),
-    /// Look at what the server stands on, and say what to do.
+    /// Check the server's environment and suggest fixes.
     ///
-    /// Data folder, database, bucket, disk, clock, ports, formats of pictures.
+    /// Checks the data folder, database, bucket, disk, clock, ports and image formats.
     Doctor(doctor::Doctor),
-    /// Bring the database's schema up to date; `serve` does it too.
+    /// Migrate the database schema; `serve` does it too.
     Migrate(db::Migrate),
-    /// The database: copy to another kind.
+    /// Database: copy from SQLite to PostgreSQL, or back.
     #[command(subcommand)]
     Db(db::DbCommand),
-    /// The bytes: move to another place.
+    /// File storage: migrate to another location.
     #[command(subcommand)]
     Storage(storage::StorageCommand),
     /// Backups: create, verify, restore.
@@ -128,38 +127,38 @@ enum Command {
     /// API keys: create, list, revoke.
     #[command(subcommand, alias = "keys")]
     Key(keys::KeyCommand),
-    /// Print a link that signs you in at the page, once.
+    /// Print a one-time link that signs you in to the page.
     SignIn(sign_in::SignIn),
     /// Contacts: announce, list, delete, merge, erase, restore, receipt.
     #[command(subcommand, alias = "contacts")]
     Contact(contacts::ContactCommand),
-    /// Webhooks of contacts kept at the vendor: add, list, remove.
+    /// Contact webhooks from the vendor: add, list, remove.
     #[command(subcommand)]
     Inbound(inbound::InboundCommand),
-    /// Sites, the tenants: create, set, list.
+    /// Sites (tenants): create, set, list.
     #[command(subcommand, alias = "sites")]
     Site(sites::SiteCommand),
-    /// Webhooks: add, list, remove, test, replay, see deliveries, keys.
+    /// Webhooks: add, list, remove, test, deliveries, replay, keys.
     #[command(subcommand, alias = "webhooks")]
     Webhook(webhooks::WebhookCommand),
-    /// Forward events to a program on this machine, while this runs.
+    /// Forward events to a local program while this runs.
     Listen(listen::Listen),
-    /// Tell every webhook of an event that did not happen.
+    /// Send a test event to a site's webhooks.
     ///
-    /// It is correctly signed, and told to those that want events of its kind.
+    /// The event is correctly signed and sent to every webhook that is subscribed to its type.
     Trigger(webhooks::Trigger),
-    /// Print what a shell completes: bash, zsh or fish.
+    /// Print the completion script for bash, zsh or fish.
     ///
     /// For bash: dossier completions bash > ~/.local/share/bash-completion/completions/dossier
     Completions(generate::Completions),
-    /// Print the manual page, or write all pages into a folder.
+    /// Print the manual page, or write all pages to a folder.
     ///
-    /// Prints the page of `dossier` itself; with --to it writes that of each command too:
+    /// Prints the page of `dossier` itself. With --to, writes the page of each command as well:
     /// dossier man --to ~/.local/share/man/man1
     Man(generate::Man),
 }
 
-/// Where settings come from.
+/// The sources of settings on the command line.
 #[derive(Args, Clone)]
 struct Settings {
     /// A settings file (TOML).
@@ -168,8 +167,8 @@ struct Settings {
     /// The data folder [default: ./dossier-data].
     #[arg(long, value_name = "FOLDER")]
     data: Option<String>,
-    /// Any setting by its name, repeatable. `dossier settings` lists them; each can also be
-    /// DOSSIER_<NAME> in the environment.
+    /// Override a setting; repeatable. `dossier settings` lists all settings. Each can also be set
+    /// by the environment variable DOSSIER_<NAME>.
     #[arg(long = "set", value_name = "NAME=VALUE", value_parser = name_and_value)]
     settings: Vec<(String, String)>,
 }
@@ -180,7 +179,7 @@ fn name_and_value(text: &str) -> Result<(String, String), String> {
 }
 
 impl Settings {
-    /// Loads the settings; `flags` are those of the command itself.
+    /// Loads the settings; `flags` are settings that the command has flags of its own for.
     fn load(&self, flags: &[(&str, &Option<String>)]) -> anyhow::Result<Config> {
         let mut pairs = self.settings.clone();
         for (name, value) in flags.iter().copied().chain([("data", &self.data)]) {
@@ -190,14 +189,14 @@ impl Settings {
     }
 }
 
-/// Runs the command of this process's arguments.
+/// Runs the command that this process's arguments name.
 pub fn run() -> ExitCode {
-    // Before all else: a worker starts in the time that reading arguments takes.
+    // First: parsing the arguments takes as long as a worker's whole start.
     if std::env::args_os().nth(1).is_some_and(|first| first == WORKER_COMMAND) {
         return render_workers::work();
     }
-    let given = help::grouped(Arguments::command()).get_matches();
-    let arguments = Arguments::from_arg_matches(&given).unwrap_or_else(|error| error.exit());
+    let matches = help::grouped(Arguments::command()).get_matches();
+    let arguments = Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let outcome = match arguments.command {
         Command::Serve(command) => serve::run(&command),
         Command::Demo(command) => demo::run(&command),
@@ -211,8 +210,8 @@ pub fn run() -> ExitCode {
         Command::Status(command) => return login::run_status(&command),
         Command::Completions(command) => generate::completions(Arguments::command(), &command),
         Command::Man(command) => generate::man(Arguments::command(), &command),
-        Command::Openapi => say(&format!("{:#}", crate::http::openapi())),
-        Command::Settings => say(DEFAULTS.trim_end()),
+        Command::Openapi => print_stdout(&format!("{:#}", crate::http::openapi())),
+        Command::Settings => print_stdout(DEFAULTS.trim_end()),
         Command::Fsck(command) => return fsck::run(&command),
         Command::Doctor(command) => return doctor::run(&command),
         Command::Storage(command) => return storage::run(&command),
@@ -231,27 +230,27 @@ pub fn run() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tell(&error);
+            print_error(&error);
             ExitCode::FAILURE
         }
     }
 }
 
-/// Says on standard error what went wrong.
-fn tell(error: &anyhow::Error) {
-    // Nothing can be done when standard error is closed as well.
+/// Prints an error to standard error.
+fn print_error(error: &anyhow::Error) {
+    // Nothing can be done if standard error is closed.
     let _ = writeln!(std::io::stderr(), "dossier: {error:#}");
 }
 
-/// Writes down for administrators that a command has ended. It has, whatever comes of this.
-fn write_down<K: Kept>(place: &Place, last: &K) {
-    if let Err(error) = keep(place, last) {
-        tell(&error.context("it was not written down for `/dossier/v1/operations`"));
+/// Records a finished run for administrators. The run counts as done even if this fails.
+fn record_run<K: LastRun>(database: &DatabaseLocation, last: &K) {
+    if let Err(error) = record_last_run(database, last) {
+        print_error(&error.context("the run is not recorded for /dossier/v1/operations"));
     }
 }
 
-/// Writes to standard output. A closed pipe is no failure: nobody wants the rest.
-fn say(text: &str) -> anyhow::Result<()> {
+/// Prints to standard output. A closed pipe is not an error: the reader has seen enough.
+fn print_stdout(text: &str) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     match writeln!(out, "{text}").and_then(|()| out.flush()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
@@ -260,18 +259,19 @@ fn say(text: &str) -> anyhow::Result<()> {
 }
 
 fn log_to_stderr(config: &Config) -> anyhow::Result<()> {
-    let filter: Targets = config
-        .log
-        .parse()
-        .map_err(|error| anyhow::anyhow!("log is not a level or a list of directives: {error}"))?;
-    // Its lines below warnings show the parameters of statements: names of files and of people.
+    let filter: Targets = config.log.parse().map_err(|error| {
+        anyhow::anyhow!(
+            "log: expected a level (error, warn, info, debug) or tracing directives: {error}"
+        )
+    })?;
+    // Below WARN it logs statement parameters, which hold names of files and people.
     let filter = filter.with_target("tokio_postgres", LevelFilter::WARN);
-    let lines = fmt::layer().with_writer(std::io::stderr).with_ansi(false);
-    let lines = match config.log_format {
-        LogFormat::Text => lines.boxed(),
-        LogFormat::Json => lines.json().boxed(),
+    let layer = fmt::layer().with_writer(std::io::stderr).with_ansi(false);
+    let layer = match config.log_format {
+        LogFormat::Text => layer.boxed(),
+        LogFormat::Json => layer.json().boxed(),
     };
-    tracing_subscriber::registry().with(lines).with(filter).init();
+    tracing_subscriber::registry().with(layer).with(filter).init();
     Ok(())
 }
 

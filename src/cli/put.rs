@@ -10,18 +10,18 @@ use uuid::Uuid;
 
 use super::contacts::guid;
 use super::progress::Progress;
-use super::remote::{self, EXIT_CODES, Remote, bytes, say};
-use super::several::{MOST_PARALLEL, each, summary};
-use crate::client::{Client, Failure, Kind, Result, Sending, Stored, put_file, put_stream};
-use crate::domain::file_name::visible;
+use super::remote::{self, EXIT_CODES, Remote, bytes, print_stdout};
+use super::several::{MAX_PARALLEL, each, summary};
+use crate::client::{Client, Failure, Kind, Result, Stored, UploadRequest, put_file, put_stream};
+use crate::domain::file_name::escape_hidden;
 use crate::domain::hex;
-use crate::domain::media_type::{MediaType, type_of_name};
+use crate::domain::media_type::{MediaType, type_from_name};
 
-/// Files of one command.
-const MOST_FILES: usize = 100_000;
-/// Folders in one another.
-const MOST_DEPTH: usize = 64;
-/// What stands for standard input.
+/// Most files in one command.
+const MAX_FILES: usize = 100_000;
+/// Deepest nesting of folders.
+const MAX_DEPTH: usize = 64;
+/// The path that means standard input.
 const STANDARD_INPUT: &str = "-";
 
 /// Arguments of `dossier put`.
@@ -31,25 +31,25 @@ pub(super) struct Put {
     /// The contact.
     #[arg(value_name = "CONTACT", value_parser = guid)]
     contact: Uuid,
-    /// Files, folders, or `-`.
+    /// Files or folders; `-` is standard input.
     #[arg(value_name = "FILE", required = true)]
     files: Vec<PathBuf>,
-    /// The name that one file is kept under; needed for `-`.
+    /// The name to store a single file under; required for `-`.
     #[arg(long)]
     name: Option<String>,
-    /// What the files are, such as image/heic [default: as their names tell].
+    /// The media type, such as image/heic [default: derived from the file name].
     #[arg(long = "type", value_name = "TYPE", value_parser = media_type)]
     mime_type: Option<MediaType>,
-    /// So many files at the same time.
+    /// The number of files to upload at the same time.
     #[arg(long, value_name = "COUNT", default_value_t = 4,
-          value_parser = clap::value_parser!(u8).range(1..=i64::from(MOST_PARALLEL)))]
+          value_parser = clap::value_parser!(u8).range(1..=i64::from(MAX_PARALLEL)))]
     parallel: u8,
     #[command(flatten)]
     remote: Remote,
 }
 
 fn media_type(text: &str) -> std::result::Result<MediaType, String> {
-    MediaType::parse(text).map_err(|refused| refused.to_string())
+    MediaType::parse(text).map_err(|error| error.to_string())
 }
 
 /// Runs `dossier put`.
@@ -61,30 +61,33 @@ async fn put(command: &Put) -> Result<()> {
     let client = command.remote.client()?;
     let files = collect(&command.files)?;
     if command.name.is_some() && files.len() != 1 {
-        let what = format!("--name is for one file, and these are {}", files.len());
+        let what = format!("--name needs exactly one file, not {}", files.len());
         return Err(Failure::new(Kind::Usage, what));
     }
     let progress = Progress::new(command.remote.json);
     let stopped = Mutex::new(None);
     let json = command.remote.json;
-    let work = async |path: &PathBuf| one(command, (&client, &progress), path, &stopped).await;
-    let done =
-        each(&files, (command.parallel, json), &progress, work, |path, stored| line(path, stored))
-            .await?;
+    let work = async |path: &PathBuf| {
+        send_unless_stopped(command, (&client, &progress), path, &stopped).await
+    };
+    let done = each(&files, (command.parallel, json), &progress, work, |path, stored| {
+        summary_line(path, stored)
+    })
+    .await?;
     if json {
-        let shown: Vec<Value> =
+        let results: Vec<Value> =
             files.iter().zip(&done).map(|(path, outcome)| as_json(path, outcome)).collect();
-        say(&json!({ "files": shown }).to_string())?;
+        print_stdout(&json!({ "files": results }).to_string())?;
     }
-    summary(done.into_iter().map(|outcome| outcome.map(drop)).collect(), "sent")
+    summary(done.into_iter().map(|outcome| outcome.map(drop)).collect(), "uploaded")
 }
 
-fn line(path: &Path, stored: &Stored) -> String {
+fn summary_line(path: &Path, stored: &Stored) -> String {
     let resumed = match stored.resumed_bytes {
         0 => String::new(),
-        sent => format!(", {} of it before", bytes(sent)),
+        resumed => format!(", resumed at {}", bytes(resumed)),
     };
-    let path = visible(&path.to_string_lossy());
+    let path = escape_hidden(&path.to_string_lossy());
     format!("{}  {path} ({}{resumed})", stored.id, bytes(stored.size_bytes))
 }
 
@@ -100,8 +103,8 @@ fn as_json(path: &Path, outcome: &Result<Stored>) -> Value {
     }
 }
 
-/// Sends one file. After a failure that all others would share, none is begun.
-async fn one(
+/// Sends one file. After a failure that every other file would share, no further file is started.
+async fn send_unless_stopped(
     command: &Put,
     (client, progress): (&Client, &Progress),
     path: &Path,
@@ -110,15 +113,15 @@ async fn one(
     let subject = path.to_string_lossy();
     let earlier = stopped.lock().unwrap_or_else(PoisonError::into_inner).clone();
     if let Some(failure) = earlier {
-        let not_begun = format!("was not begun, because of the failure before: {}", failure.what);
-        return Err(Failure { what: not_begun, ..failure }.of(&subject));
+        let what = format!("skipped because of an earlier failure: {}", failure.what);
+        return Err(Failure { what, ..failure }.about(&subject));
     }
     let sent = send(command, (client, progress), path).await;
     sent.map_err(|failure| {
         if matches!(failure.kind, Kind::NotAllowed | Kind::Unreachable) {
             *stopped.lock().unwrap_or_else(PoisonError::into_inner) = Some(failure.clone());
         }
-        failure.of(&subject)
+        failure.about(&subject)
     })
 }
 
@@ -132,27 +135,29 @@ async fn send(
         (Some(name), _) => name.clone(),
         (None, Some(name)) if !is_input => {
             let name = name.to_str().map(str::to_owned);
-            name.ok_or_else(|| Failure::failed("its name is no UTF-8").next("--name gives one"))?
+            name.ok_or_else(|| {
+                Failure::failed("the file name is not UTF-8").next("use --name to set a name")
+            })?
         }
         _ => {
-            return Err(Failure::new(Kind::Usage, "standard input has no name")
-                .next("--name NAME, such as --name report.pdf"));
+            return Err(Failure::new(Kind::Usage, "standard input needs a name")
+                .next("use --name, such as --name report.pdf"));
         }
     };
-    let mime_type = command.mime_type.clone().or_else(|| type_of_name(&name));
+    let mime_type = command.mime_type.clone().or_else(|| type_from_name(&name));
     let mime_type = mime_type.ok_or_else(|| {
-        Failure::failed("its name does not tell a type that the server takes")
-            .next("pictures, PDF, CSV and Office documents are taken; --type says what it is")
+        Failure::failed("the file name has no extension of an accepted type")
+            .next("images, PDF, CSV and Office documents are accepted; use --type to set the type")
     })?;
-    let sending = Sending::new(command.contact, name, mime_type)?;
-    let line = progress.begin(&sending.file_name);
+    let request = UploadRequest::new(command.contact, name, mime_type)?;
+    let line = progress.begin(&request.file_name);
     if is_input {
-        return put_stream(client, &sending, tokio::io::stdin(), &line.told()).await;
+        return put_stream(client, &request, tokio::io::stdin(), &line.reporter()).await;
     }
-    put_file(client, &sending, path, &line.told()).await
+    put_file(client, &request, path, &line.reporter()).await
 }
 
-/// The files that are meant, each once, in the order of their names within a folder.
+/// Collects the files to send, each one once, sorted by name within a folder.
 fn collect(named: &[PathBuf]) -> Result<Vec<PathBuf>> {
     let mut files: Vec<PathBuf> = Vec::new();
     let mut seen = std::collections::HashSet::new();
@@ -176,24 +181,24 @@ fn collect(named: &[PathBuf]) -> Result<Vec<PathBuf>> {
             if seen.insert(whole) {
                 files.push(file);
             }
-            files.len() <= MOST_FILES
+            files.len() <= MAX_FILES
         })?;
         if files.len() == before {
-            return Err(Failure::failed(format!("{} holds no file", path.display())));
+            return Err(Failure::failed(format!("{} contains no files", path.display())));
         }
     }
-    if files.len() > MOST_FILES {
-        let what = format!("these are more than {MOST_FILES} files");
-        return Err(Failure::new(Kind::Usage, what).next("give a part of them at a time"));
+    if files.len() > MAX_FILES {
+        let what = format!("more than {MAX_FILES} files");
+        return Err(Failure::new(Kind::Usage, what).next("upload them in several commands"));
     }
     Ok(files)
 }
 
-/// The files in a folder and below it. What a link leads to is not in it.
+/// Visits the files in a folder, recursively. Symbolic links are not followed.
 fn walk(folder: &Path, depth: usize, found: &mut impl FnMut(PathBuf) -> bool) -> Result<()> {
     let failed = |error: std::io::Error| Failure::file(folder, &error);
-    if depth > MOST_DEPTH {
-        let what = format!("{}: folders lie more than {MOST_DEPTH} deep", folder.display());
+    if depth > MAX_DEPTH {
+        let what = format!("{}: folders are nested more than {MAX_DEPTH} deep", folder.display());
         return Err(Failure::failed(what));
     }
     let entries: std::io::Result<Vec<_>> = std::fs::read_dir(folder).map_err(failed)?.collect();

@@ -1,4 +1,4 @@
-//! What every command of the client takes: which server, which key; and how its failures are said.
+//! What all client commands share: the choice of server and key, and how failures are reported.
 
 use std::io::{IsTerminal as _, Read as _, Write as _};
 use std::path::PathBuf;
@@ -13,41 +13,42 @@ use super::contacts::guid;
 use super::runtime;
 use crate::client::{Client, Failure, Kind, Profile, Profiles, Result, Server};
 
-/// The profile that is used when none is named.
+/// The profile that is used if none is named.
 pub(super) const DEFAULT_PROFILE: &str = "default";
-/// Largest file of authorities.
-const MOST_CA_BYTES: u64 = 1 << 20;
+/// Largest CA file.
+const MAX_CA_BYTES: u64 = 1 << 20;
 
-/// What exit codes mean; stands below the help of each command of the client.
+/// The exit codes, shown below the help of each client command.
 pub(super) const EXIT_CODES: &str = "\
 Exit codes:
-  0  done
-  1  failed: a file, a full quota, a full disk, other bytes than were sent
-  2  the command cannot be meant like this
-  3  the server does not have it
-  4  not allowed: no key, an unknown one, or one that may not
-  5  the server cannot be reached, or cannot answer now";
+  0  success
+  1  failure, such as a file error, a full quota or disk, or a checksum mismatch
+  2  usage error
+  3  not found on the server
+  4  not allowed: the API key is missing, unknown or lacks a scope
+  5  the server is unreachable or temporarily unavailable";
 
-/// Which server, and how its answers are shown.
+/// The server to use, and the output format.
 #[derive(Args)]
 pub(super) struct Remote {
-    /// The server's address [env: `DOSSIER_SERVER`] [default: the profile's].
+    /// The server's URL [env: `DOSSIER_SERVER`] [default: from the profile].
     #[arg(long, value_name = "URL", help_heading = "Server")]
     pub(super) server: Option<String>,
-    /// The API key [env: `DOSSIER_KEY`]. Others on this machine can see an argument: `dossier login`
-    /// or the variable keep it to yourself.
+    /// The API key [env: `DOSSIER_KEY`]. Other users of this machine can see arguments, so prefer
+    /// `dossier login` or the variable.
     #[arg(long, value_name = "KEY", help_heading = "Server")]
     pub(super) key: Option<String>,
-    /// The key's site, where the server has several [env: `DOSSIER_SITE`].
+    /// The key's site, if the server has several [env: `DOSSIER_SITE`].
     #[arg(long, value_name = "ID", value_parser = guid, help_heading = "Server")]
     pub(super) site: Option<Uuid>,
-    /// Which of the servers that you have logged in to [env: `DOSSIER_PROFILE`] [default: default].
+    /// The saved profile to use [env: `DOSSIER_PROFILE`] [default: default].
     #[arg(long, value_name = "NAME", help_heading = "Server")]
     pub(super) profile: Option<String>,
-    /// The authority (PEM) of a server with a certificate of its own: its dossier-data/tls/ca.pem.
+    /// The CA certificate (PEM) of a server with a generated certificate: its
+    /// dossier-data/tls/ca.pem.
     #[arg(long, value_name = "FILE", help_heading = "Server")]
     pub(super) ca: Option<PathBuf>,
-    /// Speak plain http to another machine: where the network itself is private.
+    /// Allow plain http to another machine. Only for private networks.
     #[arg(long, help_heading = "Server")]
     pub(super) allow_http: bool,
     /// Print JSON.
@@ -55,15 +56,15 @@ pub(super) struct Remote {
     pub(super) json: bool,
 }
 
-/// What a command of the client works with.
+/// The connection that a client command uses.
 pub(super) struct Chosen {
     pub(super) client: Client,
-    /// Where the address came from, when it was a profile.
+    /// The profile that the URL came from, if any.
     pub(super) profile: Option<String>,
     pub(super) has_key: bool,
 }
 
-/// A variable of the environment, if it is there and says something.
+/// An environment variable; `None` if it is unset, empty or not UTF-8.
 pub(super) fn variable(name: &str) -> Option<String> {
     std::env::var_os(name)?.into_string().ok().filter(|value| !value.is_empty())
 }
@@ -74,11 +75,11 @@ pub(super) fn profile_name(named: Option<&str>) -> String {
     named.unwrap_or_else(|| DEFAULT_PROFILE.to_owned())
 }
 
-/// There is no profile of this name.
+/// The failure for a profile that does not exist.
 pub(super) fn no_profile(name: &str, profiles: &Profiles) -> Failure {
     let names = profiles.names();
     let names = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
-    Failure::new(Kind::Usage, format!("there is no profile {name}; there are: {names}"))
+    Failure::new(Kind::Usage, format!("there is no profile {name}; saved profiles: {names}"))
 }
 
 impl Remote {
@@ -87,24 +88,24 @@ impl Remote {
         profile_name(self.profile.as_deref())
     }
 
-    /// The server and the key that are meant.
+    /// Chooses the server and the key.
     ///
-    /// An argument wins, then a profile that was named by one, then the environment, then the profile.
-    /// A profile's key goes to the profile's server and to no other.
+    /// Precedence: arguments, then a profile named by `--profile`, then the environment, then the
+    /// default profile. A profile's key is sent only to that profile's server.
     pub(super) fn choose(&self) -> Result<Chosen> {
-        // Who names a profile does not mean what lies in the environment.
+        // An explicit profile overrides the environment.
         let from_environment = |name| if self.profile.is_some() { None } else { variable(name) };
         let server = self.server.clone().or_else(|| from_environment("DOSSIER_SERVER"));
         let name = self.profile_name();
         let profile = self.load_profile(&name, server.is_some())?;
         let url = server.as_deref().or(profile.as_ref().map(|profile| profile.server.as_str()));
         let url = url.ok_or_else(|| {
-            Failure::new(Kind::Usage, "no server is named")
-                .next("dossier login --server URL, once; or --server URL with each command")
+            Failure::new(Kind::Usage, "no server is configured")
+                .next("run dossier login --server URL once, or use --server URL")
         })?;
         let url = Server::parse_url(url)?;
         let profile: Option<Profile> = profile
-            .filter(|profile| Server::parse_url(&profile.server).is_ok_and(|own| own == url));
+            .filter(|profile| Server::parse_url(&profile.server).is_ok_and(|saved| saved == url));
         let key = self.key.clone().or_else(|| from_environment("DOSSIER_KEY"));
         let key = key.or_else(|| profile.as_ref().map(|profile| profile.key.clone()));
         let site = match (self.site, from_environment("DOSSIER_SITE")) {
@@ -114,28 +115,29 @@ impl Remote {
             })?),
             (None, None) => profile.as_ref().and_then(|profile| profile.site),
         };
-        let kept = || profile.as_ref().and_then(|profile| profile.ca.clone());
+        let saved_ca = || profile.as_ref().and_then(|profile| profile.ca.clone());
         let server = Server {
             url,
-            ca: self.ca()?.or_else(kept).map(String::into_bytes),
-            allow_http: self.allow_http || profile.as_ref().is_some_and(|one| one.allow_http),
+            ca: self.ca()?.or_else(saved_ca).map(String::into_bytes),
+            allow_http: self.allow_http
+                || profile.as_ref().is_some_and(|profile| profile.allow_http),
         };
         let client = Client::new(&server, key.as_deref().unwrap_or_default(), site)?;
         Ok(Chosen { client, profile: profile.map(|_| name), has_key: key.is_some() })
     }
 
-    /// As [`Remote::choose`], for what needs a key.
+    /// As [`Remote::choose`], but requires a key.
     pub(super) fn client(&self) -> Result<Client> {
         let chosen = self.choose()?;
         if chosen.has_key {
             return Ok(chosen.client);
         }
-        let what = format!("no API key is known for {}", chosen.client.address());
+        let what = format!("no API key is saved for {}", chosen.client.address());
         Err(Failure::new(Kind::NotAllowed, what)
-            .next(format!("dossier login --server {}", chosen.client.address())))
+            .next(format!("run dossier login --server {}", chosen.client.address())))
     }
 
-    /// The profile of a name; that there is none matters where it was named, or is needed.
+    /// Loads a profile. A missing profile is an error only if it was named explicitly.
     fn load_profile(&self, name: &str, has_server: bool) -> Result<Option<Profile>> {
         let is_named =
             self.profile.is_some() || (!has_server && variable("DOSSIER_PROFILE").is_some());
@@ -145,7 +147,7 @@ impl Remote {
         let profiles = Profiles::load(&Profiles::file()?)?;
         let found = profiles.get(name).cloned();
         if found.is_none() && is_named {
-            let next = format!("dossier login --profile {name} --server URL");
+            let next = format!("run dossier login --profile {name} --server URL");
             return Err(no_profile(name, &profiles).next(next));
         }
         Ok(found)
@@ -155,23 +157,23 @@ impl Remote {
         self.key.is_some() || variable("DOSSIER_KEY").is_some()
     }
 
-    /// The text of `--ca`.
+    /// Reads the file of `--ca`.
     pub(super) fn ca(&self) -> Result<Option<String>> {
         let Some(path) = &self.ca else { return Ok(None) };
         let mut text = String::new();
         let read = std::fs::File::open(path)
-            .and_then(|file| file.take(MOST_CA_BYTES).read_to_string(&mut text));
+            .and_then(|file| file.take(MAX_CA_BYTES).read_to_string(&mut text));
         read.map_err(|error| Failure::file(path, &error))?;
         Ok(Some(text))
     }
 }
 
-/// Runs a command of the client and says how it failed.
+/// Runs a client command and reports its failure.
 pub(super) fn run(json: bool, work: impl Future<Output = Result<()>>) -> ExitCode {
     let outcome = match runtime() {
         Ok(runtime) => {
             let outcome = runtime.block_on(work);
-            // What still reads standard input would keep the program.
+            // A pending read of standard input must not keep the process alive.
             runtime.shutdown_background();
             outcome
         }
@@ -180,16 +182,16 @@ pub(super) fn run(json: bool, work: impl Future<Output = Result<()>>) -> ExitCod
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            complain(&failure, json);
+            print_failure(&failure, json);
             ExitCode::from(failure.kind.code())
         }
     }
 }
 
-/// Says on standard error what happened and what to do next.
-pub(super) fn complain(failure: &Failure, json: bool) {
+/// Prints to standard error what happened and what to do next.
+pub(super) fn print_failure(failure: &Failure, json: bool) {
     let mut out = std::io::stderr().lock();
-    // Nothing can be done when standard error is closed as well.
+    // Nothing can be done if standard error is closed.
     let _ = if json {
         writeln!(out, "{}", json!({ "error": failure.as_json() }))
     } else {
@@ -203,27 +205,29 @@ pub(super) fn complain(failure: &Failure, json: bool) {
     };
 }
 
-/// Whether a person sits before it: asks and is asked.
+/// Whether a person can be asked: standard input and standard error are terminals.
 pub(super) fn is_interactive() -> bool {
     std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
 }
 
-/// Asks a question that only a `y` answers with yes.
+/// Asks for confirmation; only `y`, `Y` or `yes` confirms.
 pub(super) fn confirm(question: &str) -> Result<bool> {
-    let failed = |error: std::io::Error| Failure::failed(format!("the terminal: {error}"));
+    let failed =
+        |error: std::io::Error| Failure::failed(format!("cannot use the terminal: {error}"));
     let term = console::Term::stderr();
     term.write_str(&format!("{question} [y/N] ")).map_err(failed)?;
-    let mut answer = String::new();
-    std::io::stdin().read_line(&mut answer).map_err(failed)?;
-    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+    let mut reply = String::new();
+    std::io::stdin().read_line(&mut reply).map_err(failed)?;
+    Ok(matches!(reply.trim(), "y" | "Y" | "yes"))
 }
 
-/// Writes to standard output.
-pub(super) fn say(text: &str) -> Result<()> {
-    super::say(text).map_err(|error| Failure::failed(format!("the output: {error}")))
+/// Prints to standard output.
+pub(super) fn print_stdout(text: &str) -> Result<()> {
+    super::print_stdout(text)
+        .map_err(|error| Failure::failed(format!("cannot write to standard output: {error}")))
 }
 
-/// Bytes for people.
+/// Formats a byte count for people.
 pub(super) fn bytes(count: u64) -> String {
     const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
     let (mut amount, mut unit) = (count as f64, 0);

@@ -1,19 +1,19 @@
-//! The files of one command: some at the same time, each told of as it ends.
+//! Processes the files of one command in parallel and reports each as it finishes.
 
 use futures_util::StreamExt as _;
 
 use super::progress::Progress;
 use crate::client::{Failure, Kind, Result};
 
-/// Files on their way at the same time, at most.
-pub(super) const MOST_PARALLEL: u8 = 16;
+/// Most files in progress at the same time.
+pub(super) const MAX_PARALLEL: u8 = 16;
 
-/// Works on all files, `parallel` at the same time; `line` says what became of one. Returns what became of
-/// each, in their order.
+/// Runs `work` on all files, `parallel` at the same time. `line` formats one success. Returns the
+/// outcomes in the order of the files.
 ///
 /// # Errors
 ///
-/// When standard output cannot be written; then all work has ended all the same.
+/// If standard output cannot be written; all work has finished even then.
 pub(super) async fn each<F, T>(
     files: &[F],
     (parallel, json): (u8, bool),
@@ -26,9 +26,9 @@ pub(super) async fn each<F, T>(
         let outcome = work(file).await;
         if !json {
             match &outcome {
-                Ok(done) => progress.say(&line(file, done))?,
-                // The only one is said at the end.
-                Err(failure) if !is_one => progress.complain(failure),
+                Ok(done) => progress.print(&line(file, done))?,
+                // The failure of an only file is printed at the end.
+                Err(failure) if !is_one => progress.print_failure(failure),
                 Err(_) => {}
             }
         }
@@ -41,7 +41,7 @@ pub(super) async fn each<F, T>(
     Ok(done.into_iter().map(|(_, outcome)| outcome).collect())
 }
 
-/// One failure for all that failed.
+/// Combines all failures into one.
 pub(super) fn summary(done: Vec<Result<()>>, what: &str) -> Result<()> {
     let all = done.len();
     let mut failures: Vec<Failure> =
@@ -50,7 +50,7 @@ pub(super) fn summary(done: Vec<Result<()>>, what: &str) -> Result<()> {
     if all == 1 {
         return Err(failures.swap_remove(0));
     }
-    let is_same = failures.iter().all(|failure| failure.kind == first.kind);
-    let kind = if is_same { first.kind } else { Kind::Failed };
+    let is_one_kind = failures.iter().all(|failure| failure.kind == first.kind);
+    let kind = if is_one_kind { first.kind } else { Kind::Failed };
     Err(Failure::new(kind, format!("{} of {all} files were not {what}", failures.len())))
 }

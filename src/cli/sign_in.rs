@@ -1,4 +1,4 @@
-//! `dossier sign-in`: works beside a running server.
+//! `dossier sign-in`: writes a one-time link to the database, which a running server accepts.
 
 use anyhow::{Context as _, bail};
 use clap::Args;
@@ -7,7 +7,7 @@ use url::Url;
 
 use super::keys::open;
 use super::sites::choose_site;
-use super::{Settings, runtime, say};
+use super::{Settings, print_stdout, runtime};
 use crate::actions::sessions::sign_in_link;
 use crate::app::Clock;
 use crate::config::Config;
@@ -19,13 +19,13 @@ use crate::domain::ids::{SiteId, parse_guid};
 pub(super) struct SignIn {
     #[command(flatten)]
     settings: Settings,
-    /// The site to sign in at; needed when there are several.
+    /// The site to sign in to; required if there are several.
     #[arg(long, value_name = "ID")]
     site: Option<String>,
-    /// The key to act for [default: the oldest with ADMIN].
+    /// The id of the API key to sign in with [default: the oldest key with ADMIN].
     #[arg(long, value_name = "ID")]
     key: Option<String>,
-    /// Where the page is [default: that of the settings, or of plain HTTP].
+    /// The page's URL [default: the setting `public_url`, or the plain HTTP address].
     #[arg(long, value_name = "URL")]
     public_url: Option<String>,
     /// Print JSON.
@@ -47,9 +47,11 @@ pub(super) fn run(command: &SignIn) -> anyhow::Result<()> {
                 "link": link, "siteId": site.to_string(), "keyId": key.id.to_string(),
                 "scopes": key.scopes.to_string(),
             });
-            return say(&made.to_string());
+            return print_stdout(&made.to_string());
         }
-        say(&format!("Open this; it works once, for 30 minutes:\n  {link}"))
+        print_stdout(&format!(
+            "Open this link to sign in. It works once and expires in 30 minutes:\n  {link}"
+        ))
     })
 }
 
@@ -57,27 +59,30 @@ fn choose_key(keys: Vec<ApiKey>, site: SiteId, named: Option<&str>) -> anyhow::R
     let mut keys = keys.into_iter().filter(|key| key.site_id == site);
     let Some(named) = named else {
         return keys.find(|key| key.scopes.is_admin()).context(
-            "no key of this site has the scope ADMIN: `dossier key create --scope ADMIN` makes one, \
-             --key names another key",
+            "no key of this site has the scope ADMIN. Create one with `dossier key create --scope \
+             ADMIN`, or choose another key with --key",
         );
     };
     let id = parse_guid(named).with_context(|| format!("the key id is not a GUID: {named:?}"))?;
     let key = keys.find(|key| key.id == id);
-    let key = key.with_context(|| format!("there is no key {id}: see `dossier key list`"))?;
+    let key = key.with_context(|| format!("there is no key {id}; see `dossier key list`"))?;
     if key.scopes.role().is_none() {
-        bail!("the key {id} may not read, so there is nothing to see: it lacks the scope VIEW");
+        bail!("the key {id} lacks the scope VIEW, which the page needs");
     }
     Ok(key)
 }
 
-/// The server's own guess, which knows the port that it got.
+/// The page's URL: `public_url`, else the plain HTTP address.
 fn page_url(config: &Config) -> anyhow::Result<String> {
     if let Some(url) = &config.public_url {
         return Ok(Url::to_string(url));
     }
     let address = config.listen;
     if address.port() == 0 {
-        bail!("the port is not known before the server has it: give --public-url");
+        bail!(
+            "the setting listen has port 0, so the server's port is not known here: \
+             use --public-url"
+        );
     }
     let host = if address.ip().is_unspecified() {
         format!("127.0.0.1:{}", address.port())

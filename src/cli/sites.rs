@@ -1,4 +1,4 @@
-//! `dossier site …`. It works beside a running server, which notices a change within a second.
+//! `dossier site …`. It changes the database only; a running server notices within a second.
 
 use std::fmt::Write as _;
 
@@ -7,19 +7,19 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::keys::{List, open};
-use super::{Settings, runtime, say};
+use super::{Settings, print_stdout, runtime};
 use crate::actions::sites::create_site;
 use crate::app::Clock;
 use crate::db::Site;
 use crate::domain::ids::SiteId;
-use crate::domain::quota::{Amount, OwnQuotas};
+use crate::domain::quota::{Amount, QuotaOverrides};
 use crate::domain::timestamp::timestamp;
 
 #[derive(Subcommand)]
 pub(super) enum SiteCommand {
-    /// Make a site.
+    /// Create a site.
     Create(CreateSite),
-    /// Change a site: its label, the life of its links, its quotas.
+    /// Change a site's label, link lifetime or quotas.
     Set(SetSite),
     /// List the sites.
     List(List),
@@ -29,10 +29,10 @@ pub(super) enum SiteCommand {
 pub(super) struct CreateSite {
     #[command(flatten)]
     settings: Settings,
-    /// A label for people.
+    /// A label to show to people.
     #[arg(long, default_value = "")]
     name: String,
-    /// Life of the site's media links [default: the setting `media_link_life_seconds`].
+    /// Lifetime of media links [default: the setting `media_link_life_seconds`].
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..))]
     link_life_seconds: Option<u32>,
     /// Print JSON.
@@ -44,43 +44,45 @@ pub(super) struct CreateSite {
 pub(super) struct SetSite {
     #[command(flatten)]
     settings: Settings,
-    /// The site; needed when there are several.
+    /// The site; required if there are several.
     #[arg(value_name = "SITE")]
     site: Option<String>,
-    /// A label for people.
+    /// A label to show to people.
     #[arg(long)]
     name: Option<String>,
-    /// Life of its media links, or "default".
-    #[arg(long, value_name = "SECONDS", value_parser = own)]
-    link_life_seconds: Option<Own>,
-    /// Most bytes that it may hold; 0: any number, "default": as the setting `site_max_bytes` says.
-    #[arg(long, value_name = "BYTES", value_parser = own)]
-    max_bytes: Option<Own>,
-    /// Most attachments that it may hold, likewise.
-    #[arg(long, value_name = "FILES", value_parser = own)]
-    max_files: Option<Own>,
-    /// Most bytes that each of its contacts may hold, likewise.
-    #[arg(long, value_name = "BYTES", value_parser = own)]
-    contact_max_bytes: Option<Own>,
-    /// Most attachments that each of its contacts may hold, likewise.
-    #[arg(long, value_name = "FILES", value_parser = own)]
-    contact_max_files: Option<Own>,
+    /// Lifetime of media links, or "default" for the server's setting.
+    #[arg(long, value_name = "SECONDS", value_parser = override_value)]
+    link_life_seconds: Option<Override>,
+    /// Quota of bytes for the site; 0 is unlimited, "default" is the server's setting.
+    #[arg(long, value_name = "BYTES", value_parser = override_value)]
+    max_bytes: Option<Override>,
+    /// Quota of attachments for the site, in the same form.
+    #[arg(long, value_name = "FILES", value_parser = override_value)]
+    max_files: Option<Override>,
+    /// Quota of bytes for each contact, in the same form.
+    #[arg(long, value_name = "BYTES", value_parser = override_value)]
+    contact_max_bytes: Option<Override>,
+    /// Quota of attachments for each contact, in the same form.
+    #[arg(long, value_name = "FILES", value_parser = override_value)]
+    contact_max_files: Option<Override>,
     /// Print JSON.
     #[arg(long)]
     json: bool,
 }
 
-/// A number of the site's own, or the setting's.
+/// A value for this site, or `None` for the server's setting.
 #[derive(Clone, Copy)]
-struct Own(Option<u64>);
+struct Override(Option<u64>);
 
-fn own(text: &str) -> Result<Own, String> {
+fn override_value(text: &str) -> Result<Override, String> {
     if text == "default" {
-        return Ok(Own(None));
+        return Ok(Override(None));
     }
-    // What the database can count.
+    // The database stores signed 64-bit integers.
     let number = text.parse::<u64>().ok().filter(|number| i64::try_from(*number).is_ok());
-    number.map(|number| Own(Some(number))).ok_or_else(|| "expected a number or default".to_owned())
+    number
+        .map(|number| Override(Some(number)))
+        .ok_or_else(|| "expected a number or \"default\"".to_owned())
 }
 
 /// Runs `dossier site …`.
@@ -94,23 +96,23 @@ pub(super) fn run_site(command: &SiteCommand) -> anyhow::Result<()> {
     })
 }
 
-/// The site that is meant: the one there is, or the one that is named.
+/// Resolves the site: the named one, or the only one.
 pub(super) fn choose_site(sites: Vec<Site>, wanted: Option<&str>) -> anyhow::Result<Site> {
     let Some(wanted) = wanted else {
         return match <[Site; 1]>::try_from(sites) {
             Ok([site]) => Ok(site),
             Err(sites) if sites.is_empty() => {
-                bail!("there is no site yet: make one with `dossier site create`")
+                bail!("there is no site yet; create one with `dossier site create`")
             }
-            Err(_) => bail!("there are several sites: name one of `dossier site list`"),
+            Err(_) => bail!("there are several sites; choose one of `dossier site list`"),
         };
     };
     let id =
-        SiteId::parse(wanted).with_context(|| format!("the site is not a GUID: {wanted:?}"))?;
+        SiteId::parse(wanted).with_context(|| format!("the site id is not a GUID: {wanted:?}"))?;
     sites
         .into_iter()
         .find(|site| site.id == id)
-        .with_context(|| format!("there is no site {id}: see `dossier site list`"))
+        .with_context(|| format!("there is no site {id}; see `dossier site list`"))
 }
 
 async fn make_site(command: &CreateSite) -> anyhow::Result<()> {
@@ -118,9 +120,12 @@ async fn make_site(command: &CreateSite) -> anyhow::Result<()> {
     let (site, _) =
         create_site(&db, now_ms, &command.name, command.link_life_seconds, None).await?;
     if command.json {
-        return say(&json!({ "siteId": site.id.to_string() }).to_string());
+        return print_stdout(&json!({ "siteId": site.id.to_string() }).to_string());
     }
-    say(&format!("site id  {}\nMake a key for it: dossier key create --site {}", site.id, site.id))
+    print_stdout(&format!(
+        "site id  {}\nTo create a key for it: dossier key create --site {}",
+        site.id, site.id
+    ))
 }
 
 async fn set_site(command: &SetSite) -> anyhow::Result<()> {
@@ -129,9 +134,10 @@ async fn set_site(command: &SetSite) -> anyhow::Result<()> {
     if let Some(name) = &command.name {
         site.name.clone_from(name);
     }
-    if let Some(Own(seconds)) = command.link_life_seconds {
+    if let Some(Override(seconds)) = command.link_life_seconds {
         let seconds = seconds.map(u32::try_from).transpose().ok().filter(|life| *life != Some(0));
-        site.link_life_seconds = seconds.context("--link-life-seconds is not a life of a link")?;
+        site.link_life_seconds =
+            seconds.context("--link-life-seconds must be between 1 and 4294967295")?;
     }
     let quotas = &mut site.quotas;
     for (wanted, bound) in [
@@ -140,19 +146,19 @@ async fn set_site(command: &SetSite) -> anyhow::Result<()> {
         (command.contact_max_bytes, &mut quotas.contact_max_bytes),
         (command.contact_max_files, &mut quotas.contact_max_files),
     ] {
-        if let Some(Own(wanted)) = wanted {
+        if let Some(Override(wanted)) = wanted {
             *bound = wanted;
         }
     }
     let (id, quotas) = (site.id, site.quotas);
-    if !db.change_site(site.clone()).await? {
-        bail!("site {id} is gone");
+    if !db.update_site(site.clone()).await? {
+        bail!("site {id} no longer exists");
     }
     if command.json {
         let held = db.site_usage().await?.get(&id).copied().unwrap_or_default();
-        return say(&as_json(&site, held).to_string());
+        return print_stdout(&as_json(&site, held).to_string());
     }
-    say(&format!("site {id} is changed; its own quotas: {}", quotas_text(quotas)))
+    print_stdout(&format!("Updated site {id}. Its own quotas: {}", quotas_text(quotas)))
 }
 
 fn as_json(site: &Site, held: Amount) -> Value {
@@ -167,12 +173,12 @@ fn as_json(site: &Site, held: Amount) -> Value {
     })
 }
 
-fn quotas_text(quotas: OwnQuotas) -> String {
+fn quotas_text(quotas: QuotaOverrides) -> String {
     let bounds = [
         ("bytes", quotas.max_bytes),
         ("files", quotas.max_files),
-        ("bytes a contact", quotas.contact_max_bytes),
-        ("files a contact", quotas.contact_max_files),
+        ("bytes per contact", quotas.contact_max_bytes),
+        ("files per contact", quotas.contact_max_files),
     ];
     let own: Vec<String> = bounds
         .iter()
@@ -187,7 +193,7 @@ async fn list_sites(command: &List) -> anyhow::Result<()> {
     let held = |site: &Site| usage.get(&site.id).copied().unwrap_or_default();
     if command.json {
         let sites: Vec<_> = sites.iter().map(|site| as_json(site, held(site))).collect();
-        return say(&json!({ "sites": sites }).to_string());
+        return print_stdout(&json!({ "sites": sites }).to_string());
     }
     let mut text = format!(
         "{:36}  {:24}  {:>10}  {:>16}  {:20}  NAME",
@@ -205,5 +211,5 @@ async fn list_sites(command: &List) -> anyhow::Result<()> {
             site.name
         )?;
     }
-    say(&text)
+    print_stdout(&text)
 }

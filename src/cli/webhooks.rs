@@ -1,5 +1,5 @@
-//! `dossier webhook …` and `dossier trigger`. They work beside a running server, which notices
-//! within a second; it is the server that sends.
+//! `dossier webhook …` and `dossier trigger`. They change the database only; a running server
+//! notices within a second and does the sending.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -12,10 +12,10 @@ use uuid::Uuid;
 use super::keys::open;
 use super::sites::choose_site;
 use super::webhooks_log::{self, Deliveries, Replay, Test};
-use super::{Settings, runtime, say};
-use crate::actions::webhooks::{NewSubscription, pretend, subscribe};
+use super::{Settings, print_stdout, runtime};
+use crate::actions::webhooks::{NewSubscription, send_test_event, subscribe};
 use crate::app::Clock;
-use crate::db::{Db, Place, Subscription};
+use crate::db::{DatabaseLocation, Db, Subscription};
 use crate::domain::ids::{AttachmentId, SiteId, SubscriptionId, parse_guid};
 use crate::domain::timestamp::timestamp;
 use crate::domain::webhook::{EventType, EventTypes, Reach, Target};
@@ -25,29 +25,30 @@ const HOUR_MS: i64 = 60 * 60 * 1_000;
 
 #[derive(Subcommand)]
 pub(super) enum WebhookCommand {
-    /// Tell a URL of events from now on.
+    /// Add a webhook: events are sent to a URL from now on.
     Add(Add),
     /// List the webhooks of a site.
-    List(Of),
-    /// Tell a webhook of nothing more.
-    Remove(One),
-    /// Tell a webhook once of something made up, and show its answer.
+    List(SiteArgs),
+    /// Remove a webhook.
+    Remove(WebhookArgs),
+    /// Send a test event to a webhook once and show the response.
     Test(Test),
-    /// Show what a webhook was told and what it answered, the newest event first.
+    /// Show a webhook's deliveries and the responses, newest event first.
     Deliveries(Deliveries),
-    /// Tell a webhook again, with the same event ids.
+    /// Send events to a webhook again, with the same event ids.
     Replay(Replay),
-    /// Show the public key that receivers need.
+    /// Show the public key that receivers verify events with.
     PublicKey(ShowKey),
-    /// Make a new key that signs from a time on; both are shown until the next rotation.
+    /// Create a new signing key that takes effect later. Both keys are published until the next
+    /// rotation.
     RotateKey(RotateKey),
 }
 
 #[derive(Args)]
-pub(super) struct Of {
+pub(super) struct SiteArgs {
     #[command(flatten)]
     pub(super) settings: Settings,
-    /// The site; needed when there are several.
+    /// The site; required if there are several.
     #[arg(long, value_name = "ID")]
     pub(super) site: Option<String>,
     /// Print JSON.
@@ -55,8 +56,8 @@ pub(super) struct Of {
     pub(super) json: bool,
 }
 
-impl Of {
-    /// The database and the site that is meant.
+impl SiteArgs {
+    /// Opens the database and resolves the site.
     pub(super) async fn open(&self) -> anyhow::Result<(Db, SiteId)> {
         let db = open(&self.settings)?;
         let site = choose_site(db.sites().await?, self.site.as_deref())?;
@@ -65,23 +66,23 @@ impl Of {
 }
 
 #[derive(Args)]
-pub(super) struct One {
+pub(super) struct WebhookArgs {
     #[command(flatten)]
-    pub(super) of: Of,
-    /// The webhook's id, as `dossier webhook list` shows it.
+    pub(super) common: SiteArgs,
+    /// The webhook's id, as shown by `dossier webhook list`.
     #[arg(value_name = "WEBHOOK")]
     pub(super) id: String,
 }
 
-impl One {
-    /// The database and the webhook that is meant.
+impl WebhookArgs {
+    /// Opens the database and finds the webhook.
     pub(super) async fn open(&self) -> anyhow::Result<(Db, Subscription)> {
         let id = parse_guid(&self.id).map(SubscriptionId);
-        let id = id.with_context(|| format!("the webhook's id is not a GUID: {:?}", self.id))?;
-        let (db, site) = self.of.open().await?;
+        let id = id.with_context(|| format!("the webhook id is not a GUID: {:?}", self.id))?;
+        let (db, site) = self.common.open().await?;
         let found = db.subscription(site, id).await?;
         let found = found
-            .with_context(|| format!("there is no webhook {}: see `dossier webhook list`", id.0))?;
+            .with_context(|| format!("there is no webhook {}; see `dossier webhook list`", id.0))?;
         Ok((db, found))
     }
 }
@@ -89,32 +90,32 @@ impl One {
 #[derive(Args)]
 pub(super) struct Add {
     #[command(flatten)]
-    of: Of,
-    /// Where events are sent: https, at a public address.
+    common: SiteArgs,
+    /// The URL that events are sent to: https, at a public address.
     url: String,
     #[command(flatten)]
-    wanted: Wanted,
-    /// It may lie on this machine, and be plain http there.
+    events: EventArgs,
+    /// Allow a URL on this machine, with plain http too.
     #[arg(long)]
     local: bool,
 }
 
-/// What a receiver wants and is known by.
+/// The events and the identity of a receiver.
 #[derive(Args)]
-pub(super) struct Wanted {
-    /// Which events: `attachment_created`, `attachment_deleted` [default: both].
+pub(super) struct EventArgs {
+    /// Events to send: `attachment_created`, `attachment_deleted` [default: both].
     #[arg(long, value_name = "TYPES", value_delimiter = ',', value_parser = event_type)]
     events: Vec<EventType>,
-    /// The receiver's app [default: an id that is made up].
+    /// The receiver's app [default: a generated id].
     #[arg(long, value_name = "ID", value_parser = guid)]
     app_id: Option<Uuid>,
-    /// The app's installation at the site [default: an id that is made up].
+    /// The app's installation on the site [default: a generated id].
     #[arg(long, value_name = "ID", value_parser = guid)]
     instance_id: Option<Uuid>,
 }
 
-impl Wanted {
-    /// As a subscription of a site.
+impl EventArgs {
+    /// Builds the subscription for a site.
     pub(super) fn subscription(&self, site: SiteId, target: Target) -> NewSubscription {
         NewSubscription {
             site_id: site,
@@ -129,7 +130,8 @@ impl Wanted {
 }
 
 fn event_type(text: &str) -> Result<EventType, String> {
-    EventType::parse(text).ok_or_else(|| format!("one of {}", EventTypes::ALL.names().join(", ")))
+    EventType::parse(text)
+        .ok_or_else(|| format!("expected one of {}", EventTypes::ALL.names().join(", ")))
 }
 
 fn guid(text: &str) -> Result<Uuid, String> {
@@ -140,10 +142,10 @@ fn guid(text: &str) -> Result<Uuid, String> {
 pub(super) struct ShowKey {
     #[command(flatten)]
     settings: Settings,
-    /// In one line: the PEM in base64, which the SDK takes as well.
+    /// Print one line: the PEM in base64, which the SDK accepts too.
     #[arg(long, conflicts_with = "json")]
     base64: bool,
-    /// Print all live keys as a JSON Web Key Set.
+    /// Print all published keys as a JSON Web Key Set.
     #[arg(long)]
     json: bool,
 }
@@ -152,7 +154,7 @@ pub(super) struct ShowKey {
 pub(super) struct RotateKey {
     #[command(flatten)]
     settings: Settings,
-    /// The new key signs after so many hours: time for receivers to take it.
+    /// Hours until the new key signs, so that receivers have time to install it.
     #[arg(long, value_name = "HOURS", default_value = "24")]
     after_hours: u32,
     /// Print JSON.
@@ -164,11 +166,11 @@ pub(super) struct RotateKey {
 #[derive(Args)]
 pub(super) struct Trigger {
     #[command(flatten)]
-    of: Of,
+    common: SiteArgs,
     /// `attachment_created` or `attachment_deleted`.
     #[arg(value_parser = event_type)]
     event: EventType,
-    /// Tell of this attachment [default: the site's newest, or one that is made up].
+    /// The attachment the event is about [default: the site's newest, or a generated id].
     #[arg(long, value_name = "ID", value_parser = guid)]
     attachment: Option<Uuid>,
 }
@@ -189,31 +191,31 @@ pub(super) fn run_webhook(command: &WebhookCommand) -> anyhow::Result<()> {
     })
 }
 
-/// The keys of the data folder.
+/// The webhook keys of the data folder.
 pub(super) fn key_ring(settings: &Settings) -> anyhow::Result<Arc<KeyRing>> {
-    let folder = Place::folder(&settings.load(&[])?)?;
+    let folder = DatabaseLocation::folder(&settings.load(&[])?)?;
     Ok(Arc::new(KeyRing::new(folder)))
 }
 
 async fn add(command: &Add) -> anyhow::Result<()> {
-    let settings = &command.of.settings;
+    let settings = &command.common.settings;
     let reach = match settings.load(&[])?.webhook_reach() {
         Reach::Public if command.local => Reach::Local,
         reach => reach,
     };
-    let target = Target::parse(&command.url, reach).map_err(|refused| {
-        anyhow::anyhow!("the URL {refused} (--local lets it lie on this machine)")
+    let target = Target::parse(&command.url, reach).map_err(|error| {
+        anyhow::anyhow!("the URL {error} (--local allows a URL on this machine)")
     })?;
-    let (db, site) = command.of.open().await?;
-    let new = command.wanted.subscription(site, target);
+    let (db, site) = command.common.open().await?;
+    let new = command.events.subscription(site, target);
     let new = NewSubscription { is_local: command.local, ..new };
     let made = subscribe(&db, key_ring(settings)?, new, Clock::System.now_ms()).await?;
-    if command.of.json {
-        return say(&json_of(&made).to_string());
+    if command.common.json {
+        return print_stdout(&json_of(&made).to_string());
     }
-    say(&format!(
+    print_stdout(&format!(
         "webhook      {}\nevents       {}\napp id       {}\ninstance id  {}\n\
-         The receiver needs the public key: dossier webhook public-key",
+         For the public key, which the receiver needs: dossier webhook public-key",
         made.id,
         made.event_types.names().join(", "),
         made.app_id,
@@ -232,13 +234,13 @@ fn json_of(webhook: &Subscription) -> Value {
     })
 }
 
-async fn list(command: &Of) -> anyhow::Result<()> {
+async fn list(command: &SiteArgs) -> anyhow::Result<()> {
     let (db, site) = command.open().await?;
     let now_ms = Clock::System.now_ms();
     let found = db.subscriptions(site, now_ms).await?;
     if command.json {
         let found: Vec<Value> = found.iter().map(json_of).collect();
-        return say(&json!({ "webhooks": found }).to_string());
+        return print_stdout(&json!({ "webhooks": found }).to_string());
     }
     let mut text = format!("{:36}  {:9}  {:17}  URL", "WEBHOOK ID", "STATE", "EVENTS");
     for webhook in found {
@@ -256,18 +258,18 @@ async fn list(command: &Of) -> anyhow::Result<()> {
         let slugs: Vec<&str> = slugs.map(EventType::slug).collect();
         write!(text, "\n{}  {state:9}  {:17}  {}", webhook.id, slugs.join(","), webhook.url)?;
     }
-    say(&text)
+    print_stdout(&text)
 }
 
-async fn remove(command: &One) -> anyhow::Result<()> {
+async fn remove(command: &WebhookArgs) -> anyhow::Result<()> {
     let (db, found) = command.open().await?;
     if !db.remove_subscription(found.site_id, found.id, Clock::System.now_ms()).await? {
-        bail!("there is no webhook {}", found.id);
+        bail!("there is no webhook {}; see `dossier webhook list`", found.id);
     }
-    if command.of.json {
-        return say(&json!({ "id": found.id.to_string(), "removed": true }).to_string());
+    if command.common.json {
+        return print_stdout(&json!({ "id": found.id.to_string(), "removed": true }).to_string());
     }
-    say(&format!("webhook {} is told nothing more", found.id))
+    print_stdout(&format!("Removed webhook {}", found.id))
 }
 
 fn public_key(command: &ShowKey) -> anyhow::Result<()> {
@@ -275,10 +277,12 @@ fn public_key(command: &ShowKey) -> anyhow::Result<()> {
     let keys = key_ring(&command.settings)?.ensure(now_ms)?.public(now_ms)?;
     if command.json {
         let keys: Vec<Value> = keys.iter().map(PublicKey::jwk).collect();
-        return say(&json!({ "keys": keys }).to_string());
+        return print_stdout(&json!({ "keys": keys }).to_string());
     }
-    let signing = keys.first().context("there is no key")?;
-    say(if command.base64 { signing.base64() } else { signing.pem.trim_end().to_owned() }.as_str())
+    let signing = keys.first().context("webhook.keys holds no key")?;
+    print_stdout(
+        if command.base64 { signing.base64() } else { signing.pem.trim_end().to_owned() }.as_str(),
+    )
 }
 
 fn rotate_key(command: &RotateKey) -> anyhow::Result<()> {
@@ -286,16 +290,18 @@ fn rotate_key(command: &RotateKey) -> anyhow::Result<()> {
     let from_ms = now_ms + i64::from(command.after_hours) * HOUR_MS;
     let keys = key_ring(&command.settings)?.rotate(now_ms, from_ms)?.public(now_ms)?;
     let new = keys.iter().find(|key| key.signs_from_ms == from_ms);
-    let new = new.context("the new key is gone")?;
+    let new = new.context("the new key is missing from webhook.keys")?;
     if command.json {
-        return say(&json!({
-            "kid": new.id, "publicKey": new.pem, "signsFrom": timestamp(new.signs_from_ms),
-        })
-        .to_string());
+        return print_stdout(
+            &json!({
+                "kid": new.id, "publicKey": new.pem, "signsFrom": timestamp(new.signs_from_ms),
+            })
+            .to_string(),
+        );
     }
-    say(&format!(
-        "{}The new key {} signs from {} on. Give it to the receivers by then; what one refuses with \
-         the old key is told again later.",
+    print_stdout(&format!(
+        "{}Key {} signs from {}. Install it at every receiver before then. Events that a \
+         receiver rejects because it has only the old key are retried.",
         new.pem,
         new.id,
         timestamp(new.signs_from_ms)
@@ -305,7 +311,7 @@ fn rotate_key(command: &RotateKey) -> anyhow::Result<()> {
 /// Runs `dossier trigger`.
 pub(super) fn run_trigger(command: &Trigger) -> anyhow::Result<()> {
     runtime()?.block_on(async {
-        let (db, site) = command.of.open().await?;
+        let (db, site) = command.common.open().await?;
         let like = match command.attachment {
             None => db.newest_attachment(site).await?,
             Some(id) => {
@@ -313,27 +319,30 @@ pub(super) fn run_trigger(command: &Trigger) -> anyhow::Result<()> {
                 Some(found.with_context(|| format!("the site has no attachment {id}"))?)
             }
         };
-        let made_up = like.is_none();
+        let is_generated = like.is_none();
         let now_ms = Clock::System.now_ms();
-        let (told, count) = pretend(&db, (site, None), command.event, like, now_ms).await?;
-        let event = &told.event;
-        if command.of.json {
-            return say(&json!({
-                "eventId": event.id.to_string(), "eventType": event.event_type.as_str(),
-                "attachmentId": event.attachment_id.to_string(),
-                "contactId": event.contact_id.to_string(), "webhooks": count,
-            })
-            .to_string());
+        let (delivery, count) =
+            send_test_event(&db, (site, None), command.event, like, now_ms).await?;
+        let event = &delivery.event;
+        if command.common.json {
+            return print_stdout(
+                &json!({
+                    "eventId": event.id.to_string(), "eventType": event.event_type.as_str(),
+                    "attachmentId": event.attachment_id.to_string(),
+                    "contactId": event.contact_id.to_string(), "webhooks": count,
+                })
+                .to_string(),
+            );
         }
         if count == 0 {
             bail!(
-                "no webhook of the site wants {}: see `dossier webhook list`",
+                "no webhook of the site is subscribed to {}; see `dossier webhook list`",
                 command.event.as_str()
             );
         }
-        let about = if made_up { " (made up: its link opens nothing)" } else { "" };
-        say(&format!(
-            "{} {} about attachment {}{about}, to {count} webhooks",
+        let about = if is_generated { " (generated id: its link opens nothing)" } else { "" };
+        print_stdout(&format!(
+            "Sent {} {} for attachment {}{about} to {count} webhooks",
             event.event_type.as_str(),
             event.id,
             event.attachment_id

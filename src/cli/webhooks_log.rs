@@ -1,4 +1,4 @@
-//! What webhooks were told: `dossier webhook test|deliveries|replay`.
+//! The delivery log of webhooks: `dossier webhook test|deliveries|replay`.
 
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
@@ -7,33 +7,34 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::say;
-use super::webhooks::One;
-use crate::actions::webhooks::{pretend, replay_since};
+use super::print_stdout;
+use super::webhooks::WebhookArgs;
+use crate::actions::webhooks::{replay_since, send_test_event};
 use crate::app::Clock;
 use crate::db::{Delivery, DeliveryState};
 use crate::domain::ids::EventId;
 use crate::domain::timestamp::{parse_timestamp, timestamp};
 use crate::domain::webhook::EventType;
 
-/// How long a test waits: the server notices within a second, and then the receiver has its time.
-const PATIENCE: Duration = Duration::from_secs(10);
-const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// How long a test waits for the first attempt: the server notices within a second, and the
+/// receiver has `webhook_timeout_ms` to respond.
+const TEST_TIMEOUT: Duration = Duration::from_secs(10);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 #[derive(Args)]
 pub(super) struct Test {
     #[command(flatten)]
-    one: One,
+    webhook: WebhookArgs,
 }
 
 #[derive(Args)]
 pub(super) struct Deliveries {
     #[command(flatten)]
-    one: One,
-    /// Only those that are pending, delivered or dead.
+    webhook: WebhookArgs,
+    /// Only deliveries in this state: pending, delivered or dead.
     #[arg(long, value_parser = state)]
     state: Option<DeliveryState>,
-    /// How many events.
+    /// The number of events.
     #[arg(long, default_value = "20", value_parser = clap::value_parser!(u32).range(1..=1_000))]
     limit: u32,
 }
@@ -41,18 +42,18 @@ pub(super) struct Deliveries {
 #[derive(Args)]
 pub(super) struct Replay {
     #[command(flatten)]
-    one: One,
-    /// An event's id, repeatable.
+    webhook: WebhookArgs,
+    /// The id of an event; repeatable.
     #[arg(long = "event", value_name = "ID", value_parser = event, required_unless_present = "since")]
     events: Vec<EventId>,
-    /// Everything that happened since a time, such as 2026-11-25T08:00:00Z.
+    /// All events since a time, such as 2026-11-25T08:00:00Z.
     #[arg(long, value_name = "TIME", value_parser = time, conflicts_with = "events")]
     since: Option<i64>,
 }
 
 fn state(text: &str) -> Result<DeliveryState, String> {
     let known = DeliveryState::ALL.map(DeliveryState::as_str).join(", ");
-    DeliveryState::parse(text).ok_or_else(|| format!("one of {known}"))
+    DeliveryState::parse(text).ok_or_else(|| format!("expected one of {known}"))
 }
 
 fn event(text: &str) -> Result<EventId, String> {
@@ -64,49 +65,50 @@ fn time(text: &str) -> Result<i64, String> {
 }
 
 pub(super) async fn test(command: &Test) -> anyhow::Result<()> {
-    let (db, found) = command.one.open().await?;
+    let (db, found) = command.webhook.open().await?;
     let mut types = EventType::ALL.into_iter();
     let event_type = types.find(|event_type| found.event_types.contains(*event_type));
-    let event_type = event_type.context("the webhook wants no events")?;
+    let event_type = event_type.context("the webhook is subscribed to no events")?;
     let (key, now_ms) = ((found.site_id, found.id), Clock::System.now_ms());
-    let (told, count) = pretend(&db, (key.0, Some(key.1)), event_type, None, now_ms).await?;
+    let (delivery, count) =
+        send_test_event(&db, (key.0, Some(key.1)), event_type, None, now_ms).await?;
     if count == 0 {
         bail!("the webhook is disabled");
     }
-    let begun = Instant::now();
-    while begun.elapsed() < PATIENCE {
+    let started = Instant::now();
+    while started.elapsed() < TEST_TIMEOUT {
         let log = db.deliveries(key, None, None, 100).await?;
-        let ours = log.into_iter().find(|one| one.event_id == told.event.id);
+        let ours = log.into_iter().find(|entry| entry.event_id == delivery.event.id);
         if let Some(ours) = ours.filter(|ours| !ours.attempts.is_empty()) {
-            if command.one.of.json {
-                say(&as_json(&ours).to_string())?;
+            if command.webhook.common.json {
+                print_stdout(&as_json(&ours).to_string())?;
             } else {
-                say(&line(&ours))?;
+                print_stdout(&line(&ours))?;
             }
             if ours.state != DeliveryState::Delivered {
-                bail!("the receiver did not confirm the event");
+                bail!("the receiver did not acknowledge the event");
             }
             return Ok(());
         }
-        tokio::time::sleep(LOOK_EVERY).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
-    bail!("nothing was sent: is a server running on this data folder?")
+    bail!("nothing was sent. Is a server running on this data folder?")
 }
 
 pub(super) async fn deliveries(command: &Deliveries) -> anyhow::Result<()> {
-    let (db, found) = command.one.open().await?;
+    let (db, found) = command.webhook.open().await?;
     let key = (found.site_id, found.id);
     let log = db.deliveries(key, command.state, None, command.limit).await?;
-    if command.one.of.json {
+    if command.webhook.common.json {
         let log: Vec<Value> = log.iter().map(as_json).collect();
-        return say(&json!({ "deliveries": log }).to_string());
+        return print_stdout(&json!({ "deliveries": log }).to_string());
     }
     let mut text =
         format!("{:36}  {:18}  {:24}  {:9}  LAST ATTEMPT", "EVENT ID", "TYPE", "TIME", "STATE");
     for delivery in &log {
         write!(text, "\n{}", line(delivery))?;
     }
-    say(&text)
+    print_stdout(&text)
 }
 
 fn line(delivery: &Delivery) -> String {
@@ -149,17 +151,17 @@ fn as_json(delivery: &Delivery) -> Value {
 }
 
 pub(super) async fn replay(command: &Replay) -> anyhow::Result<()> {
-    let (db, found) = command.one.open().await?;
+    let (db, found) = command.webhook.open().await?;
     let (key, now_ms) = ((found.site_id, found.id), Clock::System.now_ms());
     let count = match command.since {
         Some(since_ms) => replay_since(&db, key, since_ms, now_ms).await?,
         None => db.replay(key, command.events.clone(), now_ms).await?,
     };
-    if command.one.of.json {
-        return say(&json!({ "replayed": count }).to_string());
+    if command.webhook.common.json {
+        return print_stdout(&json!({ "replayed": count }).to_string());
     }
     if count == 0 {
-        bail!("there is no such event that the webhook wants and that is not on its way");
+        bail!("nothing to replay: the webhook has no such event, or it is still pending");
     }
-    say(&format!("{count} events are told again"))
+    print_stdout(&format!("Replaying {count} events"))
 }

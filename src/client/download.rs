@@ -1,5 +1,5 @@
-//! Downloads: into a file that is whole or not there at all, gone on with after a cut or a kill, and
-//! compared with the hash that the server states.
+//! Downloads: to a file that appears only when complete, resumed after a broken connection or a
+//! kill, and verified by the server's hash.
 
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read as _, Seek as _, SeekFrom, Write};
@@ -14,185 +14,199 @@ use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use super::backoff::Backoff;
-use super::source::{Hashed, Pulse};
-use super::upload::{STALL, sent, stalled};
-use super::{Attachment, Client, Event, Failure, Kind, Result, Told};
+use super::source::{Activity, PrefixHash};
+use super::upload::{IDLE_TIMEOUT, send_checked, stalled};
+use super::{Attachment, Client, Failure, Kind, OnProgress, ProgressEvent, Result};
 use crate::domain::hex;
 
-/// What is read again at once, to hash what an earlier command has fetched.
+/// Read size when hashing what an earlier command has downloaded.
 const CHUNK_BYTES: usize = 256 * 1024;
-/// Chunks between the network and the disk.
+/// Chunks buffered between the network and the disk.
 const CHUNKS_AHEAD: usize = 64;
 
-/// What is fetched, and where it goes.
-pub struct Wanted {
+/// An attachment to download, and its target.
+pub struct DownloadRequest {
     /// The contact.
     pub contact: Uuid,
     /// The attachment.
     pub attachment: Attachment,
-    /// The file that it becomes.
+    /// The file to create.
     pub path: PathBuf,
-    /// A file that is there is replaced.
+    /// Whether an existing file is overwritten.
     pub force: bool,
 }
 
-/// What was fetched.
+/// A finished download.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fetched {
-    /// Its size.
+    /// The size.
     pub size_bytes: u64,
-    /// Its SHA-256.
+    /// The SHA-256.
     pub sha256: [u8; 32],
-    /// Whether the server's hash was known, and compared.
+    /// Whether the server sent a hash to verify against.
     pub is_verified: bool,
-    /// So many bytes an earlier command had fetched already.
+    /// Bytes that an earlier command had already downloaded.
     pub resumed_bytes: u64,
 }
 
-/// What a link's head says.
+/// The response to `HEAD` of a link.
 struct Head {
     size_bytes: u64,
-    /// The strong tag, for ranges.
-    tag: Option<String>,
-    /// The SHA-256, which the tag of an original is.
+    /// The strong `ETag`, for `If-Range`.
+    etag: Option<String>,
+    /// The SHA-256, which is the `ETag` of an original.
     sha256: Option<[u8; 32]>,
 }
 
-/// Fetches an attachment into its file.
+/// Downloads an attachment to its file.
 ///
 /// # Errors
 ///
-/// When a file is there already, nothing can be written, or the network stays away; what was fetched
-/// until then stays beside it for the next time.
-pub async fn download(client: &Client, wanted: &Wanted, told: &Told) -> Result<Fetched> {
-    if !wanted.force && wanted.path.symlink_metadata().is_ok() {
-        return Err(is_there(&wanted.path));
+/// If the file exists, cannot be written, or the server stays unreachable. What was downloaded
+/// until then is kept in a part file, so that the next call can resume.
+pub async fn download(
+    client: &Client,
+    request: &DownloadRequest,
+    on_progress: &OnProgress,
+) -> Result<Fetched> {
+    if !request.force && request.path.symlink_metadata().is_ok() {
+        return Err(already_exists(&request.path));
     }
-    let (part, mut file) = open_part(wanted)?;
-    let mut link = wanted.attachment.link.clone();
-    let head = head(client, &link, told).await?;
-    told(Event::Size(head.size_bytes));
+    let (part, mut file) = open_part(request)?;
+    let mut link = request.attachment.link.clone();
+    let head = head(client, &link, on_progress).await?;
+    on_progress(ProgressEvent::Size(head.size_bytes));
     let mut hashed =
         hash_of(&mut file, head.size_bytes).map_err(|error| Failure::file(&part, &error))?;
     let resumed_bytes = hashed.bytes;
     let mut backoff = Backoff::default();
     while hashed.bytes < head.size_bytes {
-        told(Event::At(hashed.bytes));
+        on_progress(ProgressEvent::Position(hashed.bytes));
         let before = hashed.bytes;
         let sink = file.try_clone().map_err(|error| Failure::file(&part, &error))?;
-        let (now, outcome) = fetch_rest(client, &link, &head, (sink, hashed), told).await?;
+        let (now, outcome) = fetch_rest(client, &link, &head, (sink, hashed), on_progress).await?;
         hashed = now;
         if hashed.bytes > before {
-            backoff.forget();
+            backoff.reset();
         }
         if let Err(failure) = outcome {
-            // A link ends; a fresh one shows the same bytes.
+            // The link has expired; a fresh one opens the same bytes.
             if failure.code.as_deref() != Some("INVALID_LINK") {
-                client.wait(&mut backoff, failure, told).await?;
-            } else if backoff.wait(None).is_none() {
+                client.wait_to_retry(&mut backoff, failure, on_progress).await?;
+            } else if backoff.next_delay(None).is_none() {
                 return Err(failure);
             }
-            link = client.get(wanted.contact, wanted.attachment.id).await?.link;
+            link = client.get(request.contact, request.attachment.id).await?.link;
         }
     }
-    told(Event::At(hashed.bytes));
+    on_progress(ProgressEvent::Position(hashed.bytes));
     let sha256 = hashed.digest();
     if head.sha256.is_some_and(|expected| expected != sha256) {
-        // Fetched from the beginning the next time.
+        // The next attempt starts from the beginning.
         let _ = std::fs::remove_file(&part);
-        return Err(Failure::failed("other bytes came than the server says it has")
-            .next("the same command again; if it stays so: dossier fsck --hash on the server"));
+        return Err(Failure::failed(
+            "the SHA-256 of the received bytes does not match the server's",
+        )
+        .next(
+            "run the same command again; if it fails again, run dossier fsck --hash on the server",
+        ));
     }
     file.sync_all().map_err(|error| Failure::file(&part, &error))?;
-    put_in_place(&part, &wanted.path, wanted.force)?;
+    rename_into_place(&part, &request.path, request.force)?;
     let (size_bytes, is_verified) = (head.size_bytes, head.sha256.is_some());
     Ok(Fetched { size_bytes, sha256, is_verified, resumed_bytes })
 }
 
-/// Fetches an attachment and writes it, such as to standard output. Nothing is tried again once
-/// bytes were written. A reader that leaves ends it without a failure.
+/// Downloads an attachment to a writer, such as standard output. Does not retry once bytes were
+/// written. A closed pipe is not a failure.
 ///
 /// # Errors
 ///
-/// When it does not come whole, or cannot be written.
+/// If the download is incomplete or cannot be written.
 pub async fn print(client: &Client, attachment: &Attachment, out: &mut impl Write) -> Result<()> {
-    let mut answer =
-        client.accepted(client.send(request(client, &attachment.link)?).await?).await?;
-    let expected = sha256_of(&answer);
-    let mut hashed = Hashed::default();
-    let pulse = Pulse::new();
+    let mut response =
+        client.check_status(client.send(link_request(client, &attachment.link)?).await?).await?;
+    let expected = sha256_of(&response);
+    let mut hashed = PrefixHash::default();
+    let activity = Activity::new();
     loop {
-        pulse.beat();
-        let chunk = pulse.while_moving(STALL, answer.chunk()).await;
+        activity.touch();
+        let chunk = activity.with_idle_timeout(IDLE_TIMEOUT, response.chunk()).await;
         let chunk = chunk.ok_or_else(stalled)?;
-        let Some(chunk) = chunk.map_err(|error| Failure::no_answer(&error, client.address()))?
+        let Some(chunk) =
+            chunk.map_err(|error| Failure::from_transport(&error, client.address()))?
         else {
             break;
         };
         hashed.update(&chunk);
         match out.write_all(&chunk) {
             Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(()),
-            written => written.map_err(|error| Failure::failed(format!("the output: {error}")))?,
+            written => written.map_err(|error| {
+                Failure::failed(format!("cannot write to standard output: {error}"))
+            })?,
         }
     }
     if expected.is_some_and(|expected| expected != hashed.digest()) {
-        return Err(Failure::failed("other bytes came than the server says it has"));
+        return Err(Failure::failed(
+            "the SHA-256 of the received bytes does not match the server's",
+        ));
     }
     match out.flush() {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-            Err(Failure::failed(format!("the output: {error}")))
+            Err(Failure::failed(format!("cannot write to standard output: {error}")))
         }
         _ => Ok(()),
     }
 }
 
-/// The same path on the address that the client knows to lead there: what links begin with may be a
-/// name that this machine does not know.
-fn request(client: &Client, link: &str) -> Result<reqwest::RequestBuilder> {
-    client.bare(Method::GET, path_of(client, link)?)
+/// Requests a link's path at the client's own server URL: the host in the link may not resolve on
+/// this machine.
+fn link_request(client: &Client, link: &str) -> Result<reqwest::RequestBuilder> {
+    client.request_without_key(Method::GET, path_of(client, link)?)
 }
 
 fn path_of<'a>(client: &Client, link: &'a str) -> Result<&'a str> {
-    let begin = ["/media/", "/ugd/"].iter().find_map(|folder| link.find(folder));
-    begin.map(|begin| &link[begin + 1..]).ok_or_else(|| client.is_no_server())
+    let start = ["/media/", "/ugd/"].iter().find_map(|folder| link.find(folder));
+    start.map(|start| &link[start + 1..]).ok_or_else(|| client.not_dossier())
 }
 
-async fn head(client: &Client, link: &str, told: &Told) -> Result<Head> {
+async fn head(client: &Client, link: &str, on_progress: &OnProgress) -> Result<Head> {
     let mut backoff = Backoff::default();
-    let answer = loop {
-        let request = client.bare(Method::HEAD, path_of(client, link)?)?;
-        match sent(client, request, &Pulse::new()).await {
-            Ok(answer) => break answer,
-            Err(failure) => client.wait(&mut backoff, failure, told).await?,
+    let response = loop {
+        let request = client.request_without_key(Method::HEAD, path_of(client, link)?)?;
+        match send_checked(client, request, &Activity::new()).await {
+            Ok(response) => break response,
+            Err(failure) => client.wait_to_retry(&mut backoff, failure, on_progress).await?,
         }
     };
-    let text = |name: header::HeaderName| answer.headers().get(name).and_then(|v| v.to_str().ok());
+    let text =
+        |name: header::HeaderName| response.headers().get(name).and_then(|v| v.to_str().ok());
     let size_bytes = text(header::CONTENT_LENGTH).and_then(|size| size.parse().ok());
     Ok(Head {
-        size_bytes: size_bytes.ok_or_else(|| client.is_no_server())?,
-        tag: text(header::ETAG).filter(|tag| tag.starts_with('"')).map(str::to_owned),
-        sha256: sha256_of(&answer),
+        size_bytes: size_bytes.ok_or_else(|| client.not_dossier())?,
+        etag: text(header::ETAG).filter(|etag| etag.starts_with('"')).map(str::to_owned),
+        sha256: sha256_of(&response),
     })
 }
 
-/// The hash of an original is its tag; a bucket's own tags are something else.
-fn sha256_of(answer: &Response) -> Option<[u8; 32]> {
-    let tag = answer.headers().get(header::ETAG)?.to_str().ok()?;
-    hex::decode_32(tag.strip_prefix('"')?.strip_suffix('"')?)
+/// The `ETag` of an original is its SHA-256. The `ETag` of a bucket does not parse as one.
+fn sha256_of(response: &Response) -> Option<[u8; 32]> {
+    let etag = response.headers().get(header::ETAG)?.to_str().ok()?;
+    hex::decode_32(etag.strip_prefix('"')?.strip_suffix('"')?)
 }
 
-fn is_there(path: &Path) -> Failure {
-    Failure::failed(format!("{} is there already", path.display()))
-        .next("-o gives it another place, --force replaces it")
+fn already_exists(path: &Path) -> Failure {
+    Failure::failed(format!("{} already exists", path.display()))
+        .next("use -o to save it elsewhere, or --force to overwrite")
 }
 
-/// The file beside the wanted one that bytes are fetched into, known by the attachment.
-fn open_part(wanted: &Wanted) -> Result<(PathBuf, File)> {
-    let folder = match wanted.path.parent() {
+/// Opens and locks the part file. It lies beside the target and is named after the attachment.
+fn open_part(request: &DownloadRequest) -> Result<(PathBuf, File)> {
+    let folder = match request.path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     };
-    let part = folder.join(format!(".dossier-{}.part", wanted.attachment.id));
+    let part = folder.join(format!(".dossier-{}.part", request.attachment.id));
     let file = OpenOptions::new()
         .read(true)
         .write(true)
@@ -202,15 +216,15 @@ fn open_part(wanted: &Wanted) -> Result<(PathBuf, File)> {
         .open(&part)
         .map_err(|error| Failure::file(&part, &error))?;
     file.try_lock().map_err(|_| {
-        Failure::failed("another dossier get is fetching it to the same folder")
-            .next("wait for it, or give another folder: -o")
+        Failure::failed("another dossier get is downloading it to the same folder")
+            .next("wait until it ends, or choose another folder with -o")
     })?;
     Ok((part, file))
 }
 
-/// Hashes what is there already; what cannot be a beginning is thrown away.
-fn hash_of(file: &mut File, size_bytes: u64) -> std::io::Result<Hashed> {
-    let mut hashed = Hashed::default();
+/// Hashes the part file; discards it if it is longer than the attachment.
+fn hash_of(file: &mut File, size_bytes: u64) -> std::io::Result<PrefixHash> {
+    let mut hashed = PrefixHash::default();
     if file.metadata()?.len() > size_bytes {
         file.set_len(0)?;
     }
@@ -224,32 +238,32 @@ fn hash_of(file: &mut File, size_bytes: u64) -> std::io::Result<Hashed> {
     }
 }
 
-/// Fetches what is missing. Returns how far it came, and why no farther.
+/// Downloads the rest. Returns the hash so far, and the failure that stopped it, if any.
 async fn fetch_rest(
     client: &Client,
     link: &str,
     head: &Head,
-    (mut file, mut hashed): (File, Hashed),
-    told: &Told,
-) -> Result<(Hashed, Result<()>)> {
-    let mut request = request(client, link)?;
+    (mut file, mut hashed): (File, PrefixHash),
+    on_progress: &OnProgress,
+) -> Result<(PrefixHash, Result<()>)> {
+    let mut request = link_request(client, link)?;
     if hashed.bytes > 0 {
         request = request.header(header::RANGE, format!("bytes={}-", hashed.bytes));
-        if let Some(tag) = &head.tag {
-            request = request.header(header::IF_RANGE, tag);
+        if let Some(etag) = &head.etag {
+            request = request.header(header::IF_RANGE, etag);
         }
     }
-    let answer = match sent(client, request, &Pulse::new()).await {
-        Ok(answer) => answer,
+    let response = match send_checked(client, request, &Activity::new()).await {
+        Ok(response) => response,
         Err(failure) => return Ok((hashed, Err(failure))),
     };
-    if answer.status() != StatusCode::PARTIAL_CONTENT {
-        hashed = Hashed::default();
+    if response.status() != StatusCode::PARTIAL_CONTENT {
+        hashed = PrefixHash::default();
     }
     let begin = hashed.bytes;
-    let most = head.size_bytes - begin;
+    let expected = head.size_bytes - begin;
     let (send, queue) = mpsc::channel::<Bytes>(CHUNKS_AHEAD);
-    let writing = tokio::task::spawn_blocking(move || -> std::io::Result<Hashed> {
+    let writing = tokio::task::spawn_blocking(move || -> std::io::Result<PrefixHash> {
         let mut queue = queue;
         file.set_len(begin)?;
         file.seek(SeekFrom::Start(begin))?;
@@ -259,62 +273,66 @@ async fn fetch_rest(
         }
         Ok(hashed)
     });
-    let came = receive(client, answer, (begin, most), &send, told).await;
+    let received = receive(client, response, (begin, expected), &send, on_progress).await;
     drop(send);
-    let written = writing.await.map_err(|_| Failure::failed("the file's writer has stopped"))?;
+    let written =
+        writing.await.map_err(|_| Failure::failed("the writer thread stopped unexpectedly"))?;
     let hashed = written.map_err(|error| {
-        Failure::failed(format!("cannot be written: {error}"))
-            .next("make room, then the same command again: it goes on where it stopped")
+        Failure::failed(format!("cannot write the file: {error}"))
+            .next("free some space, then run the same command again to resume")
     })?;
-    Ok((hashed, came))
+    Ok((hashed, received))
 }
 
 async fn receive(
     client: &Client,
-    mut answer: Response,
-    (begin, most): (u64, u64),
+    mut response: Response,
+    (begin, expected): (u64, u64),
     send: &mpsc::Sender<Bytes>,
-    told: &Told,
+    on_progress: &OnProgress,
 ) -> Result<()> {
-    let mut came = 0;
+    let mut received = 0;
     loop {
-        let chunk = Pulse::new().while_moving(STALL, answer.chunk()).await.ok_or_else(stalled)?;
-        let chunk = chunk.map_err(|error| Failure::no_answer(&error, client.address()))?;
+        let chunk = Activity::new()
+            .with_idle_timeout(IDLE_TIMEOUT, response.chunk())
+            .await
+            .ok_or_else(stalled)?;
+        let chunk = chunk.map_err(|error| Failure::from_transport(&error, client.address()))?;
         let Some(chunk) = chunk else { break };
-        came += chunk.len() as u64;
-        if came > most {
-            return Err(Failure::failed("more bytes came than the server says it has"));
+        received += chunk.len() as u64;
+        if received > expected {
+            return Err(Failure::failed("the server sent more bytes than the attachment's size"));
         }
         if send.send(chunk).await.is_err() {
-            // Why, the writer says.
+            // The writer reports why.
             return Ok(());
         }
-        told(Event::At(begin + came));
+        on_progress(ProgressEvent::Position(begin + received));
     }
-    if came == most {
+    if received == expected {
         return Ok(());
     }
-    let early = Failure::new(Kind::Unreachable, "the answer ended early");
-    Err(Failure { passes: true, ..early })
+    let failure = Failure::new(Kind::Unreachable, "the response ended early");
+    Err(Failure { is_retryable: true, ..failure })
 }
 
-/// Gives the file its name. Without force it never takes the place of another one, whoever makes
-/// that one meanwhile.
-fn put_in_place(part: &Path, path: &Path, force: bool) -> Result<()> {
+/// Renames the part file to its target. Without `force` it never replaces a file, even one that is
+/// created at the same time.
+fn rename_into_place(part: &Path, path: &Path, force: bool) -> Result<()> {
     if force {
         return std::fs::rename(part, path).map_err(|error| Failure::file(path, &error));
     }
     match renameat_with(CWD, part, CWD, path, RenameFlags::NOREPLACE) {
         Ok(()) => Ok(()),
-        Err(Errno::EXIST) => Err(is_there(path)),
-        // A file system that cannot do it in one step.
+        Err(Errno::EXIST) => Err(already_exists(path)),
+        // The file system does not support NOREPLACE.
         Err(Errno::INVAL | Errno::NOSYS) => {
             let linked = std::fs::hard_link(part, path);
             linked.map_err(|error| match error.kind() {
-                ErrorKind::AlreadyExists => is_there(path),
+                ErrorKind::AlreadyExists => already_exists(path),
                 _ => Failure::file(path, &error),
             })?;
-            // Its other name is the one that counts.
+            // Best effort: the target exists already.
             let _ = std::fs::remove_file(part);
             Ok(())
         }

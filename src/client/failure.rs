@@ -1,27 +1,27 @@
-//! Why a command of the client failed: what happened and why, what to do next, and the exit code.
+//! The failure of a client command: what happened and why, what to do next, and the exit code.
 
 use std::error::Error as _;
 
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
-use crate::domain::file_name::visible;
+use crate::domain::file_name::escape_hidden;
 
-/// Shorthand for results of the client.
+/// The result type of the client.
 pub type Result<T> = std::result::Result<T, Failure>;
 
-/// What kind of failure it is, for programs: each has an exit code of its own.
+/// The kind of a failure, for programs. Each has its own exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// Anything that is not one of the others.
+    /// Any failure that is not one of the others.
     Failed,
-    /// The command cannot be meant like this.
+    /// The command was used wrongly.
     Usage,
-    /// The server does not have it.
+    /// The server does not have what was requested.
     NotFound,
-    /// No key, an unknown one, or one that may not.
+    /// The API key is missing, unknown or lacks a scope.
     NotAllowed,
-    /// No answer, or none that a server of ours gives.
+    /// No response, a temporary failure, or a response that is not from a Dossier server.
     Unreachable,
 }
 
@@ -48,52 +48,52 @@ impl Kind {
     }
 }
 
-/// Why something could not be done. Its text is one line without the characters that could change
-/// a terminal, whatever the server or a file's name held.
+/// The failure of a client command. Its texts are single lines without control characters, whatever
+/// the server or a file name contained, so they are safe to print to a terminal.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{what}")]
 pub struct Failure {
-    /// Of which kind.
+    /// The kind, which sets the exit code.
     pub kind: Kind,
     /// What happened and why.
     pub what: String,
-    /// What to type or do next; empty when there is nothing.
+    /// What to do next, such as a command to run; empty if there is nothing.
     pub next: String,
-    /// The same may succeed later.
-    pub passes: bool,
-    /// The server's own code, such as `QUOTA_EXCEEDED`.
+    /// Whether a retry may succeed.
+    pub is_retryable: bool,
+    /// The server's error code, such as `QUOTA_EXCEEDED`.
     pub code: Option<String>,
-    /// The server asked for so much patience, in seconds.
+    /// The server's `Retry-After`, in seconds.
     pub retry_after_seconds: Option<u64>,
 }
 
 impl Failure {
-    /// One of a kind.
+    /// A failure of the given kind.
     pub fn new(kind: Kind, what: impl Into<String>) -> Self {
-        let (what, next) = (visible(&what.into()), String::new());
-        Self { kind, what, next, passes: false, code: None, retry_after_seconds: None }
+        let (what, next) = (escape_hidden(&what.into()), String::new());
+        Self { kind, what, next, is_retryable: false, code: None, retry_after_seconds: None }
     }
 
-    /// One without a kind of its own.
+    /// A failure of kind [`Kind::Failed`].
     pub fn failed(what: impl Into<String>) -> Self {
         Self::new(Kind::Failed, what)
     }
 
-    /// The same, with what to do next.
+    /// Sets what to do next.
     #[must_use]
     pub fn next(mut self, next: impl Into<String>) -> Self {
-        self.next = visible(&next.into());
+        self.next = escape_hidden(&next.into());
         self
     }
 
-    /// The same, said of something such as a file.
+    /// Prefixes the message with its subject, such as a file.
     #[must_use]
-    pub fn of(mut self, subject: &str) -> Self {
-        self.what = format!("{}: {}", visible(subject), self.what);
+    pub fn about(mut self, subject: &str) -> Self {
+        self.what = format!("{}: {}", escape_hidden(subject), self.what);
         self
     }
 
-    /// For programs.
+    /// The failure as JSON, for `--json`.
     pub fn as_json(&self) -> Value {
         json!({
             "kind": self.kind.name(), "exitCode": self.kind.code(), "message": self.what,
@@ -101,33 +101,32 @@ impl Failure {
         })
     }
 
-    /// A file of this machine could not be used.
+    /// The failure to use a local file.
     pub fn file(path: &std::path::Path, error: &std::io::Error) -> Self {
         Self::failed(format!("{}: {}", path.display(), plain(error)))
     }
 
-    /// No answer came.
-    pub(super) fn no_answer(error: &reqwest::Error, server: &str) -> Self {
-        let passes = Self { passes: true, ..Self::new(Kind::Unreachable, "") };
+    /// The failure to get a response.
+    pub(super) fn from_transport(error: &reqwest::Error, server: &str) -> Self {
+        let retryable = Self { is_retryable: true, ..Self::new(Kind::Unreachable, "") };
         if is_certificate(error) {
-            let what =
-                format!("the certificate of {server} is of an authority that is not known here");
+            let what = format!("the certificate of {server} is not trusted");
             return Self::new(Kind::Unreachable, what).next(
-                "--ca FILE names the authority: of a server with its own certificate it is \
+                "use --ca FILE to trust its CA; for a generated certificate that is the server's \
                  dossier-data/tls/ca.pem",
             );
         }
         if error.is_connect() {
-            let what = format!("{server} cannot be reached: {}", innermost(error));
-            let next = "check the address and that the server runs: dossier status --server URL";
-            return Self { what: visible(&what), ..passes }.next(next);
+            let what = format!("cannot connect to {server}: {}", innermost(error));
+            let next = "check the URL and that the server is running: dossier status --server URL";
+            return Self { what: escape_hidden(&what), ..retryable }.next(next);
         }
-        let what = format!("the exchange with {server} broke off: {}", innermost(error));
-        Self { what: visible(&what), ..passes }.next("the same command again")
+        let what = format!("the connection to {server} broke: {}", innermost(error));
+        Self { what: escape_hidden(&what), ..retryable }.next("run the same command again")
     }
 
-    /// The server answered something else than was asked for.
-    pub(super) fn answered(
+    /// The failure that an error response reports.
+    pub(super) fn from_response(
         status: StatusCode,
         retry_after_seconds: Option<u64>,
         body: &[u8],
@@ -136,45 +135,45 @@ impl Failure {
         let body: Value = serde_json::from_slice(body).unwrap_or(Value::Null);
         let error = &body["details"]["applicationError"];
         let code = error["code"].as_str().map(str::to_owned);
-        let told = body["message"].as_str().filter(|text| !text.is_empty());
+        let message = body["message"].as_str().filter(|text| !text.is_empty());
         let failure = match (status.as_u16(), code.as_deref()) {
-            (401, _) => Self::new(Kind::NotAllowed, format!("{server} does not know this API key"))
-                .next(
-                    "dossier login --server URL; on the server, `dossier key create` makes a key",
-                ),
+            (401, _) => Self::new(Kind::NotAllowed, format!("{server} rejects this API key")).next(
+                "run dossier login --server URL; to create a key on the server: dossier key create",
+            ),
             (403, Some("QUOTA_EXCEEDED")) => quota(&error["data"]),
-            (403, Some("PERMISSION_DENIED")) => denied(told.unwrap_or_default()),
-            (404, _) => Self::new(Kind::NotFound, told.unwrap_or("there is nothing here"))
-                .next("dossier ls shows the contacts, dossier ls CONTACT its files"),
+            (403, Some("PERMISSION_DENIED")) => denied(message.unwrap_or_default()),
+            (404, _) => Self::new(Kind::NotFound, message.unwrap_or("not found"))
+                .next("to list contacts: dossier ls; to list files: dossier ls CONTACT"),
             (413, _) => too_large(&error["data"]),
             (507, _) => Self::failed(format!("the disk of {server} is full"))
-                .next("make room there, then the same command again"),
+                .next("free space there, then run the same command again"),
             (408 | 423 | 429 | 502..=504, _) => {
-                let what = format!("{server} cannot do it now ({status})");
-                Self::new(Kind::Unreachable, told.map_or(what, str::to_owned))
-                    .next("the same command again in a while; dossier status says more")
+                let what = format!("{server} is temporarily unavailable ({status})");
+                Self::new(Kind::Unreachable, message.map_or(what, str::to_owned))
+                    .next("run the same command again later; see also dossier status")
             }
-            _ => match told {
-                Some(told) => Self::failed(told),
-                None => Self::failed(format!("{server} answered {status}"))
-                    .next("look into the server's log"),
+            _ => match message {
+                Some(message) => Self::failed(message),
+                None => Self::failed(format!("{server} returned {status}"))
+                    .next("check the server's log"),
             },
         };
-        let passes = matches!(status.as_u16(), 408 | 423 | 429 | 502..=504);
-        Self { passes, code, retry_after_seconds, ..failure }
+        let is_retryable = matches!(status.as_u16(), 408 | 423 | 429 | 502..=504);
+        Self { is_retryable, code, retry_after_seconds, ..failure }
     }
 }
 
-fn denied(told: &str) -> Failure {
-    let failure = Failure::new(Kind::NotAllowed, told);
-    if told.contains("wix-site-id header is missing") {
+fn denied(message: &str) -> Failure {
+    let failure = Failure::new(Kind::NotAllowed, message);
+    if message.contains("wix-site-id header is missing") {
         let failure = Failure::new(Kind::NotAllowed, "the server has several sites");
-        return failure.next("name the key's one: --site ID, or dossier login --site ID");
+        return failure.next("choose the key's site: --site ID, or dossier login --site ID");
     }
-    if told.contains("scope") {
-        return failure.next("on the server: dossier key create --scope VIEW,MODIFY");
+    if message.contains("scope") {
+        return failure
+            .next("to create a key on the server: dossier key create --scope VIEW,MODIFY");
     }
-    failure.next("dossier status says what the key may do")
+    failure.next("to see the key's scopes: dossier status")
 }
 
 fn quota(data: &Value) -> Failure {
@@ -183,19 +182,20 @@ fn quota(data: &Value) -> Failure {
         other => other.to_string(),
     };
     let what = format!(
-        "the {}'s quota is full: {} of {} {} are in use, and this would be more; nothing was kept",
+        "the {}'s quota would be exceeded: {} of {} {} are in use; nothing was stored",
         text("scope"),
         text("use"),
         text("limit"),
         text("unit")
     );
-    Failure::failed(what).next("dossier rm makes room; on the server: dossier site set")
+    Failure::failed(what)
+        .next("delete files with dossier rm, or raise the quota on the server: dossier site set")
 }
 
 fn too_large(data: &Value) -> Failure {
     let limit = &data["limitBytes"];
-    Failure::failed(format!("larger than the {limit} bytes that the server takes"))
-        .next("on the server: the setting upload_max_bytes")
+    Failure::failed(format!("larger than the {limit} bytes that the server accepts"))
+        .next("to raise the limit on the server, set upload_max_bytes")
 }
 
 fn is_certificate(error: &reqwest::Error) -> bool {
@@ -204,7 +204,7 @@ fn is_certificate(error: &reqwest::Error) -> bool {
         if matches!(inner.downcast_ref(), Some(rustls::Error::InvalidCertificate(_))) {
             return true;
         }
-        // The source of an I/O error is that of what it wraps, so what it wraps is asked for.
+        // `source` of an I/O error skips the wrapped error itself, so look at that first.
         let wrapped = inner.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
         cause = match wrapped {
             Some(wrapped) => Some(wrapped),
@@ -214,7 +214,7 @@ fn is_certificate(error: &reqwest::Error) -> bool {
     false
 }
 
-/// The cause that says most: `Connection refused`, not `error sending request`.
+/// The most specific cause: `Connection refused`, not `error sending request`.
 fn innermost(error: &reqwest::Error) -> String {
     let mut cause: &dyn std::error::Error = error;
     while let Some(inner) = cause.source() {
@@ -223,7 +223,7 @@ fn innermost(error: &reqwest::Error) -> String {
     plain(cause)
 }
 
-/// The system's number says nothing to people.
+/// Strips the OS error number, which means nothing to most people.
 fn plain(error: &dyn std::error::Error) -> String {
     let text = error.to_string();
     text.split(" (os error").next().unwrap_or(&text).to_owned()

@@ -1,5 +1,5 @@
-//! What is remembered of a large upload until it is done, so that the same command goes on with it
-//! after it was killed: one small file, private, since its address is all the authority there is.
+//! The journal of a large upload: one small file, so that the same command can resume after a kill.
+//! The file is private, because the upload's URL alone gives access to the upload.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read as _, Seek as _, Write as _};
@@ -10,52 +10,59 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::profiles::{folder, make_private_folder};
+use super::profiles::{create_private_folder, folder};
 use super::{Failure, Result};
 use crate::domain::hex;
 
-/// Largest entry that is read: an upload's address has a few hundred bytes.
-const MOST_BYTES: u64 = 64 * 1024;
-/// What was not gone on with for so long has expired at the server.
-const LIFE: Duration = Duration::from_hours(8 * 24);
-/// Entries that are looked at for their age with each upload.
-const MOST_LOOKED_AT: usize = 1_000;
+/// Largest entry that is read; an upload URL has a few hundred bytes.
+const MAX_ENTRY_BYTES: u64 = 64 * 1024;
+/// An entry this old is removed: its upload has expired on the server.
+const MAX_AGE: Duration = Duration::from_hours(8 * 24);
+/// Most entries that are checked for their age by each upload.
+const MAX_AGE_CHECKS: usize = 1_000;
 
-/// The upload that is under way.
+/// Identifies an upload that the server has created.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Begun {
+pub(super) struct UploadRef {
     /// The upload URL's token.
     pub(super) token: String,
-    /// The upload's id behind it.
-    pub(super) upload: String,
+    /// The upload's id.
+    #[serde(rename = "upload")]
+    pub(super) id: String,
 }
 
 #[derive(Serialize, Deserialize)]
 struct Entry {
-    /// The file as it was: another one begins anew.
+    /// Size, modification time and inode identify the file; if any differs, the upload starts over.
     size_bytes: u64,
     modified: (i64, i64),
     inode: u64,
-    begun: Begun,
+    #[serde(rename = "begun")]
+    upload: UploadRef,
 }
 
-/// The entry of one file on its way to one contact. Nobody else works on it meanwhile.
+/// The locked entry of one file for one contact.
 pub(super) struct Journal {
     path: PathBuf,
     file: File,
-    of: std::fs::Metadata,
+    metadata: std::fs::Metadata,
 }
 
 impl Journal {
-    /// Takes the entry of a file; `identity` says where it goes to and as what.
+    /// Opens and locks the entry of a file; `identity` names the server, key, contact, name and
+    /// type.
     ///
     /// # Errors
     ///
-    /// When another command is sending the same file, or nothing can be written there.
-    pub(super) fn take(identity: &[&str], path: &Path, of: std::fs::Metadata) -> Result<Self> {
+    /// If another command is sending the same file, or the entry cannot be written.
+    pub(super) fn open(
+        identity: &[&str],
+        path: &Path,
+        metadata: std::fs::Metadata,
+    ) -> Result<Self> {
         let folder = folder("XDG_STATE_HOME", ".local/state")?.join("uploads");
-        make_private_folder(&folder)?;
-        forget_old(&folder);
+        create_private_folder(&folder)?;
+        remove_expired(&folder);
         let mut hash = Sha256::new();
         let whole = std::fs::canonicalize(path).map_err(|error| Failure::file(path, &error))?;
         let path_bytes = whole.as_os_str().as_encoded_bytes();
@@ -75,33 +82,33 @@ impl Journal {
             .map_err(|error| Failure::file(&entry, &error))?;
         file.try_lock().map_err(|_| {
             Failure::failed("another dossier put is sending this file to the same contact")
-                .next("wait for it; it goes on by itself after a cut")
+                .next("wait until it ends; it retries by itself if the connection breaks")
         })?;
-        Ok(Self { path: entry, file, of })
+        Ok(Self { path: entry, file, metadata })
     }
 
-    /// The upload that was begun for the file as it is now.
-    pub(super) fn begun(&mut self) -> Option<Begun> {
+    /// The upload that an earlier command started for this file, if the file is unchanged.
+    pub(super) fn load(&mut self) -> Option<UploadRef> {
         let mut text = String::new();
         self.file.rewind().ok()?;
-        (&self.file).take(MOST_BYTES).read_to_string(&mut text).ok()?;
+        (&self.file).take(MAX_ENTRY_BYTES).read_to_string(&mut text).ok()?;
         let entry: Entry = serde_json::from_str(&text).ok()?;
-        let is_same = entry.size_bytes == self.of.len()
+        let is_same = entry.size_bytes == self.metadata.len()
             && entry.modified == self.modified()
-            && entry.inode == self.of.ino();
-        is_same.then_some(entry.begun)
+            && entry.inode == self.metadata.ino();
+        is_same.then_some(entry.upload)
     }
 
-    /// Remembers an upload, before its first byte is sent.
-    pub(super) fn remember(&mut self, begun: &Begun) -> Result<()> {
+    /// Saves an upload, before its first byte is sent.
+    pub(super) fn save(&mut self, upload: &UploadRef) -> Result<()> {
         let entry = Entry {
-            size_bytes: self.of.len(),
+            size_bytes: self.metadata.len(),
             modified: self.modified(),
-            inode: self.of.ino(),
-            begun: begun.clone(),
+            inode: self.metadata.ino(),
+            upload: upload.clone(),
         };
         let text = serde_json::to_vec(&entry).unwrap_or_default();
-        // Half an entry cannot be read, and counts as none.
+        // A partial entry does not parse and counts as none.
         let written = self
             .file
             .rewind()
@@ -110,25 +117,25 @@ impl Journal {
         written.map_err(|error| Failure::file(&self.path, &error))
     }
 
-    /// There is nothing to go on with any more.
-    pub(super) fn forget(&self) {
-        // One that stays names an upload that is over, which the server says.
+    /// Removes the entry; there is nothing left to resume.
+    pub(super) fn remove(&self) {
+        // Harmless if it stays: the server reports that the upload has ended.
         let _ = std::fs::remove_file(&self.path);
     }
 
     fn modified(&self) -> (i64, i64) {
-        (self.of.mtime(), self.of.mtime_nsec())
+        (self.metadata.mtime(), self.metadata.mtime_nsec())
     }
 }
 
-/// Removes entries that nobody came back to.
-fn forget_old(folder: &Path) {
+/// Removes entries of uploads that have expired.
+fn remove_expired(folder: &Path) {
     let Ok(entries) = std::fs::read_dir(folder) else { return };
-    for entry in entries.take(MOST_LOOKED_AT).filter_map(std::result::Result::ok) {
+    for entry in entries.take(MAX_AGE_CHECKS).filter_map(std::result::Result::ok) {
         let modified = entry.metadata().and_then(|found| found.modified());
         let age = modified.ok().and_then(|time| time.elapsed().ok());
-        if age.is_some_and(|age| age > LIFE) {
-            // It is old tomorrow as well.
+        if age.is_some_and(|age| age > MAX_AGE) {
+            // If this fails, the next upload tries again.
             let _ = std::fs::remove_file(entry.path());
         }
     }

@@ -1,5 +1,5 @@
-//! Asks a server for the command line: any server, over HTTP, with a key of it. It knows the contract
-//! and tus as any other client does, and nothing of what the server is made of.
+//! The HTTP client behind the command line. It works with any server, by URL and API key. It uses
+//! the contract and tus as any other client would, and nothing of the server's internals.
 
 mod backoff;
 mod download;
@@ -19,78 +19,78 @@ use url::{Host, Url};
 use uuid::Uuid;
 
 use self::backoff::Backoff;
-pub use self::download::{Fetched, Wanted, download, print};
+pub use self::download::{DownloadRequest, Fetched, download, print};
 pub use self::failure::{Failure, Kind, Result};
 pub use self::profiles::{Profile, Profiles};
-pub use self::upload::{Sending, Stored, put_file, put_stream};
+pub use self::upload::{Stored, UploadRequest, put_file, put_stream};
 
-/// How long a connection may take.
-const CONNECT: Duration = Duration::from_secs(10);
-/// How long the server may be silent while it is asked for something small.
-const SILENCE: Duration = Duration::from_mins(1);
-/// Largest answer that is read whole: a thousand contacts are a quarter of a MiB.
-const MOST_ANSWER_BYTES: usize = 16 << 20;
-/// Attachments in one list answer: the contract's most.
+/// Timeout to connect.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Timeout of a small request.
+const REQUEST_TIMEOUT: Duration = Duration::from_mins(1);
+/// Largest response body that is buffered: a thousand contacts are a quarter of a MiB.
+const MAX_RESPONSE_BYTES: usize = 16 << 20;
+/// Attachments per list page: the contract's maximum.
 const LIST_PAGE: usize = 100;
-/// Files in one answer of the search: the server's most.
+/// Files per search page: the server's maximum.
 const FILES_PAGE: usize = 200;
-/// Contacts in one list answer: the server's most.
+/// Contacts per list page: the server's maximum.
 const CONTACTS_PAGE: usize = 1_000;
 const USER_AGENT: &str = concat!("dossier/", env!("CARGO_PKG_VERSION"));
-const SITE: &str = "wix-site-id";
+const SITE_HEADER: &str = "wix-site-id";
 
-/// Items as the server shows them, and what names the next page.
+/// The items of a page as JSON, and the cursor of the next page.
 pub type Page = (Vec<Value>, Option<String>);
 
-/// Told how far something has come.
-pub type Told = dyn Fn(Event) + Send + Sync;
+/// A callback that receives the progress of a transfer.
+pub type OnProgress = dyn Fn(ProgressEvent) + Send + Sync;
 
-/// What is told.
+/// The progress of a transfer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event {
-    /// The size became known.
+pub enum ProgressEvent {
+    /// The size in bytes is known.
     Size(u64),
-    /// So many bytes are there; less than before when some have to be sent again.
-    At(u64),
-    /// It is tried again after a while.
-    Waiting {
-        /// After how long.
-        wait: Duration,
-        /// Why.
-        why: String,
+    /// Bytes transferred so far; decreases when some must be sent again.
+    Position(u64),
+    /// A retry follows.
+    Retrying {
+        /// The delay before the retry.
+        delay: Duration,
+        /// Why the last attempt failed.
+        reason: String,
     },
 }
 
-/// Which server, and how it is spoken to.
+/// A server and how to connect to it.
 #[derive(Debug, Clone)]
 pub struct Server {
-    /// Its address.
+    /// The base URL.
     pub url: Url,
-    /// More authorities (PEM) that its certificate may come from.
+    /// Additional CA certificates (PEM) to trust.
     pub ca: Option<Vec<u8>>,
-    /// Plain http may be spoken to another machine.
+    /// Whether plain http to another machine is allowed.
     pub allow_http: bool,
 }
 
 impl Server {
-    /// Reads an address; one without a scheme is https.
+    /// Parses a server URL; https is the default scheme.
     ///
     /// # Errors
     ///
-    /// When it is none.
+    /// If the text is not a server URL.
     pub fn parse_url(text: &str) -> Result<Url> {
-        let wrong = || {
-            Failure::new(Kind::Usage, format!("{text} is no address of a server"))
-                .next("give one such as https://files.example.net or http://127.0.0.1:8080")
+        let invalid = || {
+            Failure::new(Kind::Usage, format!("{text} is not a server URL"))
+                .next("use a URL such as https://files.example.net or http://127.0.0.1:8080")
         };
         let with_scheme =
             if text.contains("://") { text.to_owned() } else { format!("https://{text}") };
-        let mut url = Url::parse(&with_scheme).map_err(|_| wrong())?;
+        let mut url = Url::parse(&with_scheme).map_err(|_| invalid())?;
         let is_web = matches!(url.scheme(), "http" | "https") && url.host().is_some();
         if !is_web || !url.username().is_empty() || url.query().is_some() {
-            return Err(wrong());
+            return Err(invalid());
         }
-        // What is asked for is joined to it.
+        // Request paths are joined to it.
         if !url.path().ends_with('/') {
             let path = format!("{}/", url.path());
             url.set_path(&path);
@@ -108,33 +108,34 @@ impl Server {
     }
 }
 
-/// A server and a key of it.
+/// A client for one server with one API key.
 pub struct Client {
     http: reqwest::Client,
     base: Url,
     key: String,
     site: Option<Uuid>,
-    /// Until the first answer nothing is tried again, so that a wrong address is told at once.
+    /// Whether the server has responded. Nothing is retried before that, so a wrong URL fails at
+    /// once.
     reached: AtomicBool,
 }
 
-/// An attachment as the contract shows it.
+/// An attachment of the contract's API.
 #[derive(Debug, Clone)]
 pub struct Attachment {
-    /// Its id.
+    /// The id.
     pub id: Uuid,
-    /// Its name, as it was given.
+    /// The file name as it was uploaded; not safe as a path.
     pub file_name: String,
-    /// Its type.
+    /// The media type.
     pub mime_type: String,
-    /// What opens it, for a while.
+    /// A link to the file, which expires.
     pub link: String,
-    /// All of the answer.
+    /// The whole JSON object.
     pub json: Value,
 }
 
 impl Attachment {
-    fn read(json: Value) -> Option<Self> {
+    fn from_json(json: Value) -> Option<Self> {
         let text = |name: &str| json[name].as_str().map(str::to_owned);
         let kind = if json["image"].is_object() { "image" } else { "document" };
         let link = json[kind]["url"].as_str().or(json[kind].as_str())?.to_owned();
@@ -149,32 +150,34 @@ impl Attachment {
 }
 
 impl Client {
-    /// Nothing is connected yet.
+    /// Creates a client without connecting.
     ///
     /// # Errors
     ///
-    /// When the server may not be spoken to like this, or its authority cannot be read.
+    /// If plain http is not allowed for the server, or its CA certificates cannot be read.
     pub fn new(server: &Server, key: &str, site: Option<Uuid>) -> Result<Self> {
         let base = server.url.clone();
         let is_plain = base.scheme() == "http";
         if is_plain && !server.is_loopback() && !server.allow_http {
-            let what = format!("{base} would show the key and the files to everybody on the way");
+            let what = format!(
+                "{base} is not encrypted: the key and the files could be read on the network"
+            );
             return Err(Failure::new(Kind::Usage, what)
-                .next("use https, or --allow-http where the network itself is private"));
+                .next("use https, or --allow-http on a private network"));
         }
         let mut builder = reqwest::Client::builder()
             .user_agent(USER_AGENT)
-            .connect_timeout(CONNECT)
-            // One stream has the whole connection: windows of HTTP/2 would only hold it up.
+            .connect_timeout(CONNECT_TIMEOUT)
+            // A transfer has the connection to itself; HTTP/2 flow control would only slow it down.
             .http1_only();
         if let Some(pem) = &server.ca {
             let found = reqwest::Certificate::from_pem_bundle(pem).unwrap_or_default();
             if found.is_empty() {
-                return Err(Failure::new(Kind::Usage, "the file of --ca holds no certificate"));
+                return Err(Failure::new(Kind::Usage, "the file of --ca contains no certificate"));
             }
             builder = builder.tls_certs_merge(found);
         } else if is_plain {
-            // The system's authorities take time to read, and a small container has none.
+            // Loading the system's CA certificates takes time, and a minimal container has none.
             builder = builder.tls_certs_only([]);
         }
         let http = builder.build().map_err(|error| {
@@ -184,85 +187,90 @@ impl Client {
         Ok(Self { http, base, key: key.to_owned(), site, reached: AtomicBool::new(false) })
     }
 
-    /// The address, as it is shown.
+    /// The server URL for messages, without a trailing slash.
     pub fn address(&self) -> &str {
         self.base.as_str().trim_end_matches('/')
     }
 
-    /// A request with the key.
+    /// Builds a request with the API key.
     fn request(&self, method: Method, path: &str) -> Result<reqwest::RequestBuilder> {
-        let request = self.bare(method, path)?.header(header::AUTHORIZATION, &self.key);
+        let request =
+            self.request_without_key(method, path)?.header(header::AUTHORIZATION, &self.key);
         Ok(match self.site {
-            Some(site) => request.header(SITE, site.to_string()),
+            Some(site) => request.header(SITE_HEADER, site.to_string()),
             None => request,
         })
     }
 
-    /// A request whose address is all the authority that it needs.
-    fn bare(&self, method: Method, path: &str) -> Result<reqwest::RequestBuilder> {
+    /// Builds a request without the API key, for URLs that carry their own authorisation.
+    fn request_without_key(&self, method: Method, path: &str) -> Result<reqwest::RequestBuilder> {
         let url = self.base.join(path);
-        let url = url.map_err(|_| Failure::failed(format!("{path} is no address")))?;
+        let url = url.map_err(|_| Failure::failed(format!("{path} is not a valid path")))?;
         Ok(self.http.request(method, url))
     }
 
-    /// Sends once.
+    /// Sends a request once.
     async fn send(&self, request: reqwest::RequestBuilder) -> Result<Response> {
-        let answer = request.send().await;
-        let answer = answer.map_err(|error| Failure::no_answer(&error, self.address()))?;
+        let response = request.send().await;
+        let response = response.map_err(|error| Failure::from_transport(&error, self.address()))?;
         self.reached.store(true, Ordering::Relaxed);
-        Ok(answer)
+        Ok(response)
     }
 
-    /// Sends once, waits for no longer than [`SILENCE`], and reads the answer if it is a success.
-    async fn once(&self, request: reqwest::RequestBuilder) -> Result<(StatusCode, Value)> {
+    /// Sends a request once, with [`REQUEST_TIMEOUT`], and parses the response if it is a success.
+    async fn send_once(&self, request: reqwest::RequestBuilder) -> Result<(StatusCode, Value)> {
         let exchange = async {
-            let answer = self.send(request).await?;
-            let (status, answer) = (answer.status(), self.accepted(answer).await?);
-            let body = self.body(answer).await?;
+            let response = self.send(request).await?;
+            let (status, response) = (response.status(), self.check_status(response).await?);
+            let body = self.body(response).await?;
             if body.is_empty() {
                 return Ok((status, Value::Null));
             }
-            let json = serde_json::from_slice(&body).map_err(|_| self.is_no_server())?;
+            let json = serde_json::from_slice(&body).map_err(|_| self.not_dossier())?;
             Ok((status, json))
         };
-        let silent = || {
-            let what = format!("{} is silent for {} seconds", self.address(), SILENCE.as_secs());
-            Failure { passes: true, ..Failure::new(Kind::Unreachable, what) }
+        let timed_out = || {
+            let what = format!(
+                "{} did not respond within {} seconds",
+                self.address(),
+                REQUEST_TIMEOUT.as_secs()
+            );
+            Failure { is_retryable: true, ..Failure::new(Kind::Unreachable, what) }
         };
-        tokio::time::timeout(SILENCE, exchange).await.unwrap_or_else(|_| Err(silent()))
+        tokio::time::timeout(REQUEST_TIMEOUT, exchange).await.unwrap_or_else(|_| Err(timed_out()))
     }
 
-    fn is_no_server(&self) -> Failure {
-        let what = format!("{} answers, but not as a Dossier server does", self.address());
-        Failure::new(Kind::Unreachable, what).next("check the address")
+    fn not_dossier(&self) -> Failure {
+        let what = format!("{} is not a Dossier server", self.address());
+        Failure::new(Kind::Unreachable, what).next("check the URL")
     }
 
-    /// The answer, if it is a success.
-    async fn accepted(&self, answer: Response) -> Result<Response> {
-        let status = answer.status();
+    /// Returns the response if it is a success, else the failure that it reports.
+    async fn check_status(&self, response: Response) -> Result<Response> {
+        let status = response.status();
         if status.is_success() {
-            return Ok(answer);
+            return Ok(response);
         }
-        let after = answer.headers().get(header::RETRY_AFTER);
-        let after = after.and_then(|value| value.to_str().ok()?.parse().ok());
-        let body = self.body(answer).await.unwrap_or_default();
-        Err(Failure::answered(status, after, &body, self.address()))
+        let retry_after = response.headers().get(header::RETRY_AFTER);
+        let retry_after = retry_after.and_then(|value| value.to_str().ok()?.parse().ok());
+        let body = self.body(response).await.unwrap_or_default();
+        Err(Failure::from_response(status, retry_after, &body, self.address()))
     }
 
-    async fn body(&self, mut answer: Response) -> Result<Vec<u8>> {
+    async fn body(&self, mut response: Response) -> Result<Vec<u8>> {
         let mut body = Vec::new();
         loop {
-            let chunk = answer.chunk().await;
-            let chunk = chunk.map_err(|error| Failure::no_answer(&error, self.address()))?;
+            let chunk = response.chunk().await;
+            let chunk = chunk.map_err(|error| Failure::from_transport(&error, self.address()))?;
             let Some(chunk) = chunk else { return Ok(body) };
-            if body.len() + chunk.len() > MOST_ANSWER_BYTES {
-                return Err(self.is_no_server());
+            if body.len() + chunk.len() > MAX_RESPONSE_BYTES {
+                return Err(self.not_dossier());
             }
             body.extend_from_slice(&chunk);
         }
     }
 
-    /// Calls the API, again and again while that can help: for what may be asked twice.
+    /// Calls the API with retries. For idempotent requests only.
     async fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value> {
         let mut backoff = Backoff::default();
         loop {
@@ -271,143 +279,157 @@ impl Client {
                 request =
                     request.header(header::CONTENT_TYPE, "application/json").body(body.to_string());
             }
-            match self.once(request).await {
-                Ok((_, answer)) => return Ok(answer),
-                Err(failure) => self.wait(&mut backoff, failure, &|_| {}).await?,
+            match self.send_once(request).await {
+                Ok((_, response)) => return Ok(response),
+                Err(failure) => self.wait_to_retry(&mut backoff, failure, &|_| {}).await?,
             }
         }
     }
 
-    /// Waits until it may be tried again.
+    /// Waits before a retry.
     ///
     /// # Errors
     ///
-    /// The failure itself, when that does not help or was tried often enough.
-    async fn wait(&self, backoff: &mut Backoff, failure: Failure, told: &Told) -> Result<()> {
+    /// The failure itself, if it is not retryable or no retries are left.
+    async fn wait_to_retry(
+        &self,
+        backoff: &mut Backoff,
+        failure: Failure,
+        on_progress: &OnProgress,
+    ) -> Result<()> {
         let reached = self.reached.load(Ordering::Relaxed);
-        let wait = backoff.wait(failure.retry_after_seconds);
-        let Some(wait) = wait.filter(|_| failure.passes && reached) else { return Err(failure) };
-        told(Event::Waiting { wait, why: failure.what });
-        tokio::time::sleep(wait).await;
+        let delay = backoff.next_delay(failure.retry_after_seconds);
+        let Some(delay) = delay.filter(|_| failure.is_retryable && reached) else {
+            return Err(failure);
+        };
+        on_progress(ProgressEvent::Retrying { delay, reason: failure.what });
+        tokio::time::sleep(delay).await;
         Ok(())
     }
 
-    /// What `/dossier/v1/health` says, also when it is not well.
+    /// Fetches `/dossier/v1/health`, of an unhealthy server too.
     ///
     /// # Errors
     ///
-    /// When there is no answer.
+    /// If there is no response, or not that of a Dossier server.
     pub async fn health(&self) -> Result<Value> {
-        let answer = self.send(self.bare(Method::GET, "dossier/v1/health")?).await?;
-        let body = self.body(answer).await?;
-        let health: Value = serde_json::from_slice(&body).map_err(|_| self.is_no_server())?;
-        if health["status"].is_string() { Ok(health) } else { Err(self.is_no_server()) }
+        let response =
+            self.send(self.request_without_key(Method::GET, "dossier/v1/health")?).await?;
+        let body = self.body(response).await?;
+        let health: Value = serde_json::from_slice(&body).map_err(|_| self.not_dossier())?;
+        if health["status"].is_string() { Ok(health) } else { Err(self.not_dossier()) }
     }
 
-    /// Whose key it is: `key` with its `name` and `scopes`, and the `site` that it opens.
+    /// Fetches the identity of the API key: `key` with its `name` and `scopes`, and its `site`.
     ///
     /// # Errors
     ///
-    /// When the key is not known, or the server has several sites and none was named.
+    /// If the key is unknown, or the server has several sites and none was chosen.
     pub async fn who_am_i(&self) -> Result<Value> {
         let who = self.call(Method::GET, "dossier/v1/whoami", None).await?;
-        if who["key"]["scopes"].is_array() { Ok(who) } else { Err(self.is_no_server()) }
+        if who["key"]["scopes"].is_array() { Ok(who) } else { Err(self.not_dossier()) }
     }
 
-    /// What the site holds, and may hold at most.
+    /// Fetches the site's usage and quotas.
     ///
     /// # Errors
     ///
-    /// When the key may not see it.
+    /// If the key lacks the scope.
     pub async fn usage(&self) -> Result<Value> {
         let mut usage = self.call(Method::GET, "dossier/v1/usage", None).await?;
         let site = usage["site"].take();
-        if site["totalBytes"].is_string() { Ok(site) } else { Err(self.is_no_server()) }
+        if site["totalBytes"].is_string() { Ok(site) } else { Err(self.not_dossier()) }
     }
 
-    /// A page of the site's contacts, behind one; the next call's `after` unless it was the last.
+    /// Fetches a page of the site's contacts after a cursor. Returns the next cursor; `None` on the
+    /// last page.
     ///
     /// # Errors
     ///
-    /// When the server does not answer it.
+    /// If the request fails.
     pub async fn contacts(&self, after: Option<&str>) -> Result<Page> {
-        let behind = after.map(|after| format!("&after={after}")).unwrap_or_default();
-        let path = format!("dossier/v1/contacts?limit={CONTACTS_PAGE}{behind}");
+        let cursor = after.map(|after| format!("&after={after}")).unwrap_or_default();
+        let path = format!("dossier/v1/contacts?limit={CONTACTS_PAGE}{cursor}");
         self.page(&path, "contacts").await
     }
 
-    /// A page of a list of ours: its items, and `next` unless it was the last.
+    /// Fetches a page of a `/dossier/v1` list: its items, and `next` unless it is the last page.
     async fn page(&self, path: &str, items: &str) -> Result<Page> {
-        let mut answer = self.call(Method::GET, path, None).await?;
-        let Value::Array(found) = answer[items].take() else {
-            return Err(self.is_no_server());
+        let mut response = self.call(Method::GET, path, None).await?;
+        let Value::Array(found) = response[items].take() else {
+            return Err(self.not_dossier());
         };
-        Ok((found, answer["next"].as_str().map(str::to_owned)))
+        Ok((found, response["next"].as_str().map(str::to_owned)))
     }
 
-    /// A page of a contact's files as people look for them, oldest first; the next call's `cursor` unless
-    /// it was the last.
+    /// Fetches a page of a contact's files from the search, oldest first. Returns the next cursor;
+    /// `None` on the last page.
     ///
     /// # Errors
     ///
-    /// When the server does not answer it.
+    /// If the request fails.
     pub async fn files(&self, contact: Uuid, cursor: Option<&str>) -> Result<Page> {
-        let behind = cursor.map(|cursor| format!("&cursor={cursor}")).unwrap_or_default();
-        let asked = format!("sort=created&limit={FILES_PAGE}{behind}");
-        let path = format!("dossier/v1/contacts/{contact}/attachments?{asked}");
+        let after = cursor.map(|cursor| format!("&cursor={cursor}")).unwrap_or_default();
+        let query = format!("sort=created&limit={FILES_PAGE}{after}");
+        let path = format!("dossier/v1/contacts/{contact}/attachments?{query}");
         self.page(&path, "attachments").await
     }
 
-    /// A page of a contact's attachments, oldest first, and whether it was the last.
+    /// Fetches a page of a contact's attachments, oldest first, and whether it is the last.
     ///
     /// # Errors
     ///
-    /// When the server does not answer it.
+    /// If the request fails.
     pub async fn list(&self, contact: Uuid, offset: usize) -> Result<(Vec<Attachment>, bool)> {
         let paging = format!("paging.limit={LIST_PAGE}&paging.offset={offset}");
         let path = format!("contacts/v4/attachments/{contact}?{paging}");
-        let mut answer = self.call(Method::GET, &path, None).await?;
-        let Value::Array(found) = answer["attachments"].take() else {
-            return Err(self.is_no_server());
+        let mut response = self.call(Method::GET, &path, None).await?;
+        let Value::Array(found) = response["attachments"].take() else {
+            return Err(self.not_dossier());
         };
         let is_last = found.len() < LIST_PAGE;
-        let found: Option<Vec<_>> = found.into_iter().map(Attachment::read).collect();
-        Ok((found.ok_or_else(|| self.is_no_server())?, is_last))
+        let found: Option<Vec<_>> = found.into_iter().map(Attachment::from_json).collect();
+        Ok((found.ok_or_else(|| self.not_dossier())?, is_last))
     }
 
-    /// One attachment, with a fresh link.
+    /// Fetches an attachment, with a fresh link.
     ///
     /// # Errors
     ///
-    /// [`Kind::NotFound`] when there is none.
+    /// [`Kind::NotFound`] if it does not exist.
     pub async fn get(&self, contact: Uuid, id: Uuid) -> Result<Attachment> {
         let path = format!("contacts/v4/attachments/{contact}/{id}");
-        let mut answer = self.call(Method::GET, &path, None).await?;
-        Attachment::read(answer["attachment"].take()).ok_or_else(|| self.is_no_server())
+        let mut response = self.call(Method::GET, &path, None).await?;
+        Attachment::from_json(response["attachment"].take()).ok_or_else(|| self.not_dossier())
     }
 
     /// Deletes an attachment.
     ///
     /// # Errors
     ///
-    /// [`Kind::NotFound`] when there is none.
+    /// [`Kind::NotFound`] if it does not exist.
     pub async fn delete(&self, contact: Uuid, id: Uuid) -> Result<()> {
         let path = format!("contacts/v4/attachments/{contact}/{id}");
-        // Once only: after a lost answer a second one would say that there is none.
-        self.once(self.request(Method::DELETE, &path)?).await.map(drop)
+        // Not retried: after a lost response the retry would return "not found".
+        self.send_once(self.request(Method::DELETE, &path)?).await.map(drop)
     }
 
-    /// The part of an upload URL that names the upload, behind the server's address.
-    async fn upload_token(&self, sending: &Sending, bound: &[(&str, Value)]) -> Result<String> {
+    /// Requests an upload URL and returns its token. `bound` are properties that the URL is bound
+    /// to.
+    async fn upload_token(
+        &self,
+        upload: &UploadRequest,
+        bound: &[(&str, Value)],
+    ) -> Result<String> {
         let mut body = json!({
-            "fileName": sending.file_name, "mimeType": sending.mime_type.as_str(),
+            "fileName": upload.file_name, "mimeType": upload.mime_type.as_str(),
         });
         for (name, value) in bound {
             body[*name] = value.clone();
         }
-        let path = format!("contacts/v4/attachments/{}/upload-url", sending.contact);
-        let answer = self.call(Method::POST, &path, Some(&body)).await?;
-        let token = answer["uploadUrl"].as_str().and_then(|url| url.rsplit_once("/upload/"));
-        token.map(|(_, token)| token.to_owned()).ok_or_else(|| self.is_no_server())
+        let path = format!("contacts/v4/attachments/{}/upload-url", upload.contact);
+        let response = self.call(Method::POST, &path, Some(&body)).await?;
+        let token = response["uploadUrl"].as_str().and_then(|url| url.rsplit_once("/upload/"));
+        token.map(|(_, token)| token.to_owned()).ok_or_else(|| self.not_dossier())
     }
 }

@@ -1,4 +1,4 @@
-//! Resumable uploads by tus 1.0.0: begun once, gone on with after every cut, by another command too.
+//! Resumable uploads by tus 1.0.0: resumed after every broken connection, and by a later command.
 
 use std::fs::File;
 use std::sync::Arc;
@@ -10,160 +10,161 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::backoff::Backoff;
-use super::journal::{Begun, Journal};
-use super::source::{self, Hashed, Pulse};
-use super::upload::{Sending, Stored, sent, stored};
-use super::{Client, Event, Failure, Result, Told};
+use super::journal::{Journal, UploadRef};
+use super::source::{self, Activity, PrefixHash};
+use super::upload::{Stored, UploadRequest, send_checked, verify_stored};
+use super::{Client, Failure, OnProgress, ProgressEvent, Result};
 use crate::domain::tus;
 
-/// How often an upload that has ended at the server is begun anew.
-const MOST_BEGINNINGS: u32 = 3;
+/// Most attempts to start an upload, if the server keeps ending it.
+const MAX_STARTS: u32 = 3;
 const OFFSET: &str = "upload-offset";
 const LENGTH: &str = "upload-length";
 
-/// An upload that was begun.
+/// An upload that exists on the server.
 pub(super) struct Resumable {
-    begun: Begun,
+    upload: UploadRef,
 }
 
 impl Resumable {
-    /// Begins one; without a size it is told with the last piece.
-    pub(super) async fn begin(
+    /// Creates an upload. Without a size, the length is sent with the last piece.
+    pub(super) async fn create(
         client: &Client,
-        sending: &Sending,
+        request: &UploadRequest,
         size_bytes: Option<u64>,
     ) -> Result<Self> {
         let bound: Vec<_> =
             size_bytes.map(|size| ("sizeInBytes", json!(size))).into_iter().collect();
-        let token = client.upload_token(sending, &bound).await?;
+        let token = client.upload_token(request, &bound).await?;
         let mut backoff = Backoff::default();
-        let answer = loop {
-            let request = spoken(client, Method::POST, &format!("upload/{token}"))?;
+        let response = loop {
+            let request = tus_request(client, Method::POST, &format!("upload/{token}"))?;
             let request = match size_bytes {
                 Some(size) => request.header(LENGTH, size),
                 None => request.header("upload-defer-length", 1),
             };
-            // A second one ends the first: nothing was sent to it yet.
-            match sent(client, request, &Pulse::new()).await {
-                Ok(answer) => break answer,
-                Err(failure) => client.wait(&mut backoff, failure, &|_| {}).await?,
+            // A retry may create a second upload, which ends the first. The first is still empty.
+            match send_checked(client, request, &Activity::new()).await {
+                Ok(response) => break response,
+                Err(failure) => client.wait_to_retry(&mut backoff, failure, &|_| {}).await?,
             }
         };
-        let location = answer.headers().get(header::LOCATION);
+        let location = response.headers().get(header::LOCATION);
         let location = location.and_then(|value| value.to_str().ok()).unwrap_or_default();
-        let upload = location.rsplit('/').next().and_then(|id| Uuid::try_parse(id).ok());
-        let upload = upload.ok_or_else(|| client.is_no_server())?.simple().to_string();
-        Ok(Self { begun: Begun { token, upload } })
+        let id = location.rsplit('/').next().and_then(|id| Uuid::try_parse(id).ok());
+        let id = id.ok_or_else(|| client.not_dossier())?.simple().to_string();
+        Ok(Self { upload: UploadRef { token, id } })
     }
 
     fn path(&self) -> String {
-        format!("upload/tus/{}/{}", self.begun.token, self.begun.upload)
+        format!("upload/tus/{}/{}", self.upload.token, self.upload.id)
     }
 
-    /// How many bytes the server has.
+    /// Fetches the offset: how many bytes the server has.
     async fn offset(&self, client: &Client) -> Result<u64> {
-        let request = spoken(client, Method::HEAD, &self.path())?;
-        offset_in(client, &sent(client, request, &Pulse::new()).await?)
+        let request = tus_request(client, Method::HEAD, &self.path())?;
+        offset_in(client, &send_checked(client, request, &Activity::new()).await?)
     }
 
-    /// Adds bytes behind `offset`; returns how many the server has then.
+    /// Appends bytes at `offset`; returns the new offset.
     async fn append(
         &self,
         client: &Client,
         (offset, size_bytes): (u64, u64),
         length: Option<u64>,
-        (body, pulse): (Body, &Pulse),
+        (body, activity): (Body, &Activity),
     ) -> Result<u64> {
-        let mut request = spoken(client, Method::PATCH, &self.path())?
-            .header(header::CONTENT_TYPE, tus::PIECE_TYPE)
+        let mut request = tus_request(client, Method::PATCH, &self.path())?
+            .header(header::CONTENT_TYPE, tus::PATCH_CONTENT_TYPE)
             .header(header::CONTENT_LENGTH, size_bytes)
             .header(OFFSET, offset)
             .body(body);
         if let Some(length) = length {
             request = request.header(LENGTH, length);
         }
-        offset_in(client, &sent(client, request, pulse).await?)
+        offset_in(client, &send_checked(client, request, activity).await?)
     }
 
-    /// Sends a piece that is in memory, whatever it takes.
+    /// Sends a piece that is in memory, with retries.
     pub(super) async fn send_piece(
         &self,
         client: &Client,
         piece: Bytes,
         begin: u64,
         length: Option<u64>,
-        told: &Told,
+        on_progress: &OnProgress,
     ) -> Result<()> {
         let end = begin + piece.len() as u64;
         let (mut offset, mut backoff) = (begin, Backoff::default());
         while offset < end {
             let rest = piece.slice((offset - begin) as usize..);
             let size_bytes = rest.len() as u64;
-            let body = (Body::from(rest), &Pulse::new());
+            let body = (Body::from(rest), &Activity::new());
             let sent = self.append(client, (offset, size_bytes), length, body).await;
             offset = match sent {
                 Ok(offset) => offset,
-                Err(failure) if may_go_on(&failure) => {
-                    self.offset_again(client, failure, &mut backoff, told).await?
+                Err(failure) if can_resume(&failure) => {
+                    self.offset_after_failure(client, failure, &mut backoff, on_progress).await?
                 }
                 Err(failure) => return Err(failure),
             };
             if !(begin..=end).contains(&offset) {
-                return Err(client.is_no_server());
+                return Err(client.not_dossier());
             }
-            told(Event::At(offset));
+            on_progress(ProgressEvent::Position(offset));
         }
         Ok(())
     }
 
-    /// Asks after a cut how far it has come, until there is an answer.
-    async fn offset_again(
+    /// Fetches the offset after a failure, with retries.
+    async fn offset_after_failure(
         &self,
         client: &Client,
         mut failure: Failure,
         backoff: &mut Backoff,
-        told: &Told,
+        on_progress: &OnProgress,
     ) -> Result<u64> {
         loop {
-            client.wait(backoff, failure, told).await?;
+            client.wait_to_retry(backoff, failure, on_progress).await?;
             match self.offset(client).await {
                 Ok(offset) => return Ok(offset),
-                Err(again) => failure = again,
+                Err(next_failure) => failure = next_failure,
             }
         }
     }
 
-    /// What the upload has become.
-    pub(super) async fn finish(&self, client: &Client, told: &Told) -> Result<Value> {
+    /// Completes the upload and returns its file descriptor.
+    pub(super) async fn finish(&self, client: &Client, on_progress: &OnProgress) -> Result<Value> {
         let mut backoff = Backoff::default();
         loop {
-            let path = format!("upload/tus/{}", self.begun.token);
-            let request = client.bare(Method::PUT, &path)?.body("{}");
-            match client.once(request).await {
-                Ok((_, answer)) => return Ok(answer),
-                Err(failure) => client.wait(&mut backoff, failure, told).await?,
+            let path = format!("upload/tus/{}", self.upload.token);
+            let request = client.request_without_key(Method::PUT, &path)?.body("{}");
+            match client.send_once(request).await {
+                Ok((_, response)) => return Ok(response),
+                Err(failure) => client.wait_to_retry(&mut backoff, failure, on_progress).await?,
             }
         }
     }
 }
 
-/// How many bytes the server has, as its answer says.
-fn offset_in(client: &Client, answer: &Response) -> Result<u64> {
-    let offset = answer.headers().get(OFFSET);
+/// Reads the offset from a response.
+fn offset_in(client: &Client, response: &Response) -> Result<u64> {
+    let offset = response.headers().get(OFFSET);
     let offset = offset.and_then(|value| value.to_str().ok()?.parse().ok());
-    offset.ok_or_else(|| client.is_no_server())
+    offset.ok_or_else(|| client.not_dossier())
 }
 
-fn spoken(client: &Client, method: Method, path: &str) -> Result<reqwest::RequestBuilder> {
-    Ok(client.bare(method, path)?.header("tus-resumable", tus::VERSION))
+fn tus_request(client: &Client, method: Method, path: &str) -> Result<reqwest::RequestBuilder> {
+    Ok(client.request_without_key(method, path)?.header("tus-resumable", tus::VERSION))
 }
 
-/// Whether the upload is still there after such a failure: the server stands elsewhere, or is away.
-fn may_go_on(failure: &Failure) -> bool {
-    failure.passes || failure.code.as_deref() == Some("UPLOAD_OFFSET_CONFLICT")
+/// Whether the upload still exists after this failure: the offset differs, or the server is
+/// unavailable.
+fn can_resume(failure: &Failure) -> bool {
+    failure.is_retryable || failure.code.as_deref() == Some("UPLOAD_OFFSET_CONFLICT")
 }
 
-/// Whether the upload has ended at the server, so that a new one may go better.
+/// Whether the upload has ended on the server, so that only a new one can succeed.
 fn has_ended(failure: &Failure) -> bool {
     matches!(
         failure.code.as_deref(),
@@ -171,129 +172,137 @@ fn has_ended(failure: &Failure) -> bool {
     )
 }
 
-/// A large file on its way.
-struct Way<'a> {
+/// The transfer of a large file.
+struct Transfer<'a> {
     client: &'a Client,
-    sending: &'a Sending,
+    request: &'a UploadRequest,
     file: File,
     size_bytes: u64,
-    hashed: Hashed,
-    told: &'a Told,
+    hashed: PrefixHash,
+    on_progress: &'a OnProgress,
 }
 
-/// Sends a file, from where an earlier command stopped.
+/// Uploads a file, resuming an earlier command's upload if there is one.
 pub(super) async fn put(
     client: &Client,
-    sending: &Sending,
+    request: &UploadRequest,
     file: File,
     mut journal: Journal,
-    told: &Told,
+    on_progress: &OnProgress,
 ) -> Result<Stored> {
     let size_bytes = file.metadata().map_err(|error| Failure::failed(error.to_string()))?.len();
-    let hashed = Hashed::default();
-    let mut way = Way { client, sending, file, size_bytes, hashed, told };
-    let mut earlier = journal.begun();
-    for _ in 0..MOST_BEGINNINGS {
+    let hashed = PrefixHash::default();
+    let mut transfer = Transfer { client, request, file, size_bytes, hashed, on_progress };
+    let mut earlier = journal.load();
+    for _ in 0..MAX_STARTS {
         let is_earlier = earlier.is_some();
-        let upload = if let Some(begun) = earlier.take() {
-            Resumable { begun }
+        let upload = if let Some(upload) = earlier.take() {
+            Resumable { upload }
         } else {
-            let begun = Resumable::begin(client, sending, Some(size_bytes)).await;
-            let upload = begun.inspect_err(|_| journal.forget())?;
-            journal.remember(&upload.begun)?;
+            let created = Resumable::create(client, request, Some(size_bytes)).await;
+            let upload = created.inspect_err(|_| journal.remove())?;
+            journal.save(&upload.upload)?;
             upload
         };
-        let outcome = way.send(&upload, is_earlier).await;
-        // After a cut or a full disk the upload is still there.
-        let goes_on =
-            outcome.as_ref().is_err_and(|failure| failure.passes || failure.code.is_none());
+        let outcome = transfer.send(&upload, is_earlier).await;
+        // After a broken connection or a full disk the upload still exists.
+        let can_resume_later =
+            outcome.as_ref().is_err_and(|failure| failure.is_retryable || failure.code.is_none());
         match outcome {
             Err(failure) if has_ended(&failure) => {}
             outcome => {
-                if !goes_on {
-                    journal.forget();
+                if !can_resume_later {
+                    journal.remove();
                 }
                 return outcome;
             }
         }
     }
-    journal.forget();
-    Err(Failure::failed("the server ends the upload again and again")
-        .next("look whether another program is deleting the contact"))
+    journal.remove();
+    Err(Failure::failed("the server keeps ending the upload")
+        .next("check whether another program is deleting the contact"))
 }
 
-impl Way<'_> {
+impl Transfer<'_> {
     async fn send(&mut self, upload: &Resumable, is_earlier: bool) -> Result<Stored> {
         let mut backoff = Backoff::default();
         let mut offset = 0;
         if is_earlier {
             offset = match upload.offset(self.client).await {
-                Err(failure) if may_go_on(&failure) => {
-                    upload.offset_again(self.client, failure, &mut backoff, self.told).await?
+                Err(failure) if can_resume(&failure) => {
+                    upload
+                        .offset_after_failure(self.client, failure, &mut backoff, self.on_progress)
+                        .await?
                 }
                 found => found?,
             };
         }
         let resumed_bytes = offset;
         while offset < self.size_bytes {
-            (self.told)(Event::At(offset));
+            (self.on_progress)(ProgressEvent::Position(offset));
             let before = offset;
             offset = match self.send_rest(upload, offset).await {
                 Ok(offset) => offset,
-                Err(failure) if may_go_on(&failure) => {
-                    upload.offset_again(self.client, failure, &mut backoff, self.told).await?
+                Err(failure) if can_resume(&failure) => {
+                    upload
+                        .offset_after_failure(self.client, failure, &mut backoff, self.on_progress)
+                        .await?
                 }
                 Err(failure) => return Err(failure),
             };
             if offset > before {
-                backoff.forget();
+                backoff.reset();
             }
         }
-        (self.told)(Event::At(offset));
-        let file = upload.finish(self.client, self.told).await?;
-        let hashed = self.all_hashed().await?;
+        (self.on_progress)(ProgressEvent::Position(offset));
+        let file = upload.finish(self.client, self.on_progress).await?;
+        let hashed = self.whole_file_hash().await?;
         let sent = (self.size_bytes, hashed.digest());
-        stored(self.client, self.sending.contact, &file, sent, resumed_bytes).await
+        verify_stored(self.client, self.request.contact, &file, sent, resumed_bytes).await
     }
 
-    /// Sends what is left of the file in one request; returns how many bytes the server has.
+    /// Sends the rest of the file in one request; returns the new offset.
     async fn send_rest(&mut self, upload: &Resumable, offset: u64) -> Result<u64> {
         let file = self.file.try_clone().map_err(|error| Failure::failed(error.to_string()))?;
         let reading =
             source::read(file, (offset, self.size_bytes), std::mem::take(&mut self.hashed));
-        let (pulse, gone) = (Pulse::new(), Arc::new(AtomicU64::new(offset)));
-        let (beating, counting) = (pulse.clone(), Arc::clone(&gone));
+        let (activity, sent_to) = (Activity::new(), Arc::new(AtomicU64::new(offset)));
+        let (touched, counter) = (activity.clone(), Arc::clone(&sent_to));
         let body = source::body(reading.chunks, move |count| {
-            beating.beat();
-            counting.fetch_add(count as u64, Ordering::Relaxed);
+            touched.touch();
+            counter.fetch_add(count as u64, Ordering::Relaxed);
         });
-        let body = (Body::wrap_stream(body), &pulse);
+        let body = (Body::wrap_stream(body), &activity);
         let rest = self.size_bytes - offset;
         let appending = upload.append(self.client, (offset, rest), None, body);
-        let appended = self.watched(appending, &gone).await;
-        // It ends at once when nobody takes its chunks any more.
+        let appended = self.report_while(appending, &sent_to).await;
+        // The reader stops at once when the body, which receives its chunks, is dropped.
         match reading.hashing.await {
             Ok(Ok(hashed)) => self.hashed = hashed,
             Ok(Err(error)) => return Err(Failure::failed(error.to_string())),
-            Err(_) => return Err(Failure::failed("the file's reader has stopped")),
+            Err(_) => return Err(Failure::failed("the reader thread stopped unexpectedly")),
         }
         appended
     }
 
-    /// Tells now and then how many bytes have gone.
-    async fn watched<T>(&self, work: impl Future<Output = T>, gone: &AtomicU64) -> T {
+    /// Reports the position every 100 ms while `work` runs.
+    async fn report_while<T>(&self, work: impl Future<Output = T>, position: &AtomicU64) -> T {
         let mut work = std::pin::pin!(work);
         let mut tick = tokio::time::interval(std::time::Duration::from_millis(100));
         loop {
             tokio::select! {
                 done = &mut work => return done,
-                _ = tick.tick() => (self.told)(Event::At(gone.load(Ordering::Relaxed))),
+                _ = tick.tick() => {
+                    let bytes = position.load(Ordering::Relaxed);
+                    (self.on_progress)(ProgressEvent::Position(bytes));
+                }
             }
         }
     }
 
-    /// The hash of the whole file; what an earlier command had sent may not have been read yet.
-    async fn all_hashed(&mut self) -> Result<Hashed> {
+    /// The hash of the whole file. Reads what is not hashed yet: bytes that an earlier command
+    /// sent.
+    async fn whole_file_hash(&mut self) -> Result<PrefixHash> {
         let hashed = std::mem::take(&mut self.hashed);
         if hashed.bytes == self.size_bytes {
             return Ok(hashed);
@@ -301,7 +310,8 @@ impl Way<'_> {
         let file = self.file.try_clone().map_err(|error| Failure::failed(error.to_string()))?;
         let reading = source::read(file, (self.size_bytes, self.size_bytes), hashed);
         let hashed = reading.hashing.await;
-        let hashed = hashed.map_err(|_| Failure::failed("the file's reader has stopped"))?;
+        let hashed =
+            hashed.map_err(|_| Failure::failed("the reader thread stopped unexpectedly"))?;
         hashed.map_err(|error| Failure::failed(error.to_string()))
     }
 }

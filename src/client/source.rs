@@ -1,4 +1,4 @@
-//! Reads a file ahead of the network, on a thread of its own, and hashes it on the way.
+//! Reads and hashes a file ahead of the network, on a thread of its own.
 
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom};
@@ -11,20 +11,20 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-/// What is read at once.
+/// Size of one read.
 const CHUNK_BYTES: usize = 512 * 1024;
-/// Chunks that wait for the network.
+/// Chunks buffered ahead of the network.
 const CHUNKS_AHEAD: usize = 4;
 
-/// The hash of a file's beginning.
+/// The running hash of a file's first bytes.
 #[derive(Clone, Default)]
-pub(super) struct Hashed {
+pub(super) struct PrefixHash {
     hash: Sha256,
-    /// So many bytes.
+    /// The number of bytes hashed.
     pub(super) bytes: u64,
 }
 
-impl Hashed {
+impl PrefixHash {
     pub(super) fn update(&mut self, bytes: &[u8]) {
         self.hash.update(bytes);
         self.bytes += bytes.len() as u64;
@@ -35,16 +35,16 @@ impl Hashed {
     }
 }
 
-/// When something moved last.
+/// The time of the last activity, for idle timeouts.
 #[derive(Clone)]
-pub(super) struct Pulse(Arc<Mutex<Instant>>);
+pub(super) struct Activity(Arc<Mutex<Instant>>);
 
-impl Pulse {
+impl Activity {
     pub(super) fn new() -> Self {
         Self(Arc::new(Mutex::new(Instant::now())))
     }
 
-    pub(super) fn beat(&self) {
+    pub(super) fn touch(&self) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
 
@@ -52,10 +52,10 @@ impl Pulse {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for something, but not while nothing moves: `None`.
-    pub(super) async fn while_moving<T>(
+    /// Runs `work`; returns `None` once there was no activity for `timeout`.
+    pub(super) async fn with_idle_timeout<T>(
         &self,
-        patience: std::time::Duration,
+        timeout: std::time::Duration,
         work: impl Future<Output = T>,
     ) -> Option<T> {
         let mut work = std::pin::pin!(work);
@@ -63,7 +63,7 @@ impl Pulse {
             let last = self.last();
             tokio::select! {
                 done = &mut work => return Some(done),
-                () = tokio::time::sleep_until(last + patience) => {
+                () = tokio::time::sleep_until(last + timeout) => {
                     if self.last() == last {
                         return None;
                     }
@@ -73,21 +73,21 @@ impl Pulse {
     }
 }
 
-/// Bytes of a file on their way.
+/// A file that is being read.
 pub(super) struct Reading {
-    /// The bytes; an error when the file ends early.
+    /// The bytes; an error if the file ends early.
     pub(super) chunks: mpsc::Receiver<io::Result<Bytes>>,
-    /// The hash of all that was read.
-    pub(super) hashing: JoinHandle<io::Result<Hashed>>,
+    /// The hash of all bytes from the start to the end of what was read.
+    pub(super) hashing: JoinHandle<io::Result<PrefixHash>>,
 }
 
-/// Reads `[from, to)`. What lies before `from` and is not in `hashed` yet is hashed first.
-pub(super) fn read(file: File, (from, to): (u64, u64), hashed: Hashed) -> Reading {
+/// Reads `[from, to)`. Bytes before `from` that are not in `hashed` are hashed first.
+pub(super) fn read(file: File, (from, to): (u64, u64), hashed: PrefixHash) -> Reading {
     let (send, chunks) = mpsc::channel(CHUNKS_AHEAD);
     let hashing = tokio::task::spawn_blocking(move || {
         let read = pump(file, (from, to), hashed, &send);
         if let Err(error) = &read {
-            // Nobody waits for it when the connection has broken.
+            // The receiver is gone if the connection broke.
             let _ = send.blocking_send(Err(io::Error::new(error.kind(), error.to_string())));
         }
         read
@@ -98,18 +98,18 @@ pub(super) fn read(file: File, (from, to): (u64, u64), hashed: Hashed) -> Readin
 fn pump(
     mut file: File,
     (from, to): (u64, u64),
-    hashed: Hashed,
+    hashed: PrefixHash,
     send: &mpsc::Sender<io::Result<Bytes>>,
-) -> io::Result<Hashed> {
-    let mut hashed = if hashed.bytes <= from { hashed } else { Hashed::default() };
+) -> io::Result<PrefixHash> {
+    let mut hashed = if hashed.bytes <= from { hashed } else { PrefixHash::default() };
     file.seek(SeekFrom::Start(hashed.bytes))?;
     while hashed.bytes < to {
         let begin = hashed.bytes;
         let end = if begin < from { from } else { to };
-        let most = CHUNK_BYTES.min((end - begin) as usize);
-        let mut chunk = Vec::with_capacity(most);
-        if (&mut file).take(most as u64).read_to_end(&mut chunk)? == 0 {
-            return Err(io::Error::other("the file has become shorter while it was sent"));
+        let max = CHUNK_BYTES.min((end - begin) as usize);
+        let mut chunk = Vec::with_capacity(max);
+        if (&mut file).take(max as u64).read_to_end(&mut chunk)? == 0 {
+            return Err(io::Error::other("the file became shorter during the upload"));
         }
         hashed.update(&chunk);
         if begin >= from && send.blocking_send(Ok(Bytes::from(chunk))).is_err() {
@@ -119,7 +119,7 @@ fn pump(
     Ok(hashed)
 }
 
-/// The bytes as the body of a request; `sent` is told how many have gone.
+/// Turns the chunks into a request body; `sent` is called with the size of each chunk.
 pub(super) fn body(
     chunks: mpsc::Receiver<io::Result<Bytes>>,
     sent: impl Fn(usize) + Send + 'static,

@@ -1,5 +1,5 @@
-//! Uploads: small files in one request, others resumable. What the server says that it has is compared
-//! with what was sent.
+//! Uploads: small files in one request, others resumable. The size and SHA-256 that the server
+//! returns are compared with what was sent.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -18,117 +18,118 @@ use uuid::Uuid;
 use super::backoff::Backoff;
 use super::journal::Journal;
 use super::resumable::{self, Resumable};
-use super::source::Pulse;
-use super::{Client, Event, Failure, Kind, Result, Told};
+use super::source::Activity;
+use super::{Client, Failure, Kind, OnProgress, ProgressEvent, Result};
 use crate::domain::attachment::MediaId;
 use crate::domain::file_name::FileName;
 use crate::domain::hex;
 use crate::domain::media_type::MediaType;
 
-/// A file up to so many bytes is read whole and sent in one request.
+/// A file of up to this size is buffered and sent in one request.
 const SMALL_BYTES: u64 = 4 << 20;
-/// What has no known size is sent in pieces of so many bytes, two of which are in memory.
+/// A stream of unknown size is sent in pieces of this size; two of them are in memory.
 const PIECE_BYTES: u64 = 8 << 20;
-/// How long nothing may move while bytes are sent, or synced at the server.
-pub(super) const STALL: Duration = Duration::from_mins(2);
+/// Idle timeout while bytes are sent, or synced on the server.
+pub(super) const IDLE_TIMEOUT: Duration = Duration::from_mins(2);
 
-/// Whose it will be, and what it is.
+/// The target contact, name and type of an upload.
 #[derive(Debug, Clone)]
-pub struct Sending {
+pub struct UploadRequest {
     /// The contact.
     pub contact: Uuid,
-    /// The name that it is kept under.
+    /// The file name.
     pub file_name: String,
-    /// Its type.
+    /// The media type.
     pub mime_type: MediaType,
 }
 
-impl Sending {
-    /// Checks a name by the contract's rules.
+impl UploadRequest {
+    /// Creates a request and checks the file name by the contract's rules.
     ///
     /// # Errors
     ///
-    /// When it is too long or empty.
+    /// If the name is empty or too long.
     pub fn new(contact: Uuid, file_name: String, mime_type: MediaType) -> Result<Self> {
         let name = FileName::new(file_name);
-        let name = name.map_err(|refused| {
-            Failure::failed(format!("its name {refused}")).next("--name gives it another one")
+        let name = name.map_err(|error| {
+            Failure::failed(format!("its name {error}")).next("use --name to set another name")
         })?;
         Ok(Self { contact, file_name: name.as_str().to_owned(), mime_type })
     }
 }
 
-/// What the server has, compared with what was sent.
+/// A finished and verified upload.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stored {
-    /// The attachment.
+    /// The attachment's id.
     pub id: Uuid,
-    /// Its size.
+    /// The size.
     pub size_bytes: u64,
-    /// Its SHA-256.
+    /// The SHA-256.
     pub sha256: [u8; 32],
-    /// So many bytes an earlier command had sent already.
+    /// Bytes that an earlier command had already sent.
     pub resumed_bytes: u64,
 }
 
-/// Sends a file. A large one goes on where an earlier command with the same file stopped.
+/// Uploads a file. A large one resumes an earlier command's upload of the same file.
 ///
 /// # Errors
 ///
-/// When it cannot be read or is refused, or the network stays away.
+/// If the file cannot be read or is rejected, or the server stays unreachable.
 pub async fn put_file(
     client: &Client,
-    sending: &Sending,
+    request: &UploadRequest,
     path: &Path,
-    told: &Told,
+    on_progress: &OnProgress,
 ) -> Result<Stored> {
     let failed = |error: std::io::Error| Failure::failed(error.to_string());
     let mut file = File::open(path).map_err(failed)?;
     let found = file.metadata().map_err(failed)?;
     if !found.is_file() {
-        return Err(Failure::failed("is no file").next("`-` with --name sends standard input"));
+        return Err(Failure::failed("not a regular file")
+            .next("to upload standard input, use `-` with --name"));
     }
-    told(Event::Size(found.len()));
+    on_progress(ProgressEvent::Size(found.len()));
     if found.len() > SMALL_BYTES {
         let key = hex::encode(&Sha256::digest(client.key.as_bytes()));
         let site = client.site.map(|site| site.to_string()).unwrap_or_default();
-        let contact = sending.contact.to_string();
-        let (name, mime) = (sending.file_name.as_str(), sending.mime_type.as_str());
+        let contact = request.contact.to_string();
+        let (name, mime) = (request.file_name.as_str(), request.mime_type.as_str());
         let identity = [client.address(), &key, &site, &contact, name, mime];
-        let journal = Journal::take(&identity, path, found)?;
-        return resumable::put(client, sending, file, journal, told).await;
+        let journal = Journal::open(&identity, path, found)?;
+        return resumable::put(client, request, file, journal, on_progress).await;
     }
     let mut bytes = Vec::with_capacity(found.len() as usize);
     (&mut file).take(SMALL_BYTES + 1).read_to_end(&mut bytes).map_err(failed)?;
     if bytes.len() as u64 > SMALL_BYTES {
-        return Err(Failure::failed("the file has grown while it was read").next("try it again"));
+        return Err(Failure::failed("the file grew while it was read").next("try again"));
     }
-    whole(client, sending, Bytes::from(bytes), told).await
+    send_whole(client, request, Bytes::from(bytes), on_progress).await
 }
 
-/// Sends what comes, of any size; it cannot be gone on with by another command.
+/// Uploads a stream of any size. A later command cannot resume it.
 ///
 /// # Errors
 ///
 /// As [`put_file`].
 pub async fn put_stream(
     client: &Client,
-    sending: &Sending,
+    request: &UploadRequest,
     mut source: impl AsyncRead + Unpin,
-    told: &Told,
+    on_progress: &OnProgress,
 ) -> Result<Stored> {
     let mut piece = read_piece(&mut source).await?;
     let mut next = read_piece(&mut source).await?;
     if next.is_empty() {
-        return whole(client, sending, piece, told).await;
+        return send_whole(client, request, piece, on_progress).await;
     }
     let (mut hash, mut begin) = (Sha256::new(), 0);
-    let upload = Resumable::begin(client, sending, None).await?;
+    let upload = Resumable::create(client, request, None).await?;
     let size_bytes = loop {
         hash.update(&piece);
         let end = begin + piece.len() as u64;
         let length = next.is_empty().then_some(end);
-        upload.send_piece(client, piece, begin, length, told).await?;
+        upload.send_piece(client, piece, begin, length, on_progress).await?;
         if length.is_some() {
             break end;
         }
@@ -136,8 +137,8 @@ pub async fn put_stream(
         piece = next;
         next = read_piece(&mut source).await?;
     };
-    let file = upload.finish(client, told).await?;
-    stored(client, sending.contact, &file, (size_bytes, hash.finalize().into()), 0).await
+    let file = upload.finish(client, on_progress).await?;
+    verify_stored(client, request.contact, &file, (size_bytes, hash.finalize().into()), 0).await
 }
 
 async fn read_piece(source: &mut (impl AsyncRead + Unpin)) -> Result<Bytes> {
@@ -147,56 +148,61 @@ async fn read_piece(source: &mut (impl AsyncRead + Unpin)) -> Result<Bytes> {
     Ok(Bytes::from(piece))
 }
 
-/// One request. It may be repeated: the same bytes to the same URL get the same answer.
-async fn whole(client: &Client, sending: &Sending, bytes: Bytes, told: &Told) -> Result<Stored> {
+/// Uploads in one request. It is retried: the same bytes to the same URL get the same response.
+async fn send_whole(
+    client: &Client,
+    request: &UploadRequest,
+    bytes: Bytes,
+    on_progress: &OnProgress,
+) -> Result<Stored> {
     let sha256: [u8; 32] = Sha256::digest(&bytes).into();
     let size_bytes = bytes.len() as u64;
-    told(Event::Size(size_bytes));
+    on_progress(ProgressEvent::Size(size_bytes));
     let bound = [("sizeInBytes", json!(size_bytes)), ("sha256", json!(hex::encode(&sha256)))];
-    let token = client.upload_token(sending, &bound).await?;
+    let token = client.upload_token(request, &bound).await?;
     let digest = format!("sha-256=:{}:", STANDARD.encode(sha256));
     let mut backoff = Backoff::default();
     let file = loop {
-        let request = client
-            .bare(Method::PUT, &format!("upload/{token}"))?
-            .header(header::CONTENT_TYPE, sending.mime_type.as_str())
+        let put = client
+            .request_without_key(Method::PUT, &format!("upload/{token}"))?
+            .header(header::CONTENT_TYPE, request.mime_type.as_str())
             .header("content-digest", &digest)
             .body(bytes.clone());
-        match sent(client, request, &Pulse::new()).await {
-            Ok(answer) => break client.json(answer).await?,
-            Err(failure) => client.wait(&mut backoff, failure, told).await?,
+        match send_checked(client, put, &Activity::new()).await {
+            Ok(response) => break client.json(response).await?,
+            Err(failure) => client.wait_to_retry(&mut backoff, failure, on_progress).await?,
         }
     };
-    told(Event::At(size_bytes));
-    stored(client, sending.contact, &file, (size_bytes, sha256), 0).await
+    on_progress(ProgressEvent::Position(size_bytes));
+    verify_stored(client, request.contact, &file, (size_bytes, sha256), 0).await
 }
 
-/// Sends a request that takes its time, and reads the answer's head if it is a success.
-pub(super) async fn sent(
+/// Sends a request with an idle timeout, and returns the response if it is a success.
+pub(super) async fn send_checked(
     client: &Client,
     request: reqwest::RequestBuilder,
-    pulse: &Pulse,
+    activity: &Activity,
 ) -> Result<reqwest::Response> {
-    let exchange = async { client.accepted(client.send(request).await?).await };
-    pulse.while_moving(STALL, exchange).await.unwrap_or_else(|| Err(stalled()))
+    let exchange = async { client.check_status(client.send(request).await?).await };
+    activity.with_idle_timeout(IDLE_TIMEOUT, exchange).await.unwrap_or_else(|| Err(stalled()))
 }
 
-/// Nothing has moved for as long as [`STALL`].
+/// The failure after [`IDLE_TIMEOUT`].
 pub(super) fn stalled() -> Failure {
-    let what = format!("nothing moves for {} seconds", STALL.as_secs());
-    Failure { passes: true, ..Failure::new(Kind::Unreachable, what) }
+    let what = format!("no data was transferred for {} seconds", IDLE_TIMEOUT.as_secs());
+    Failure { is_retryable: true, ..Failure::new(Kind::Unreachable, what) }
 }
 
 impl Client {
-    pub(super) async fn json(&self, answer: reqwest::Response) -> Result<Value> {
-        let body = self.body(answer).await?;
-        serde_json::from_slice(&body).map_err(|_| self.is_no_server())
+    pub(super) async fn json(&self, response: reqwest::Response) -> Result<Value> {
+        let body = self.body(response).await?;
+        serde_json::from_slice(&body).map_err(|_| self.not_dossier())
     }
 }
 
-/// Compares the file descriptor with what was sent. What differs is taken away again: a command that
-/// failed leaves nothing behind.
-pub(super) async fn stored(
+/// Compares the file descriptor with what was sent. If it differs, the attachment is deleted, so
+/// that a failed command leaves nothing on the server.
+pub(super) async fn verify_stored(
     client: &Client,
     contact: Uuid,
     descriptor: &Value,
@@ -205,19 +211,19 @@ pub(super) async fn stored(
 ) -> Result<Stored> {
     let file = &descriptor["file"];
     let id = file["id"].as_str().and_then(MediaId::parse).map(|id| id.attachment_id.0);
-    let id = id.ok_or_else(|| client.is_no_server())?;
+    let id = id.ok_or_else(|| client.not_dossier())?;
     let same_hash = file["hash"].as_str().and_then(hex::decode_32) == Some(sha256);
     let same_size = file["sizeInBytes"] == json!(size_bytes.to_string());
     if same_hash && same_size {
         return Ok(Stored { id, size_bytes, sha256, resumed_bytes });
     }
     let removed = client.delete(contact, id).await.is_ok();
-    let rest = if removed { "it was removed there again" } else { "it could not be removed" };
-    let what = format!("the server has other bytes than were read here; {rest}");
+    let cleanup = if removed { "it was deleted there" } else { "it could not be deleted" };
+    let what = format!("the server stored different bytes than were sent; {cleanup}");
     let failure = Failure::failed(what).next(if removed {
-        "the file has changed while it was sent: try it again".to_owned()
+        "the file may have changed during the upload; try again".to_owned()
     } else {
-        format!("dossier rm {contact} {id}, then try it again")
+        format!("run dossier rm {contact} {id}, then try again")
     });
     Err(Failure { code: Some("BYTES_DIFFER".to_owned()), ..failure })
 }

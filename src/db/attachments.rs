@@ -1,4 +1,4 @@
-//! Queries on attachments and on the contact rows that count them; their pages are in `pages`.
+//! Queries on attachments and on the contact rows that count them; lists are in `pages`.
 
 use crate::db::sql::{self, Connection, OptionalExtension as _, params};
 
@@ -6,19 +6,19 @@ use super::rows::{self, AttachmentRow, attachment_columns};
 use super::{Db, Removal, contacts, events};
 use crate::db::engine::Done;
 use crate::domain::attachment::Attachment;
-use crate::domain::folding::kept_fold;
+use crate::domain::folding::stored_fold;
 use crate::domain::ids::{AttachmentId, BlobId, ContactId, SiteId};
 use crate::domain::quota::{Amount, Quotas};
 use crate::domain::webhook::{Cause, EventType};
 use crate::error::{Error, Result};
 
-/// How a commit of an upload ended.
+/// The outcome of committing an upload.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Commit {
-    /// The attachment exists now, also instead of what a resumable upload of the same URL, whose
-    /// blob this is, was to become.
+    /// The attachment was created. The blob is that of a resumable upload of the same URL that it
+    /// superseded, if any.
     Created(Attachment, Option<BlobId>),
-    /// The upload URL had made this attachment before; nothing was changed.
+    /// The upload URL had created this attachment before; nothing changed.
     Existing(Attachment),
     /// The upload URL was used before and its attachment is gone.
     Spent,
@@ -31,10 +31,10 @@ impl Db {
     ///
     /// Only when the database fails.
     pub async fn attachment(&self, site: SiteId, id: AttachmentId) -> Result<Option<Attachment>> {
-        self.engine.read_alone(move |connection| find_reachable(connection, site, id)).await
+        self.engine.read_single(move |connection| find_reachable(connection, site, id)).await
     }
 
-    /// The attachment of a site whose upload was begun last.
+    /// The attachment of a site whose upload began last.
     ///
     /// # Errors
     ///
@@ -54,7 +54,8 @@ impl Db {
             .await
     }
 
-    /// Whether an upload URL was used, and what it made if that is still there.
+    /// `None` if an upload URL is unused, otherwise the attachment that it created, if that still
+    /// exists.
     ///
     /// # Errors
     ///
@@ -76,14 +77,15 @@ impl Db {
             .await
     }
 
-    /// Makes an attachment whose bytes are durable, in one transaction with the contact's
-    /// counters, the spent upload URL and the event (design §4). Its `created_at_ms` is moved
-    /// behind the contact's newest, whatever the clock says.
+    /// Creates an attachment whose bytes are durable, in one transaction with the contact's
+    /// counters, the spent upload URL and the event (contract §8). If the clock is not past the
+    /// contact's newest `created_at_ms`, the attachment's is set just after that one.
     ///
     /// # Errors
     ///
-    /// [`Error::OverQuota`] when the site or the contact may not hold it, [`Error::NotFound`] when
-    /// the contact has gone meanwhile: then nothing is kept. Otherwise only when the database fails, and then it is not known whether the commit went through.
+    /// [`Error::OverQuota`] when it would exceed a quota of the site or the contact,
+    /// [`Error::NotFound`] when the contact no longer exists: then nothing is stored. Otherwise
+    /// only when the database fails, and then it is unknown whether the commit succeeded.
     pub async fn commit_upload(
         &self,
         attachment: Attachment,
@@ -95,26 +97,26 @@ impl Db {
             .write(attachment.site_id, move |connection| {
                 let (site, contact) = (attachment.site_id, attachment.contact_id);
                 let now_ms = attachment.created_at_ms;
-                if contacts::is_gone(connection, site, contact)? {
+                if contacts::is_inactive(connection, site, contact)? {
                     return Err(Error::no_contact(contact));
                 }
                 let commit = commit_upload(connection, attachment.clone(), spent_until_ms)?;
                 if let Commit::Created(created, _) = &commit
-                    && quotas.any()
+                    && quotas.is_limited()
                 {
-                    // With this one counted already: an error takes it back.
-                    let (held, held_by) = usage(connection, site, contact)?;
-                    let before = |held: Amount| Amount {
-                        files: held.files.saturating_sub(1),
-                        bytes: held.bytes.saturating_sub(created.size_bytes),
+                    // The counters include this upload already; an error rolls it back.
+                    let (site_held, contact_held) = usage(connection, site, contact)?;
+                    let before = |total: Amount| Amount {
+                        files: total.files.saturating_sub(1),
+                        bytes: total.bytes.saturating_sub(created.size_bytes),
                     };
-                    quotas.allow(before(held), before(held_by), created.size_bytes)?;
+                    quotas.check(before(site_held), before(contact_held), created.size_bytes)?;
                 }
                 if let Commit::Created(created, _) = &commit {
-                    let news = created_news(created, now_ms);
+                    let event = created_event(created, now_ms);
                     let id = events::new_id();
-                    if events::record(connection, site, id, &news)? > 0 {
-                        connection.wake(&outbox);
+                    if events::record(connection, site, id, &event)? > 0 {
+                        connection.notify(&outbox);
                     }
                 }
                 let changed = matches!(commit, Commit::Created(..)).then_some((site, contact));
@@ -123,7 +125,7 @@ impl Db {
             .await
     }
 
-    /// What a site and one of its contacts hold.
+    /// The usage of a site and of one of its contacts.
     ///
     /// # Errors
     ///
@@ -132,18 +134,18 @@ impl Db {
         self.engine.read(move |connection| usage(connection, site, contact)).await
     }
 
-    /// What a site holds.
+    /// The usage of a site.
     ///
     /// # Errors
     ///
     /// Only when the database fails.
-    pub async fn held_by_site(&self, site: SiteId) -> Result<Amount> {
-        let nobody = ContactId::from_bytes([0; 16]);
-        Ok(self.usage(site, nobody).await?.0)
+    pub async fn site_held(&self, site: SiteId) -> Result<Amount> {
+        let no_contact = ContactId::from_bytes([0; 16]);
+        Ok(self.usage(site, no_contact).await?.0)
     }
 
-    /// Takes an attachment away, in one transaction with the counters, the event and the order to
-    /// remove its bytes, or with its row in the trash (design §8).
+    /// Deletes an attachment, in one transaction with the counters, the event, and either the order
+    /// to remove its bytes or its row in the trash (contract §12).
     ///
     /// # Errors
     ///
@@ -156,17 +158,17 @@ impl Db {
         removal: Removal,
         cause: Cause,
     ) -> Result<()> {
-        let (_, unknown) = self.delete_some(site, contact, vec![id], removal, cause).await?;
+        let (_, unknown) = self.delete_many(site, contact, vec![id], removal, cause).await?;
         if unknown.is_empty() { Ok(()) } else { Err(Error::no_attachment(contact, id)) }
     }
 
-    /// [`Db::delete`] of several in one transaction; returns those that went and those that this contact
-    /// of this site does not have. The caller bounds their number.
+    /// [`Db::delete`] for several in one transaction; returns the deleted ids and those that this
+    /// contact of this site does not have. The caller bounds their number.
     ///
     /// # Errors
     ///
     /// Only when the database fails.
-    pub async fn delete_some(
+    pub async fn delete_many(
         &self,
         site: SiteId,
         contact: ContactId,
@@ -185,8 +187,8 @@ impl Db {
                         unknown.push(*id);
                         continue;
                     };
-                    if tell_deleted(connection, key, sequence, (removal.now_ms, &cause))? {
-                        connection.wake(&outbox);
+                    if record_deleted(connection, key, sequence, (removal.now_ms, &cause))? {
+                        connection.notify(&outbox);
                     }
                     deleted.push(*id);
                 }
@@ -196,12 +198,12 @@ impl Db {
             .await
     }
 
-    /// Notes that no preview can be made, so that lists stop offering one.
+    /// Records that no preview can be made, so that lists stop offering one.
     ///
     /// # Errors
     ///
     /// Only when the database fails.
-    pub async fn preview_failed(&self, site: SiteId, id: AttachmentId) -> Result<()> {
+    pub async fn clear_preview(&self, site: SiteId, id: AttachmentId) -> Result<()> {
         self.engine
             .write(site, move |connection| {
                 let contact = connection
@@ -235,7 +237,7 @@ pub(super) fn find(
         .optional()
 }
 
-/// [`find`] of what can be reached: not what is being taken away with its contact.
+/// [`find`] without the attachments of a contact that is being closed.
 pub(super) fn find_reachable(
     connection: &Connection,
     site: SiteId,
@@ -286,15 +288,15 @@ fn commit_upload(
         )?;
     insert(connection, &attachment)?;
     count_site(connection, site, 1, attachment.size_bytes as i64)?;
-    let forgotten = super::uploads::forget(connection, &attachment)?;
-    let superseded = forgotten.filter(|blob| *blob != attachment.blob_id);
+    let replaced = super::uploads::delete(connection, &attachment)?;
+    let superseded = replaced.filter(|blob| *blob != attachment.blob_id);
     Ok(Commit::Created(attachment, superseded))
 }
 
-fn created_news(created: &Attachment, now_ms: i64) -> events::News<'_> {
+fn created_event(created: &Attachment, now_ms: i64) -> events::NewEvent<'_> {
     static NO_OTHER_CAUSE: Cause =
         Cause { originated_from: None, by_anonymize_request: false, restored_deleted_at_ms: None };
-    events::News {
+    events::NewEvent {
         event_type: EventType::Created,
         contact: created.contact_id,
         attachment: created.id,
@@ -306,14 +308,14 @@ fn created_news(created: &Attachment, now_ms: i64) -> events::News<'_> {
     }
 }
 
-/// Writes the event of a deletion; whether somebody is to be told.
-fn tell_deleted(
+/// Records the event of a deletion; whether it has deliveries.
+fn record_deleted(
     connection: &Connection,
     (site, contact, attachment): (SiteId, ContactId, AttachmentId),
     sequence: i64,
     (now_ms, cause): (i64, &Cause),
 ) -> sql::Result<bool> {
-    let news = events::News {
+    let event = events::NewEvent {
         event_type: EventType::Deleted,
         contact,
         attachment,
@@ -323,10 +325,10 @@ fn tell_deleted(
         cause,
         entity: None,
     };
-    Ok(events::record(connection, site, events::new_id(), &news)? > 0)
+    Ok(events::record(connection, site, events::new_id(), &event)? > 0)
 }
 
-/// What a site and a contact hold.
+/// The usage of a site and of a contact.
 pub(super) fn usage(
     connection: &Connection,
     site: SiteId,
@@ -349,7 +351,7 @@ pub(super) fn usage(
     Ok((of_site.unwrap_or_default(), of_contact.unwrap_or_default()))
 }
 
-/// Keeps what a site holds in all, beside the counters of its contacts.
+/// Updates the totals of a site, kept next to the counters of its contacts.
 pub(super) fn count_site(
     connection: &Connection,
     site: SiteId,
@@ -388,12 +390,12 @@ fn insert(connection: &Connection, attachment: &Attachment) -> sql::Result<()> {
             attachment.size_bytes as i64,
             attachment.sha256,
             attachment.blob_id,
-            kept_fold(&attachment.file_name),
+            stored_fold(&attachment.file_name),
         ])?;
     Ok(())
 }
 
-/// Returns the sequence of the event that tells of it; `None` when there is no such attachment.
+/// Returns the sequence number of the deletion's event; `None` when there is no such attachment.
 fn delete(
     connection: &Connection,
     (site, contact, id): (SiteId, ContactId, AttachmentId),
@@ -405,9 +407,9 @@ fn delete(
         if found.is_none_or(|found| found.contact_id != contact) {
             return Ok(None);
         }
-        contacts::throw(connection, (site, id), (now_ms, purge_at_ms), false)?;
+        contacts::move_to_trash(connection, (site, id), (now_ms, purge_at_ms), false)?;
     }
-    let gone = connection
+    let deleted = connection
         .prepare_cached(
             "DELETE FROM attachments \
              WHERE site_id = $1 AND attachment_id = $2 AND contact_id = $3 \
@@ -419,7 +421,7 @@ fn delete(
             Ok((row.get::<BlobId>(0)?, row.get::<i64>(1)?, row.get::<i64>(2)?))
         })
         .optional()?;
-    let Some((blob_id, size_bytes, sequence)) = gone else { return Ok(None) };
+    let Some((blob_id, size_bytes, sequence)) = deleted else { return Ok(None) };
     connection
         .prepare_cached(
             "UPDATE contacts SET attachment_count = attachment_count - 1, \
@@ -429,9 +431,9 @@ fn delete(
         .execute(params![size_bytes, site, contact])?;
     count_site(connection, site, -1, -size_bytes)?;
     if removal.purge_at_ms.is_none() {
-        contacts::remove_bytes(connection, (site, blob_id), removal)?;
+        contacts::schedule_removal(connection, (site, blob_id), removal)?;
     }
-    contacts::bury(connection, (site, id), now_ms)?;
+    contacts::record_tombstone(connection, (site, id), now_ms)?;
     Ok(Some(sequence + 1))
 }
 

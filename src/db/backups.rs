@@ -1,5 +1,4 @@
-//! What backups need: a copy of the rows at one moment, bytes that wait for it, and what was
-//! deleted since.
+//! Support for backups: a snapshot of the rows, holds on the removal of bytes, and tombstones.
 
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -21,14 +20,14 @@ use crate::error::Result;
 pub struct Tombstone {
     /// The tenant.
     pub site_id: SiteId,
-    /// What was deleted.
+    /// The attachment.
     pub attachment_id: AttachmentId,
-    /// When, in Unix milliseconds.
+    /// When it was deleted, in Unix milliseconds.
     pub deleted_at_ms: i64,
 }
 
 impl Db {
-    /// Lets removed bytes wait until then, or longer when it is called again with the same id.
+    /// Suspends the removal of bytes until a time; call again with the same id to extend it.
     ///
     /// # Errors
     ///
@@ -48,7 +47,7 @@ impl Db {
             .await
     }
 
-    /// Ends a hold, and those that have expired.
+    /// Ends a hold, and deletes expired ones.
     ///
     /// # Errors
     ///
@@ -66,15 +65,15 @@ impl Db {
             .await
     }
 
-    /// Forgets deletions that are older than any backup, at most `limit`; returns how many.
+    /// Deletes tombstones that are older than any backup, at most `limit`; returns how many.
     ///
     /// # Errors
     ///
     /// Only when the database fails.
-    pub async fn forget_tombstones(&self, before_ms: i64, limit: u32) -> Result<usize> {
+    pub async fn delete_old_tombstones(&self, before_ms: i64, limit: u32) -> Result<usize> {
         self.engine
             .write_across(move |connection| {
-                let forgotten = connection
+                let deleted = connection
                     .prepare_cached(
                         "DELETE FROM tombstones WHERE (site_id, attachment_id) IN \
                          (SELECT site_id, attachment_id FROM tombstones \
@@ -82,21 +81,21 @@ impl Db {
                          AND deleted_at_ms < $1",
                     )
                     .and_then(|mut statement| statement.execute(params![before_ms, limit]))?;
-                Ok(Done { value: forgotten, changed: None })
+                Ok(Done { value: deleted, changed: None })
             })
             .await
     }
 }
 
-/// Copies the rows as they are at one moment, beside a server or without one, into a new file
-/// that is whole by itself. What only the running store needs is left out: uploads in flight,
-/// bytes to remove, leases, who is signed in.
+/// Copies a snapshot of the rows, next to a server or without one, into a new self-contained file.
+/// What only the running store needs is left out: uploads in progress, bytes to remove, leases,
+/// sessions.
 ///
 /// # Errors
 ///
-/// When the database cannot be read or the copy not written.
+/// When the database cannot be read or the copy cannot be written.
 pub fn copy_rows(database: &Path, copy: &Path) -> anyhow::Result<()> {
-    // SQLite writes into an empty file that is there, and keeps its mode.
+    // SQLite writes into an existing empty file, and keeps its mode.
     OpenOptions::new()
         .create_new(true)
         .write(true)

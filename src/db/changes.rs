@@ -1,22 +1,22 @@
-//! Counts changes of contacts, so that caches know what is still true.
+//! Counts changes of contacts, so that caches can detect stale entries.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::domain::ids::{ContactId, SiteId};
 
-/// Counters; contacts share them by hash, which costs a needless miss now and then.
+/// Number of counters. Contacts share them by hash, which costs a needless miss now and then.
 const SLOTS: usize = 8_192;
 
 /// How often the contacts that share a slot have changed.
 ///
-/// A cache key holds the value read *before* its rows were: whatever was committed later has
-/// moved the counter on before it was acknowledged, so a stale entry is never looked up again
-/// (R7). There is nothing to invalidate and nothing that an eviction could break.
+/// A cache key contains the value read *before* the rows were. A later commit bumps the counter
+/// before it is acknowledged, so a stale entry is never looked up again (R7). Nothing needs
+/// invalidation, and no eviction can break anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Change(u64);
 
 impl Change {
-    /// A contact's revision, where other processes write too: it comes from the database.
+    /// From a contact's revision in the database, where other processes write too.
     pub(super) fn revision(revision: i64) -> Self {
         Self(revision as u64)
     }
@@ -39,19 +39,19 @@ impl Changes {
         &self.slots[(mixed >> 100) as usize % SLOTS]
     }
 
-    pub(super) fn of(&self, site: SiteId, contact: ContactId) -> Change {
+    pub(super) fn get(&self, site: SiteId, contact: ContactId) -> Change {
         Change(self.slot(site, contact).load(Ordering::Acquire))
     }
 
-    /// [`Changes::note`] of every contact.
-    pub(super) fn note_all(&self) {
+    /// [`Changes::bump`] for every contact.
+    pub(super) fn bump_all(&self) {
         for slot in &self.slots {
             slot.fetch_add(1, Ordering::AcqRel);
         }
     }
 
-    /// To be called after the commit and before it is acknowledged.
-    pub(super) fn note(&self, site: SiteId, contact: ContactId) {
+    /// Call after the commit and before it is acknowledged.
+    pub(super) fn bump(&self, site: SiteId, contact: ContactId) {
         self.slot(site, contact).fetch_add(1, Ordering::AcqRel);
     }
 }

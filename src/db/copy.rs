@@ -1,15 +1,15 @@
-//! Moves all rows from SQLite to PostgreSQL or back: one transaction on the side that is written, and a
-//! comparison of both sides before it is committed.
+//! Copies all rows from SQLite to PostgreSQL or back: in one transaction on the target, which is
+//! committed only after both sides compare equal.
 
 use anyhow::{Context as _, bail, ensure};
 use sha2::{Digest as _, Sha256};
 
 use crate::db::postgres::Postgres;
 use crate::db::sql::{self, Cell, Connection, FromCell, Row, ToCell};
-use crate::db::{Inspection, Place, sqlite};
+use crate::db::{DatabaseLocation, Inspection, sqlite};
 
-/// Every table but those of the nodes themselves (leases, fingerprints of keys) and those of who is signed
-/// in, those that others refer to first.
+/// Every table except those of the nodes themselves (leases, key fingerprints) and of sessions.
+/// Referenced tables come first.
 const TABLES: &[&str] = &[
     "sites",
     "api_keys",
@@ -35,29 +35,29 @@ const TABLES: &[&str] = &[
 ];
 
 /// Rows written by one statement.
-const ROWS_AT_ONCE: usize = 100;
+const ROWS_PER_INSERT: usize = 100;
 
-/// A table that was copied.
+/// A copied table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CopiedTable {
     /// Its name.
     pub name: &'static str,
-    /// Its rows.
+    /// Number of its rows.
     pub rows: u64,
 }
 
-/// Copies all rows to a place that has none. Nobody may write at `from` meanwhile: a SQLite file's caller
-/// holds the folder's lock.
+/// Copies all rows to an empty database. Nothing may write to `from` meanwhile: for a SQLite file
+/// the caller holds the data folder's lock.
 ///
 /// # Errors
 ///
-/// When either side cannot be used, both are of one kind, the other holds sites already, or what was
-/// written differs from what was read. Then nothing was written.
-pub fn copy(from: &Place, to: &Place) -> anyhow::Result<Vec<CopiedTable>> {
+/// When either side cannot be used, both are of the same kind, the target contains sites already,
+/// or what was written differs from what was read. Then nothing was written.
+pub fn copy(from: &DatabaseLocation, to: &DatabaseLocation) -> anyhow::Result<Vec<CopiedTable>> {
     let source = Inspection::open(from)?;
     let target = match to {
-        Place::File(file) => Connection::Sqlite(sqlite::open_writer(file)?),
-        Place::Postgres(place) => Postgres::separate_and_migrated(place)?,
+        DatabaseLocation::File(file) => Connection::Sqlite(sqlite::open_writer(file)?),
+        DatabaseLocation::Postgres(location) => Postgres::connect_and_migrate(location)?,
     };
     let columns_of = match (&source.connection, &target) {
         (Connection::Sqlite(sqlite), Connection::Postgres(_))
@@ -71,11 +71,8 @@ pub fn copy(from: &Place, to: &Place) -> anyhow::Result<Vec<CopiedTable>> {
         .collect::<anyhow::Result<_>>()?;
     source.snapshot(|source| {
         target.atomically(|target| {
-            let taken = target.prepare_cached("SELECT 1 FROM sites LIMIT 1")?.exists(&[])?;
-            ensure!(
-                !taken,
-                "there are sites already where the rows are to go: name an empty place"
-            );
+            let has_sites = target.prepare_cached("SELECT 1 FROM sites LIMIT 1")?.exists(&[])?;
+            ensure!(!has_sites, "the target database contains sites already: name an empty one");
             tables.iter().map(|table| table.copy(&source.connection, target)).collect()
         })
     })
@@ -106,33 +103,33 @@ impl Table {
                 format!("({})", cells.join(", "))
             };
             let rows: Vec<_> = (0..rows).map(row).collect();
-            // Statements live as long as the program: three of each table, once.
+            // Leaked once: three statements for each table.
             let sql = format!("INSERT INTO {name} ({names}) VALUES {}", rows.join(", "));
             &*sql.leak()
         };
         let select = format!("SELECT {names} FROM {name}").leak();
-        Self { name, width, select, insert_one: insert(1), insert_many: insert(ROWS_AT_ONCE) }
+        Self { name, width, select, insert_one: insert(1), insert_many: insert(ROWS_PER_INSERT) }
     }
 
     fn copy(&self, source: &Connection, target: &Connection) -> anyhow::Result<CopiedTable> {
         let name = self.name;
-        let (mut read, mut waiting) = (Digest::default(), Vec::new());
+        let (mut read, mut pending) = (Digest::default(), Vec::new());
         source
             .prepare_cached(self.select)?
             .each(&[], |row| {
-                let start = waiting.len();
+                let start = pending.len();
                 for column in 0..self.width {
-                    waiting.push(row.get::<Owned>(column)?);
+                    pending.push(row.get::<Owned>(column)?);
                 }
-                read.add(&waiting[start..]);
-                if waiting.len() == self.width * ROWS_AT_ONCE {
-                    write(target, self.insert_many, &waiting)?;
-                    waiting.clear();
+                read.add(&pending[start..]);
+                if pending.len() == self.width * ROWS_PER_INSERT {
+                    write(target, self.insert_many, &pending)?;
+                    pending.clear();
                 }
                 Ok(true)
             })
             .with_context(|| format!("cannot copy {name}"))?;
-        for row in waiting.chunks(self.width) {
+        for row in pending.chunks(self.width) {
             write(target, self.insert_one, row).with_context(|| format!("cannot copy {name}"))?;
         }
         let mut written = Digest::default();
@@ -140,7 +137,7 @@ impl Table {
             written.add(&self.cells(row)?);
             Ok(true)
         })?;
-        ensure!(read == written, "{name} differs after it was written; nothing was kept");
+        ensure!(read == written, "{name} differs after it was written; nothing was committed");
         Ok(CopiedTable { name, rows: read.rows })
     }
 
@@ -154,7 +151,7 @@ fn write(target: &Connection, insert: &'static str, cells: &[Owned]) -> sql::Res
     target.prepare_cached(insert)?.execute(&cells).map(drop)
 }
 
-/// A value out of one database on its way to the other.
+/// An owned value, read from one database to be written to the other.
 enum Owned {
     Null,
     Integer(i64),
@@ -167,7 +164,7 @@ impl FromCell<'_> for Owned {
         Some(match cell {
             Cell::Null => Self::Null,
             Cell::Integer(number) => Self::Integer(number),
-            // What PostgreSQL cannot keep is written as it would be.
+            // PostgreSQL cannot store NUL; both sides compare the replacement.
             Cell::Text(text) => Self::Text(text.replace('\0', "\u{fffd}")),
             Cell::Bytes(bytes) => Self::Bytes(bytes.to_vec()),
             Cell::Ids(_) => return None,
@@ -186,7 +183,7 @@ impl ToCell for Owned {
     }
 }
 
-/// What a table holds, whatever the order: the count of its rows and the sum of their SHA-256.
+/// A table's digest, independent of order: the number of its rows and the sum of their SHA-256.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Digest {
     rows: u64,
@@ -219,21 +216,25 @@ impl Digest {
 mod tests {
     use super::TABLES;
 
-    /// Tables of a schema, as its text says.
-    fn made(sql: &str) -> Vec<&str> {
+    /// The tables of a schema's text.
+    fn created_tables(sql: &str) -> Vec<&str> {
         let parts = sql.split("CREATE TABLE ").skip(1);
         parts.map(|rest| rest.split([' ', '(']).next().unwrap()).collect()
     }
 
     #[test]
-    fn every_table_is_copied_but_those_of_the_nodes_and_of_who_is_signed_in() {
+    fn every_table_is_copied_except_those_of_nodes_and_sessions() {
         let sql = [
             include_str!("../../migrations/postgres/0005_initial.sql"),
             include_str!("../../migrations/postgres/0006_sessions.sql"),
         ];
-        let own = ["dossier_schema", "key_fingerprints", "job_leases", "sessions", "sign_in_links"];
-        let mut expected: Vec<_> =
-            sql.into_iter().flat_map(made).filter(|table| !own.contains(table)).collect();
+        let not_copied =
+            ["dossier_schema", "key_fingerprints", "job_leases", "sessions", "sign_in_links"];
+        let mut expected: Vec<_> = sql
+            .into_iter()
+            .flat_map(created_tables)
+            .filter(|table| !not_copied.contains(table))
+            .collect();
         expected.sort_unstable();
         let mut copied = TABLES.to_vec();
         copied.sort_unstable();

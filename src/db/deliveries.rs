@@ -1,4 +1,4 @@
-//! Queries on deliveries: one for each event and each subscription that is told of it.
+//! Queries on deliveries: one for each event and each subscription that receives it.
 
 use crate::db::sql::{self, Connection, params};
 
@@ -9,22 +9,22 @@ use crate::domain::ids::{AttachmentId, ContactId, EventId, SiteId, SubscriptionI
 use crate::domain::webhook::EventType;
 use crate::error::Result;
 
-/// So many attempts of a series that the next is the last, whatever the schedule.
-const LAST_ATTEMPT: i64 = 1_000_000;
+/// A number of attempts in a series after which any schedule ends: the next attempt is the last.
+const NO_RETRY: i64 = 1_000_000;
 
-/// Where a delivery stands.
+/// The state of a delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DeliveryState {
-    /// It will be tried, or is being tried.
+    /// To be tried, or being tried.
     Pending,
     /// The receiver has confirmed it.
     Delivered,
-    /// Every attempt failed; a replay begins anew.
+    /// Every attempt failed; a replay starts a new series.
     Dead,
 }
 
 impl DeliveryState {
-    /// Every one.
+    /// All states.
     pub const ALL: [Self; 3] = [Self::Pending, Self::Delivered, Self::Dead];
 
     /// As stored and shown.
@@ -36,52 +36,52 @@ impl DeliveryState {
         }
     }
 
-    /// Reads what [`DeliveryState::as_str`] writes.
+    /// Parses what [`DeliveryState::as_str`] returns.
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|state| state.as_str() == text)
     }
 }
 
-/// A delivery as its log shows it.
+/// A delivery in the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Delivery {
-    /// What was told.
+    /// The event.
     pub event_id: EventId,
     /// Its type.
     pub event_type: EventType,
-    /// Whose file it was about.
+    /// The contact of the attachment.
     pub contact_id: ContactId,
-    /// The file.
+    /// The attachment.
     pub attachment_id: AttachmentId,
     /// When it happened, in Unix milliseconds.
     pub occurred_at_ms: i64,
-    /// Where it stands.
+    /// Its state.
     pub state: DeliveryState,
-    /// When it is tried next, in Unix milliseconds, while it is pending.
+    /// When the next attempt is due, in Unix milliseconds, while it is pending.
     pub due_at_ms: i64,
-    /// What was tried, oldest first.
+    /// The attempts, oldest first.
     pub attempts: Vec<Attempt>,
 }
 
 /// One attempt to deliver.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attempt {
-    /// Its number, from 1 on, also over replays.
+    /// Its number, from 1, counted across replays.
     pub number: i64,
     /// When it began, in Unix milliseconds.
     pub started_at_ms: i64,
     /// How long it took.
     pub duration_ms: i64,
-    /// The status of the answer, if there was one.
+    /// The status of the response, if there was one.
     pub status: Option<u16>,
     /// What went wrong, in a few words.
     pub problem: Option<String>,
-    /// The beginning of the answer's body.
+    /// The beginning of the response's body.
     pub response: String,
 }
 
 impl Db {
-    /// Deliveries of a subscription behind one, the newest event first, at most `limit`.
+    /// Deliveries of a subscription, newest event first, those before an event, at most `limit`.
     ///
     /// # Errors
     ///
@@ -105,9 +105,9 @@ impl Db {
             .await
     }
 
-    /// Begins deliveries of these events to a subscription anew, with the same event ids; returns
-    /// how many. One that is being tried goes on, and events that are forgotten or not wanted are
-    /// passed over.
+    /// Restarts deliveries of these events to a subscription, with the same event ids; returns how
+    /// many. A delivery that is being tried continues; events that were deleted or that the
+    /// subscription does not include are skipped.
     ///
     /// # Errors
     ///
@@ -126,21 +126,21 @@ impl Db {
                     count += replay(connection, (site, subscription), *event, now_ms)?;
                 }
                 if count > 0 {
-                    wake(connection, (site, subscription), now_ms)?;
-                    connection.wake(&outbox);
+                    make_due(connection, (site, subscription), now_ms)?;
+                    connection.notify(&outbox);
                 }
                 Ok(Done { value: count, changed: None })
             })
             .await
     }
 
-    /// Gives up deliveries that began before a time, at most `limit`: their endpoints were left
-    /// alone for so long. Returns how many.
+    /// Abandons deliveries whose series began before a time, at most `limit`: the circuits of their
+    /// endpoints were open for that long. Returns how many.
     ///
     /// # Errors
     ///
     /// Only when the database fails.
-    pub async fn give_up_deliveries(&self, begun_before_ms: i64, limit: u32) -> Result<usize> {
+    pub async fn abandon_deliveries(&self, begun_before_ms: i64, limit: u32) -> Result<usize> {
         let old: Vec<(SiteId, EventId, SubscriptionId)> = self
             .engine
             .read(move |connection| {
@@ -178,14 +178,14 @@ impl Db {
             .await
     }
 
-    /// Marks subscriptions that have expired, and takes away up to `limit` deliveries of those
-    /// that are removed; returns how many. A subscription's own row goes when none is left.
+    /// Marks expired subscriptions as removed, and deletes up to `limit` deliveries of removed
+    /// ones; returns how many. A subscription's row is deleted with its last delivery.
     ///
     /// # Errors
     ///
     /// Only when the database fails.
-    pub async fn forget_subscriptions(&self, now_ms: i64, limit: u32) -> Result<usize> {
-        let over: i64 = self
+    pub async fn delete_removed_subscriptions(&self, now_ms: i64, limit: u32) -> Result<usize> {
+        let removed: i64 = self
             .engine
             .read(move |connection| {
                 connection
@@ -196,26 +196,27 @@ impl Db {
                     .query_row(params![now_ms], |row| row.get(0))
             })
             .await?;
-        if over == 0 {
+        if removed == 0 {
             return Ok(0);
         }
         self.engine
             .write_across(move |connection| {
-                let gone = forget_removed(connection, now_ms, limit)?;
-                Ok(Done { value: gone, changed: None })
+                let deleted = delete_removed(connection, now_ms, limit)?;
+                Ok(Done { value: deleted, changed: None })
             })
             .await
     }
 }
 
-/// Inside the write of an event: a delivery for each subscription that wants it; returns how many.
-pub(super) fn begin(
+/// Inside the write of an event: creates a delivery for each subscription that includes it; returns
+/// how many.
+pub(super) fn enqueue(
     connection: &Connection,
     (site, event): (SiteId, EventId),
     event_type: EventType,
     now_ms: i64,
 ) -> sql::Result<usize> {
-    let begun = connection
+    let enqueued = connection
         .prepare_cached(
             "INSERT INTO deliveries (site_id, event_id, subscription_id, state, attempts, \
              series_attempts, begun_at_ms, due_at_ms, leased_until_ms) \
@@ -224,8 +225,8 @@ pub(super) fn begin(
              AND removed_at_ms IS NULL AND (expires_at_ms IS NULL OR expires_at_ms > $2)",
         )?
         .execute(params![event, now_ms, site, event_type.bit()])?;
-    if begun > 0 {
-        // One that is left alone after failures is due when that is over.
+    if enqueued > 0 {
+        // While its circuit is open, a subscription is due when the circuit allows an attempt.
         connection
             .prepare_cached(
                 "UPDATE subscriptions SET next_due_at_ms = CASE WHEN open_until_ms > $1 \
@@ -235,17 +236,18 @@ pub(super) fn begin(
             )?
             .execute(params![now_ms, site, event_type.bit()])?;
     }
-    Ok(begun)
+    Ok(enqueued)
 }
 
-/// A delivery to one subscription, whether it wants such events or not, that is tried once.
-pub(super) fn begin_once(
+/// Creates a delivery to one subscription, whether it includes such events or not, with a single
+/// attempt.
+pub(super) fn enqueue_once(
     connection: &Connection,
     (site, subscription): (SiteId, SubscriptionId),
     event: EventId,
     now_ms: i64,
 ) -> sql::Result<usize> {
-    let begun = connection
+    let enqueued = connection
         .prepare_cached(
             "INSERT INTO deliveries (site_id, event_id, subscription_id, state, attempts, \
              series_attempts, begun_at_ms, due_at_ms, leased_until_ms) \
@@ -253,15 +255,15 @@ pub(super) fn begin_once(
              WHERE site_id = $4 AND subscription_id = $5 AND is_enabled = 1 \
              AND removed_at_ms IS NULL",
         )?
-        .execute(params![event, LAST_ATTEMPT, now_ms, site, subscription])?;
-    if begun > 0 {
-        wake(connection, (site, subscription), now_ms)?;
+        .execute(params![event, NO_RETRY, now_ms, site, subscription])?;
+    if enqueued > 0 {
+        make_due(connection, (site, subscription), now_ms)?;
     }
-    Ok(begun)
+    Ok(enqueued)
 }
 
-/// Makes a subscription due, unless it is disabled or left alone.
-fn wake(
+/// Makes a subscription due, unless it is disabled or its circuit is open.
+fn make_due(
     connection: &Connection,
     (site, subscription): (SiteId, SubscriptionId),
     now_ms: i64,
@@ -315,7 +317,7 @@ fn list(
             |row| {
                 Ok(Delivery {
                     event_id: row.get(0)?,
-                    event_type: EventType::of_bit(row.get(1)?).unwrap_or(EventType::Created),
+                    event_type: EventType::from_bit(row.get(1)?).unwrap_or(EventType::Created),
                     contact_id: row.get(2)?,
                     attachment_id: row.get(3)?,
                     occurred_at_ms: row.get(4)?,
@@ -349,7 +351,7 @@ fn attempts(
         })
 }
 
-fn forget_removed(connection: &Connection, now_ms: i64, limit: u32) -> sql::Result<usize> {
+fn delete_removed(connection: &Connection, now_ms: i64, limit: u32) -> sql::Result<usize> {
     connection
         .prepare_cached(
             "UPDATE subscriptions SET removed_at_ms = $1, is_enabled = 0, next_due_at_ms = $2 \
@@ -362,10 +364,10 @@ fn forget_removed(connection: &Connection, now_ms: i64, limit: u32) -> sql::Resu
              WHERE removed_at_ms IS NOT NULL LIMIT $1",
         )?
         .query_map(params![limit], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    let mut gone = 0;
+    let mut deleted = 0;
     for (site, subscription) in removed {
         connection.lock_site(site)?;
-        let room = (limit as usize).saturating_sub(gone);
+        let room = (limit as usize).saturating_sub(deleted);
         let events: Vec<EventId> = connection
             .prepare_cached(
                 "SELECT event_id FROM deliveries WHERE site_id = $1 AND subscription_id = $2 \
@@ -382,7 +384,7 @@ fn forget_removed(connection: &Connection, now_ms: i64, limit: u32) -> sql::Resu
                 connection.prepare_cached(table)?.execute(params![site, event, subscription])?;
             }
         }
-        gone += events.len();
+        deleted += events.len();
         if events.len() < room {
             connection
                 .prepare_cached(
@@ -391,5 +393,5 @@ fn forget_removed(connection: &Connection, now_ms: i64, limit: u32) -> sql::Resu
                 .execute(params![site, subscription])?;
         }
     }
-    Ok(gone)
+    Ok(deleted)
 }

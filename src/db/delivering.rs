@@ -1,6 +1,6 @@
-//! What the deliverer asks of the database: one write that notes what became of attempts and leases
-//! what is due next. A lease ends by itself, so whatever dies in the middle is tried again, with the
-//! same event id (R18).
+//! The deliverer's queries: one write that records the outcome of attempts and leases what is due
+//! next. A lease ends by itself, so an attempt that was cut off is retried with the same event id
+//! (R18).
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -15,64 +15,64 @@ use crate::domain::ids::{EventId, SiteId, SubscriptionId};
 use crate::domain::webhook::Circuit;
 use crate::error::Result;
 
-/// Names a subscription.
+/// The key of a subscription.
 pub type SubscriptionKey = (SiteId, SubscriptionId);
 
-/// A delivery that is to be tried now.
+/// A delivery to attempt now.
 #[derive(Debug, Clone)]
-pub struct Claimed {
-    /// Whom to tell.
+pub struct ClaimedDelivery {
+    /// The receiver.
     pub subscription: Subscription,
-    /// Of what.
-    pub told: RecordedEvent,
-    /// The attempt's number, also over replays.
+    /// The event.
+    pub recorded: RecordedEvent,
+    /// The attempt's number, counted across replays.
     pub attempt: i64,
-    /// Its number in this series, from 1 on.
+    /// Its number in this series, from 1.
     pub series_attempt: u32,
 }
 
-/// What became of an attempt.
+/// The outcome of an attempt.
 #[derive(Debug, Clone)]
-pub struct Settled {
-    /// Whom it was to tell.
+pub struct SettledAttempt {
+    /// The receiver.
     pub subscription: SubscriptionKey,
-    /// Of what.
+    /// The event.
     pub event: EventId,
-    /// What was tried.
+    /// The attempt.
     pub attempt: Attempt,
-    /// Where the delivery stands now.
+    /// The state of the delivery after it.
     pub state: DeliveryState,
-    /// When it is tried next, in Unix milliseconds, if it is pending.
+    /// When the next attempt is due, in Unix milliseconds, if it is pending.
     pub due_at_ms: i64,
-    /// How long the endpoint asked to be left alone.
+    /// How long the endpoint asked to wait.
     pub retry_after_ms: Option<i64>,
 }
 
 /// How much may be leased.
 #[derive(Debug, Clone)]
-pub struct Room {
-    /// Attempts in all.
-    pub free: usize,
-    /// Attempts of one subscription at the same time.
-    pub of_one: usize,
-    /// Attempts that each subscription has under way.
-    pub under_way: HashMap<SubscriptionKey, usize>,
-    /// Until when the leases hold, in Unix milliseconds.
+pub struct LeaseCapacity {
+    /// Attempts that may be leased in total.
+    pub available: usize,
+    /// Concurrent attempts per subscription.
+    pub per_subscription: usize,
+    /// Attempts in flight of each subscription.
+    pub in_flight: HashMap<SubscriptionKey, usize>,
+    /// When the leases end, in Unix milliseconds.
     pub until_ms: i64,
 }
 
 impl Db {
-    /// Waits until an event was written, or something else is due that was not before.
-    pub async fn outbox_news(&self) {
+    /// Waits until an event was written, or something else became due.
+    pub async fn wait_for_outbox(&self) {
         self.outbox.notified().await;
     }
 
-    /// Lets the deliverer look at once what is due.
+    /// Makes the deliverer check at once what is due.
     pub fn wake_outbox(&self) {
         self.outbox.notify_one();
     }
 
-    /// Whether any subscription has something that is due.
+    /// Whether any subscription is due.
     ///
     /// # Errors
     ///
@@ -89,31 +89,31 @@ impl Db {
             .await
     }
 
-    /// Notes what became of attempts, and leases what is due, in one write.
+    /// Records the outcome of attempts and leases what is due, in one write.
     ///
     /// # Errors
     ///
-    /// Only when the database fails; then nothing was noted and nothing leased.
-    pub async fn deliver_step(
+    /// Only when the database fails; then nothing was recorded and nothing leased.
+    pub async fn settle_and_claim(
         &self,
-        settled: Vec<Settled>,
-        room: Room,
+        settled: Vec<SettledAttempt>,
+        capacity: LeaseCapacity,
         now_ms: i64,
-    ) -> Result<Vec<Claimed>> {
+    ) -> Result<Vec<ClaimedDelivery>> {
         let outbox = self.outbox.clone();
         self.engine
             .write_across(move |connection| {
                 settle(connection, &settled, now_ms)?;
-                let (claimed, all) = claim(connection, room.clone(), now_ms)?;
+                let (claimed, all) = claim(connection, capacity.clone(), now_ms)?;
                 if !all {
-                    connection.wake(&outbox);
+                    connection.notify(&outbox);
                 }
                 Ok(Done { value: claimed, changed: None })
             })
             .await
     }
 
-    /// Ends all leases of deliveries: the data folder's lock shows that whoever had one is gone.
+    /// Ends all leases of deliveries, when the data folder's lock proves that no holder is running.
     ///
     /// # Errors
     ///
@@ -128,36 +128,36 @@ impl Db {
     }
 }
 
-fn settle(connection: &Connection, settled: &[Settled], now_ms: i64) -> sql::Result<()> {
+fn settle(connection: &Connection, settled: &[SettledAttempt], now_ms: i64) -> sql::Result<()> {
     let mut circuits: HashMap<SubscriptionKey, Circuit> = HashMap::new();
-    let sites: BTreeSet<SiteId> = settled.iter().map(|one| one.subscription.0).collect();
+    let sites: BTreeSet<SiteId> = settled.iter().map(|outcome| outcome.subscription.0).collect();
     sites.into_iter().try_for_each(|site| connection.lock_site(site))?;
-    for one in settled {
-        let (site, subscription) = one.subscription;
-        // Whoever has leased it meanwhile notes what becomes of it.
+    for outcome in settled {
+        let (site, subscription) = outcome.subscription;
+        // The attempt number differs if the lease has expired and the delivery was leased again.
         connection
             .prepare_cached(
                 "UPDATE deliveries SET state = $1, due_at_ms = $2, leased_until_ms = 0 \
                  WHERE site_id = $3 AND event_id = $4 AND subscription_id = $5 AND attempts = $6",
             )?
             .execute(params![
-                one.state.as_str(),
-                one.due_at_ms,
+                outcome.state.as_str(),
+                outcome.due_at_ms,
                 site,
-                one.event,
+                outcome.event,
                 subscription,
-                one.attempt.number
+                outcome.attempt.number
             ])?;
-        note_attempt(connection, one)?;
-        let circuit = match circuits.entry(one.subscription) {
+        record_attempt(connection, outcome)?;
+        let circuit = match circuits.entry(outcome.subscription) {
             std::collections::hash_map::Entry::Occupied(known) => known.into_mut(),
             std::collections::hash_map::Entry::Vacant(unknown) => {
-                unknown.insert(circuit_of(connection, one.subscription)?)
+                unknown.insert(circuit_of(connection, outcome.subscription)?)
             }
         };
-        *circuit = match one.state {
+        *circuit = match outcome.state {
             DeliveryState::Delivered => Circuit::CLOSED,
-            _ => circuit.failed(now_ms, one.retry_after_ms),
+            _ => circuit.after_failure(now_ms, outcome.retry_after_ms),
         };
     }
     for (key, circuit) in circuits {
@@ -167,13 +167,13 @@ fn settle(connection: &Connection, settled: &[Settled], now_ms: i64) -> sql::Res
                  WHERE site_id = $3 AND subscription_id = $4",
             )?
             .execute(params![circuit.failures, circuit.open_until_ms, key.0, key.1])?;
-        arm(connection, key)?;
+        schedule(connection, key)?;
     }
     Ok(())
 }
 
-fn note_attempt(connection: &Connection, one: &Settled) -> sql::Result<usize> {
-    let ((site, subscription), attempt) = (one.subscription, &one.attempt);
+fn record_attempt(connection: &Connection, outcome: &SettledAttempt) -> sql::Result<usize> {
+    let ((site, subscription), attempt) = (outcome.subscription, &outcome.attempt);
     connection
         .prepare_cached(
             "INSERT INTO delivery_attempts (site_id, event_id, subscription_id, attempt, \
@@ -184,7 +184,7 @@ fn note_attempt(connection: &Connection, one: &Settled) -> sql::Result<usize> {
         )?
         .execute(params![
             site,
-            one.event,
+            outcome.event,
             subscription,
             attempt.number,
             attempt.started_at_ms,
@@ -200,9 +200,8 @@ fn circuit_of(connection: &Connection, (site, id): SubscriptionKey) -> sql::Resu
     Ok(found.map(|found| found.circuit).unwrap_or_default())
 }
 
-/// Writes down when a subscription is due next: with its first delivery, or when it need no
-/// longer be left alone.
-fn arm(connection: &Connection, (site, id): SubscriptionKey) -> sql::Result<usize> {
+/// Schedules a subscription: with its earliest delivery, or when its circuit allows an attempt.
+fn schedule(connection: &Connection, (site, id): SubscriptionKey) -> sql::Result<usize> {
     let next_ms: Option<i64> = connection
         .prepare_cached(
             "SELECT min(due_at_ms) FROM deliveries \
@@ -226,10 +225,10 @@ fn arm(connection: &Connection, (site, id): SubscriptionKey) -> sql::Result<usiz
         .execute(params![NEVER_MS, next_ms, site, id])
 }
 
-/// Subscriptions that are due, longest first, as many as the room may need.
+/// Subscriptions that are due, longest overdue first, as many as the capacity may need.
 fn due(
     connection: &Connection,
-    room: &Room,
+    capacity: &LeaseCapacity,
     now_ms: i64,
 ) -> sql::Result<Vec<(Subscription, usize)>> {
     let mut due = Vec::new();
@@ -242,27 +241,30 @@ fn due(
         .each(params![now_ms], |row| {
             let subscription = subscription(row)?;
             let key = (subscription.site_id, subscription.id);
-            let under_way = room.under_way.get(&key).copied().unwrap_or(0);
-            let places = subscription.circuit.at_once(room.of_one).saturating_sub(under_way);
-            if places > 0 {
-                due.push((subscription, places));
+            let in_flight = capacity.in_flight.get(&key).copied().unwrap_or(0);
+            let permits = subscription
+                .circuit
+                .max_concurrent(capacity.per_subscription)
+                .saturating_sub(in_flight);
+            if permits > 0 {
+                due.push((subscription, permits));
             }
-            Ok(due.len() < room.free)
+            Ok(due.len() < capacity.available)
         })?;
     Ok(due)
 }
 
-/// Leases what is due; whether that was all, as far as there is room. A site whose rows another one
-/// changes just now is passed over: waiting for it while holding others could be waiting for each other.
+/// Leases what is due; the flag is false if something was skipped. A site locked by another writer
+/// is skipped: waiting for it while holding other locks could deadlock.
 fn claim(
     connection: &Connection,
-    mut room: Room,
+    mut capacity: LeaseCapacity,
     now_ms: i64,
-) -> sql::Result<(Vec<Claimed>, bool)> {
+) -> sql::Result<(Vec<ClaimedDelivery>, bool)> {
     let (mut claimed, mut all) = (Vec::new(), true);
-    for (subscription, places) in due(connection, &room, now_ms)? {
-        let places = places.min(room.free);
-        if places == 0 {
+    for (subscription, permits) in due(connection, &capacity, now_ms)? {
+        let permits = permits.min(capacity.available);
+        if permits == 0 {
             break;
         }
         let key = (subscription.site_id, subscription.id);
@@ -270,27 +272,29 @@ fn claim(
             all = false;
             continue;
         }
-        for (event, attempt, series_attempt) in lease(connection, key, places, &room, now_ms)? {
-            let Some(told) = event_of(connection, key.0, event)? else { continue };
-            room.free -= 1;
-            claimed.push(Claimed {
+        for (event, attempt, series_attempt) in lease(connection, key, permits, &capacity, now_ms)?
+        {
+            let Some(recorded) = event_of(connection, key.0, event)? else { continue };
+            capacity.available -= 1;
+            claimed.push(ClaimedDelivery {
                 subscription: subscription.clone(),
-                told,
+                recorded,
                 attempt,
                 series_attempt,
             });
         }
-        arm(connection, key)?;
+        schedule(connection, key)?;
     }
     Ok((claimed, all))
 }
 
-/// Leases due deliveries of one subscription: while it is tried, each is due when its lease ends.
+/// Leases due deliveries of one subscription. While one is attempted, it is due when its lease
+/// ends.
 fn lease(
     connection: &Connection,
     (site, subscription): SubscriptionKey,
-    places: usize,
-    room: &Room,
+    permits: usize,
+    capacity: &LeaseCapacity,
     now_ms: i64,
 ) -> sql::Result<Vec<(EventId, i64, u32)>> {
     connection
@@ -302,13 +306,13 @@ fn lease(
              AND state = 'pending' AND due_at_ms <= $4 ORDER BY due_at_ms LIMIT $5) \
              RETURNING event_id, attempts, series_attempts",
         )?
-        .query_map(params![room.until_ms, site, subscription, now_ms, places as i64], |row| {
+        .query_map(params![capacity.until_ms, site, subscription, now_ms, permits as i64], |row| {
             Ok((row.get(0)?, row.get(1)?, row.get(2)?))
         })
 }
 
-/// The event of a delivery; not one that shows a file of a contact that is being erased, whose rows go
-/// in batches.
+/// The event of a delivery, except if it contains an attachment of a contact that is being erased,
+/// whose events are deleted in batches.
 fn event_of(
     connection: &Connection,
     site: SiteId,

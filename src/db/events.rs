@@ -1,5 +1,5 @@
-//! Events: written in the transaction of the change that they tell of, with one delivery for each
-//! subscription that wants them (design §7), and kept for a while so that they can be told again.
+//! Events: written in the transaction of the change that they describe, with one delivery for each
+//! subscription that includes them (contract §11), and kept for a while for replays.
 
 use crate::db::sql::{self, Connection, Row, params};
 use uuid::Uuid;
@@ -11,16 +11,16 @@ use crate::domain::ids::{AttachmentId, ContactId, EventId, SiteId, SubscriptionI
 use crate::domain::webhook::{Cause, Event, EventType};
 use crate::error::Result;
 
-/// What a receiver is told, and the attachment as it was then.
+/// An event with the attachment as it was then.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RecordedEvent {
     /// The event.
     pub event: Event,
-    /// Of a created event: what its attachment looks like.
+    /// The attachment, for a created event.
     pub entity: Option<Entity>,
 }
 
-/// An attachment as an event shows it.
+/// An attachment in an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entity {
     /// The name as the user gave it.
@@ -38,7 +38,7 @@ pub struct Entity {
 }
 
 impl RecordedEvent {
-    /// The attachment of a created event as lists show one.
+    /// The attachment of a created event as a list row.
     pub fn row(&self) -> Option<AttachmentRow<'_>> {
         self.entity.as_ref().map(|entity| AttachmentRow {
             id: self.event.attachment_id,
@@ -52,37 +52,38 @@ impl RecordedEvent {
     }
 }
 
-/// Something that has just happened.
-pub(super) struct News<'a> {
+/// A change that has just happened.
+pub(super) struct NewEvent<'a> {
     pub(super) event_type: EventType,
     pub(super) contact: ContactId,
     pub(super) attachment: AttachmentId,
     pub(super) sequence: i64,
     pub(super) occurred_at_ms: i64,
-    /// What the clock says: an attachment may be younger, so that lists keep their order.
+    /// The current time. `occurred_at_ms` may be later, because attachment times keep lists in
+    /// order.
     pub(super) now_ms: i64,
     pub(super) cause: &'a Cause,
     pub(super) entity: Option<AttachmentRow<'a>>,
 }
 
 impl Db {
-    /// Writes an event that did not happen, to be told to every subscription that wants it, or once
-    /// to one alone; returns how many will be told.
+    /// Writes a test event, to be delivered to every subscription that includes it, or once to one
+    /// subscription; returns the number of deliveries.
     ///
     /// # Errors
     ///
     /// Only when the database fails.
-    pub async fn pretend(
+    pub async fn send_test_event(
         &self,
         site: SiteId,
         only: Option<SubscriptionId>,
-        pretended: RecordedEvent,
+        test_event: RecordedEvent,
     ) -> Result<usize> {
         let outbox = self.outbox.clone();
         self.engine
             .write(site, move |connection| {
-                let event = &pretended.event;
-                let news = News {
+                let event = &test_event.event;
+                let new_event = NewEvent {
                     event_type: event.event_type,
                     contact: event.contact_id,
                     attachment: event.attachment_id,
@@ -90,41 +91,44 @@ impl Db {
                     occurred_at_ms: event.occurred_at_ms,
                     now_ms: event.occurred_at_ms,
                     cause: &event.cause,
-                    entity: pretended.row(),
+                    entity: test_event.row(),
                 };
-                let told = match only {
-                    None => record(connection, site, event.id, &news),
-                    Some(only) => {
-                        deliveries::begin_once(connection, (site, only), event.id, news.now_ms)
-                            .and_then(|told| {
-                                write(connection, site, event.id, &news).map(|()| told)
-                            })
-                    }
+                let enqueued = match only {
+                    None => record(connection, site, event.id, &new_event),
+                    Some(only) => deliveries::enqueue_once(
+                        connection,
+                        (site, only),
+                        event.id,
+                        new_event.now_ms,
+                    )
+                    .and_then(|enqueued| {
+                        write(connection, site, event.id, &new_event).map(|()| enqueued)
+                    }),
                 };
-                let told = told?;
-                connection.wake(&outbox);
-                Ok(Done { value: told, changed: None })
+                let enqueued = enqueued?;
+                connection.notify(&outbox);
+                Ok(Done { value: enqueued, changed: None })
             })
             .await
     }
 
-    /// Forgets events that happened before a time, with what is known of telling them, at most
+    /// Deletes events that happened before a time with their deliveries and attempts, at most
     /// `limit`; returns how many.
     ///
     /// # Errors
     ///
     /// Only when the database fails.
-    pub async fn forget_events(&self, before_ms: i64, limit: u32) -> Result<usize> {
+    pub async fn delete_old_events(&self, before_ms: i64, limit: u32) -> Result<usize> {
         self.engine
             .write_across(move |connection| {
-                let forgotten = forget(connection, before_ms, limit)?;
-                Ok(Done { value: forgotten, changed: None })
+                let deleted = delete_old(connection, before_ms, limit)?;
+                Ok(Done { value: deleted, changed: None })
             })
             .await
     }
 
-    /// Ids of events that happened at or after a time and that a subscription wants, behind one
-    /// by time and id, at most `limit`.
+    /// Ids of events that happened at or after a time and that a subscription includes, after a
+    /// cursor of time and id, at most `limit`.
     ///
     /// # Errors
     ///
@@ -164,23 +168,29 @@ macro_rules! event_columns {
 }
 pub(super) use event_columns;
 
-/// Inside the write that makes it true: the event and one delivery for each subscription that
-/// wants it. Without any, nothing is written; that costs one look at a small table.
+/// Inside the write of the change: the event and one delivery for each subscription that includes
+/// it. Without any subscription nothing is written, at the cost of one read of a small table.
 pub(super) fn record(
     connection: &Connection,
     site: SiteId,
     id: EventId,
-    news: &News<'_>,
+    new_event: &NewEvent<'_>,
 ) -> sql::Result<usize> {
-    let told = deliveries::begin(connection, (site, id), news.event_type, news.now_ms)?;
-    if told > 0 {
-        write(connection, site, id, news)?;
+    let enqueued =
+        deliveries::enqueue(connection, (site, id), new_event.event_type, new_event.now_ms)?;
+    if enqueued > 0 {
+        write(connection, site, id, new_event)?;
     }
-    Ok(told)
+    Ok(enqueued)
 }
 
-fn write(connection: &Connection, site: SiteId, id: EventId, news: &News<'_>) -> sql::Result<()> {
-    let (cause, entity) = (news.cause, news.entity.as_ref());
+fn write(
+    connection: &Connection,
+    site: SiteId,
+    id: EventId,
+    new_event: &NewEvent<'_>,
+) -> sql::Result<()> {
+    let (cause, entity) = (new_event.cause, new_event.entity.as_ref());
     connection
         .prepare_cached(concat!(
             "INSERT INTO events (",
@@ -190,11 +200,11 @@ fn write(connection: &Connection, site: SiteId, id: EventId, news: &News<'_>) ->
         ))?
         .execute(params![
             id,
-            news.event_type.bit(),
-            news.contact,
-            news.attachment,
-            news.sequence,
-            news.occurred_at_ms,
+            new_event.event_type.bit(),
+            new_event.contact,
+            new_event.attachment,
+            new_event.sequence,
+            new_event.occurred_at_ms,
             cause.originated_from,
             cause.by_anonymize_request,
             cause.restored_deleted_at_ms,
@@ -209,12 +219,12 @@ fn write(connection: &Connection, site: SiteId, id: EventId, news: &News<'_>) ->
     Ok(())
 }
 
-/// A fresh id, later than those before it.
+/// A new id, greater than the previous ones.
 pub(super) fn new_id() -> EventId {
     EventId(Uuid::now_v7())
 }
 
-fn forget(connection: &Connection, before_ms: i64, limit: u32) -> sql::Result<usize> {
+fn delete_old(connection: &Connection, before_ms: i64, limit: u32) -> sql::Result<usize> {
     let old: Vec<(SiteId, EventId)> = connection
         .prepare_cached(
             "SELECT site_id, event_id FROM events WHERE occurred_at_ms < $1 \
@@ -235,7 +245,7 @@ fn forget(connection: &Connection, before_ms: i64, limit: u32) -> sql::Result<us
 }
 
 pub(super) fn recorded(row: Row<'_>) -> sql::Result<RecordedEvent> {
-    let event_type = EventType::of_bit(row.get(1)?).ok_or(sql::Error::Unexpected(1))?;
+    let event_type = EventType::from_bit(row.get(1)?).ok_or(sql::Error::Unexpected(1))?;
     let entity = match row.get::<Option<String>>(9)? {
         None => None,
         Some(file_name) => Some(Entity {

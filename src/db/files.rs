@@ -1,5 +1,5 @@
-//! A contact's attachments as people look for them: searched, filtered, sorted, with what was written
-//! beside them. The contract's own lists are in `pages`.
+//! A contact's attachments for people: searched, filtered, sorted, with labels and descriptions.
+//! The contract's own lists are in `pages`.
 
 use crate::db::sql::{self, Connection, OptionalExtension as _, Row, params};
 
@@ -10,42 +10,42 @@ use super::rows::{self, attachment_columns};
 use crate::domain::attachment::Attachment;
 use crate::domain::cursor::{Cursor, SortKey};
 use crate::domain::file_name::MAX_FILE_NAME_CHARS;
-use crate::domain::folding::{folded, kept_fold, pattern};
+use crate::domain::folding::{fold, like_pattern, stored_fold};
 use crate::domain::ids::{AttachmentId, ContactId, SiteId};
 use crate::error::{Error, Result};
 
-/// By what files are sorted.
+/// The sort order of files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum FileOrder {
-    /// The oldest first, as the contract lists them.
+    /// Oldest first, as in the contract's lists.
     #[default]
     Oldest,
-    /// The newest first.
+    /// Newest first.
     Newest,
-    /// By name, whatever its case.
+    /// By name, ignoring case.
     Name,
-    /// By name from its end.
-    NameDown,
-    /// The smallest first.
+    /// By name, ignoring case, descending.
+    NameDescending,
+    /// Smallest first.
     Smallest,
-    /// The largest first.
+    /// Largest first.
     Largest,
 }
 
-/// Which files of a contact are wanted.
+/// Which files of a contact to return.
 #[derive(Debug, Clone)]
 pub struct FileSearch {
-    /// What their names or labels hold; everything when it is empty.
+    /// Text that names or labels must contain; empty for all files.
     pub text: String,
     /// MIME types, as [`crate::domain::media_type::types_of`] makes them.
     pub types: String,
-    /// In which order.
+    /// The sort order.
     pub order: FileOrder,
 }
 
-/// An attachment with what people wrote beside it.
+/// An attachment with its label and description.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NotedFile {
+pub struct AnnotatedFile {
     /// The attachment.
     pub attachment: Attachment,
     /// Its label.
@@ -54,16 +54,17 @@ pub struct NotedFile {
     pub description: Option<String>,
 }
 
-/// Some of the files that were searched for.
+/// A page of the files that a search found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FilePage {
-    /// These.
-    pub files: Vec<NotedFile>,
-    /// How many there are on all pages.
+    /// The files of this page.
+    pub files: Vec<AnnotatedFile>,
+    /// Number of files on all pages.
     pub total: u64,
 }
 
-/// What is to be written beside an attachment: `None` leaves it as it is, an empty text takes it away.
+/// Changes to an attachment's label and description: `None` keeps the text, an empty one removes
+/// it.
 #[derive(Debug, Clone, Default)]
 pub struct FileChange {
     /// The label.
@@ -72,7 +73,7 @@ pub struct FileChange {
     pub description: Option<String>,
 }
 
-/// Which rows a search finds.
+/// The rows that a search finds.
 macro_rules! found {
     () => {
         "attachments WHERE site_id = $1 AND contact_id = $2 \
@@ -83,53 +84,56 @@ macro_rules! found {
     };
 }
 
-macro_rules! noted_columns {
+macro_rules! annotated_columns {
     () => {
         concat!(attachment_columns!(), ", label, description")
     };
 }
 
 impl FileOrder {
-    /// Of a file, for a page that begins behind it.
+    /// The cursor of a page that begins after this file.
     pub fn cursor(self, file: &Attachment) -> Cursor {
         let key = match self {
             Self::Oldest | Self::Newest => SortKey::Number(file.created_at_ms),
-            Self::Name | Self::NameDown => SortKey::Text(folded(&file.file_name)),
+            Self::Name | Self::NameDescending => SortKey::Text(fold(&file.file_name)),
             Self::Smallest | Self::Largest => SortKey::Number(file.size_bytes as i64),
         };
         Cursor { key, id: file.id.0 }
     }
 
-    /// Whether the keys of its cursors are texts.
+    /// Whether the keys of its cursors are text.
     pub fn is_by_text(self) -> bool {
-        matches!(self, Self::Name | Self::NameDown)
+        matches!(self, Self::Name | Self::NameDescending)
     }
 
-    /// What stands before everything in this order.
-    fn begin(self) -> (SortKey, AttachmentId) {
+    /// The key before every row in this order.
+    fn lower_bound(self) -> (SortKey, AttachmentId) {
         let (first, last) =
             (AttachmentId::from_bytes([0; 16]), AttachmentId::from_bytes([0xff; 16]));
         match self {
             Self::Oldest | Self::Smallest => (SortKey::Number(i64::MIN), first),
             Self::Newest | Self::Largest => (SortKey::Number(i64::MAX), last),
             Self::Name => (SortKey::Text(String::new()), first),
-            // One character longer than any name of nothing but the last character.
-            Self::NameDown => (SortKey::Text("\u{10FFFF}".repeat(MAX_FILE_NAME_CHARS + 1)), last),
+            // One character longer than the longest name, which could consist of the last character
+            // only.
+            Self::NameDescending => {
+                (SortKey::Text("\u{10FFFF}".repeat(MAX_FILE_NAME_CHARS + 1)), last)
+            }
         }
     }
 
     fn statement(self) -> &'static str {
         macro_rules! page {
-            ($key:literal, $behind:literal, $direction:literal) => {
+            ($key:literal, $comparison:literal, $direction:literal) => {
                 concat!(
                     "SELECT ",
-                    noted_columns!(),
+                    annotated_columns!(),
                     " FROM ",
                     found!(),
                     " AND (",
                     $key,
                     ", attachment_id) ",
-                    $behind,
+                    $comparison,
                     " ($5, $6) AND attachment_id IS DISTINCT FROM $7 ORDER BY ",
                     $key,
                     $direction,
@@ -143,7 +147,7 @@ impl FileOrder {
             Self::Oldest => page!("created_at_ms", ">=", ""),
             Self::Newest => page!("created_at_ms", "<=", " DESC"),
             Self::Name => page!("COALESCE(name_folded, lower(file_name))", ">=", ""),
-            Self::NameDown => page!("COALESCE(name_folded, lower(file_name))", "<=", " DESC"),
+            Self::NameDescending => page!("COALESCE(name_folded, lower(file_name))", "<=", " DESC"),
             Self::Smallest => page!("size_bytes", ">=", ""),
             Self::Largest => page!("size_bytes", "<=", " DESC"),
         }
@@ -151,9 +155,9 @@ impl FileOrder {
 }
 
 impl Db {
-    /// Files of a contact behind a cursor of the same order, at most `limit`, and how many there are. A
-    /// contact that is not there has none. By time and without a search it is a range read; otherwise it
-    /// looks at every row of the contact, and holds one page of them.
+    /// Files of a contact after a cursor of the same order, at most `limit`, and their total
+    /// number. An unknown contact has none. By time and without a search this is a range read;
+    /// otherwise it reads every row of the contact, and holds one page of them.
     ///
     /// # Errors
     ///
@@ -168,12 +172,12 @@ impl Db {
     ) -> Result<FilePage> {
         self.engine
             .read(move |connection| {
-                // Zero also while a contact is being closed: then its rows are not to be seen.
+                // Also zero while a contact is being closed, when its rows must not be visible.
                 let (_, held) = super::attachments::usage(connection, site, contact)?;
                 if held.files == 0 {
                     return Ok(FilePage { files: Vec::new(), total: 0 });
                 }
-                let like = pattern(&search.text);
+                let like = like_pattern(&search.text);
                 let is_all = search.text.is_empty() && search.types == ",*,";
                 let total = if is_all {
                     held.files
@@ -184,19 +188,19 @@ impl Db {
                             row.get::<i64>(0).map(|count| count as u64)
                         })?
                 };
-                let files = page(connection, (site, contact), (&search, &like), after, limit)?;
+                let files =
+                    page(connection, (site, contact), (&search, &like), after.clone(), limit)?;
                 Ok(FilePage { files, total })
             })
             .await
     }
 
-    /// Some attachments of a contact, in the order in which they are named. The caller bounds their
-    /// number.
+    /// Attachments of a contact by id, in the given order. The caller bounds their number.
     ///
     /// # Errors
     ///
-    /// [`Error::NotFound`] when this contact of this site does not have one of them.
-    pub async fn files_named(
+    /// [`Error::NotFound`] when this contact of this site lacks one of them.
+    pub async fn files_by_id(
         &self,
         site: SiteId,
         contact: ContactId,
@@ -204,33 +208,35 @@ impl Db {
     ) -> Result<Vec<Attachment>> {
         let found = self.engine.read(move |connection| {
             let mut found = Vec::with_capacity(ids.len());
-            for id in ids {
-                let one = find_reachable(connection, site, id)?;
-                let Some(one) = one.filter(|one| one.contact_id == contact) else {
+            for &id in &ids {
+                let attachment = find_reachable(connection, site, id)?;
+                let Some(attachment) =
+                    attachment.filter(|attachment| attachment.contact_id == contact)
+                else {
                     return Ok(Err(id));
                 };
-                found.push(one);
+                found.push(attachment);
             }
             Ok(Ok(found))
         });
         found.await?.map_err(|id| Error::no_attachment(contact, id))
     }
 
-    /// Writes something beside an attachment. The contract's answers do not show it, so nothing that is
-    /// cached changes.
+    /// Sets an attachment's label and description. Responses of the contract do not contain them,
+    /// so no cached page becomes stale.
     ///
     /// # Errors
     ///
     /// [`Error::NotFound`] when this contact of this site has no such attachment.
-    pub async fn note_file(
+    pub async fn annotate_file(
         &self,
         (site, contact): (SiteId, ContactId),
         id: AttachmentId,
         change: FileChange,
-    ) -> Result<NotedFile> {
+    ) -> Result<AnnotatedFile> {
         self.engine
             .write(site, move |connection| {
-                let found = note(connection, (site, contact, id), &change)?;
+                let found = annotate(connection, (site, contact, id), &change)?;
                 let value = found.ok_or_else(|| Error::no_attachment(contact, id))?;
                 Ok(Done { value, changed: None })
             })
@@ -244,11 +250,11 @@ fn page(
     (search, like): (&FileSearch, &str),
     after: Option<Cursor>,
     limit: u32,
-) -> sql::Result<Vec<NotedFile>> {
+) -> sql::Result<Vec<AnnotatedFile>> {
     let last = after.as_ref().map(|after| AttachmentId(after.id));
     let (key, id) = match after {
         Some(after) => (after.key, AttachmentId(after.id)),
-        None => search.order.begin(),
+        None => search.order.lower_bound(),
     };
     let key: &dyn sql::ToCell = match &key {
         SortKey::Number(number) => number,
@@ -256,16 +262,16 @@ fn page(
     };
     connection
         .prepare_cached(search.order.statement())?
-        .query_map(params![site, contact, like, search.types, key, id, last, limit], noted)
+        .query_map(params![site, contact, like, search.types, key, id, last, limit], annotated)
 }
 
-fn note(
+fn annotate(
     connection: &Connection,
     (site, contact, id): (SiteId, ContactId, AttachmentId),
     change: &FileChange,
-) -> sql::Result<Option<NotedFile>> {
-    let kept = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
-    let label = kept(&change.label);
+) -> sql::Result<Option<AnnotatedFile>> {
+    let non_empty = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+    let label = non_empty(&change.label);
     connection
         .prepare_cached(concat!(
             "UPDATE attachments SET label = CASE WHEN $1 = 1 THEN $2 ELSE label END, \
@@ -275,26 +281,26 @@ fn note(
              AND NOT EXISTS (SELECT 1 FROM contact_closings c \
              WHERE c.site_id = attachments.site_id AND c.contact_id = attachments.contact_id) \
              RETURNING ",
-            noted_columns!()
+            annotated_columns!()
         ))?
         .query_row(
             params![
                 change.label.is_some(),
                 label,
-                label.as_deref().and_then(kept_fold),
+                label.as_deref().and_then(stored_fold),
                 change.description.is_some(),
-                kept(&change.description),
+                non_empty(&change.description),
                 site,
                 id,
                 contact,
             ],
-            noted,
+            annotated,
         )
         .optional()
 }
 
-fn noted(row: Row<'_>) -> sql::Result<NotedFile> {
-    Ok(NotedFile {
+fn annotated(row: Row<'_>) -> sql::Result<AnnotatedFile> {
+    Ok(AnnotatedFile {
         attachment: rows::attachment(row)?,
         label: row.get(13)?,
         description: row.get(14)?,

@@ -1,16 +1,16 @@
-//! Gives rows of older releases the texts by which they are found (`domain::folding`).
+//! Fills in the folded search texts (`domain::folding`) for rows of older releases.
 
 use super::sql::{self, Connection, params};
-use crate::domain::folding::kept_fold;
+use crate::domain::folding::stored_fold;
 use crate::domain::ids::{AttachmentId, ContactId, SiteId};
 
-/// The schema that has these texts.
+/// The schema that introduced these texts.
 const SCHEMA: i64 = 7;
-/// Rows that are in memory at once.
+/// Maximum rows in memory.
 const BATCH: usize = 1_000;
 
-/// Inside the migration to a schema: fills them in when it is the first that has them. Of most rows
-/// there is nothing to keep, and those are not read.
+/// Inside the migration to a schema: fills in the texts if that schema introduced them. Most rows
+/// need none, and those are not read.
 pub(super) fn fill_after(connection: &Connection, schema: i64) -> sql::Result<()> {
     if schema != SCHEMA {
         return Ok(());
@@ -37,7 +37,7 @@ fn fill_labels(connection: &Connection) -> sql::Result<()> {
                 .prepare_cached(
                     "UPDATE contacts SET label_folded = $1 WHERE site_id = $2 AND contact_id = $3",
                 )?
-                .execute(params![kept_fold(label), site, contact])?;
+                .execute(params![stored_fold(label), site, contact])?;
         }
         match rows.last() {
             Some((site, contact, _)) if rows.len() == BATCH => last = (*site, *contact),
@@ -46,7 +46,7 @@ fn fill_labels(connection: &Connection) -> sql::Result<()> {
     }
 }
 
-/// The names of a table whose rows have a site and an attachment.
+/// Fills in the names of a table that is keyed by site and attachment.
 macro_rules! fill {
     ($name:ident, $table:literal) => {
         fn $name(connection: &Connection) -> sql::Result<()> {
@@ -71,7 +71,7 @@ macro_rules! fill {
                     })?;
                 for (site, id, name) in &rows {
                     connection.prepare_cached(UPDATE)?.execute(params![
-                        kept_fold(name),
+                        stored_fold(name),
                         site,
                         id
                     ])?;

@@ -1,21 +1,22 @@
-//! Queries on those who tell of contacts kept elsewhere, and what they told.
+//! Queries on installations that report changes of contacts kept elsewhere, and on the events
+//! received from them.
 
 use crate::db::sql::{self, Connection, OptionalExtension as _, Row, params};
 use uuid::Uuid;
 
 use super::Db;
-use super::contacts::{self, Closing, ContactState, UnknownToo};
+use super::contacts::{self, Closing, ContactState, CreateUnknown};
 use crate::db::engine::Done;
 use crate::domain::ids::{ContactId, EventId, SiteId};
-use crate::domain::inbound::ContactNews;
+use crate::domain::inbound::ContactChange;
 use crate::error::{Error, Result};
 
-/// An installation that may tell of a site's contacts.
+/// An installation that may report changes of a site's contacts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InboundKey {
-    /// The app's installation, which its webhooks name.
+    /// The app's installation, which its webhooks contain.
     pub instance_id: Uuid,
-    /// The site that it stands for.
+    /// The site that it belongs to.
     pub site_id: SiteId,
     /// The app.
     pub app_id: Uuid,
@@ -32,20 +33,20 @@ macro_rules! inbound_key_columns {
     };
 }
 
-/// What became of news.
+/// The outcome of an inbound event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Heard {
-    /// It is done, or begun if there is more to be done than one transaction may.
+pub enum InboundOutcome {
+    /// It was applied, or begun if it exceeds one transaction.
     Applied {
         /// Whether a contact is still being closed.
         more: bool,
     },
-    /// It was told before, or changes nothing.
-    Nothing,
+    /// It is a duplicate, or changes nothing.
+    Unchanged,
 }
 
 impl Db {
-    /// Lets an installation tell of a site's contacts, in place of what was known of it.
+    /// Registers an installation for a site's contacts, replacing its previous key.
     ///
     /// # Errors
     ///
@@ -75,7 +76,7 @@ impl Db {
             .await
     }
 
-    /// The key that webhooks of an installation are checked with.
+    /// The key that verifies webhooks of an installation.
     ///
     /// # Errors
     ///
@@ -95,7 +96,7 @@ impl Db {
             .await
     }
 
-    /// All installations that may tell of a site's contacts, the oldest first.
+    /// All installations that may report changes of a site's contacts, oldest first.
     ///
     /// # Errors
     ///
@@ -114,7 +115,7 @@ impl Db {
             .await
     }
 
-    /// Lets an installation tell nothing more; false when it could not before.
+    /// Removes an installation; false when it was not registered.
     ///
     /// # Errors
     ///
@@ -132,57 +133,58 @@ impl Db {
             .await
     }
 
-    /// Applies news once: that it was heard is written in the same transaction. `closing` is how a
-    /// contact goes that is deleted, `erasure` how one does that is anonymized.
+    /// Applies an inbound event once: the event id is recorded in the same transaction. `closing`
+    /// is how to close a deleted contact, `erasure` how to close an anonymized one.
     ///
     /// # Errors
     ///
-    /// Only when the database fails; then it was not heard.
-    pub async fn hear(
+    /// Only when the database fails; then the event id was not recorded.
+    pub async fn apply_inbound(
         &self,
         site: SiteId,
         (event, fresh_until_ms): (EventId, i64),
-        news: ContactNews,
+        change: ContactChange,
         (closing, erasure): (Closing, Closing),
-    ) -> Result<Heard> {
+    ) -> Result<InboundOutcome> {
         let outbox = self.outbox.clone();
-        let heard = self.engine.write_noting(
+        let applied = self.engine.write_with_changes(
             Some(site),
             move |connection| {
-                let first = remember(connection, site, event, fresh_until_ms);
-                let mut value = (Heard::Nothing, site, Vec::new());
-                if first? {
-                    value.2 = contacts_of(&news);
-                    value.0 = apply(connection, site, news.clone(), &closing, &erasure)?;
-                    connection.wake(&outbox);
+                let is_first = insert_event(connection, site, event, fresh_until_ms);
+                let mut value = (InboundOutcome::Unchanged, site, Vec::new());
+                if is_first? {
+                    value.2 = contacts_of(&change);
+                    value.0 = apply(connection, site, change.clone(), &closing, &erasure)?;
+                    connection.notify(&outbox);
                 }
                 Ok(Done { value, changed: None })
             },
             |(_, site, changed), changes| {
                 for contact in changed {
-                    changes.note(*site, *contact);
+                    changes.bump(*site, *contact);
                 }
             },
         );
-        Ok(heard.await?.0)
+        Ok(applied.await?.0)
     }
 
-    /// Forgets news that could not be told again, at most `limit`; returns how many.
+    /// Deletes ids of events that have expired and would be rejected, at most `limit`; returns how
+    /// many.
     ///
     /// # Errors
     ///
     /// Only when the database fails.
-    pub async fn forget_inbound(&self, now_ms: i64, limit: u32) -> Result<usize> {
+    pub async fn delete_expired_inbound_events(&self, now_ms: i64, limit: u32) -> Result<usize> {
         self.engine
             .write_across(move |connection| {
-                let forgotten = connection
+                let deleted = connection
                     .prepare_cached(
                         "DELETE FROM inbound_events WHERE (site_id, event_id) IN \
                          (SELECT site_id, event_id FROM inbound_events \
                          WHERE expires_at_ms <= $1 ORDER BY expires_at_ms LIMIT $2)",
                     )
                     .and_then(|mut statement| statement.execute(params![now_ms, limit]))?;
-                Ok(Done { value: forgotten, changed: None })
+                Ok(Done { value: deleted, changed: None })
             })
             .await
     }
@@ -198,8 +200,8 @@ fn inbound_key(row: Row<'_>) -> sql::Result<InboundKey> {
     })
 }
 
-/// False when it was heard before.
-fn remember(
+/// Records an event id; false when it is a duplicate.
+fn insert_event(
     connection: &Connection,
     site: SiteId,
     event: EventId,
@@ -214,47 +216,48 @@ fn remember(
     Ok(new > 0)
 }
 
-fn contacts_of(news: &ContactNews) -> Vec<ContactId> {
-    match news {
-        ContactNews::Deleted(contact) | ContactNews::Anonymized(contact) => vec![*contact],
-        ContactNews::Merged { target, sources } => [sources.as_slice(), &[*target]].concat(),
-        ContactNews::Nothing => Vec::new(),
+fn contacts_of(change: &ContactChange) -> Vec<ContactId> {
+    match change {
+        ContactChange::Deleted(contact) | ContactChange::Anonymized(contact) => vec![*contact],
+        ContactChange::Merged { target, sources } => [sources.as_slice(), &[*target]].concat(),
+        ContactChange::Ignored => Vec::new(),
     }
 }
 
-/// A contact that is gone already is no error: the vendor tells what is true elsewhere.
+/// A contact that no longer exists is not an error: the vendor reports its own state.
 fn apply(
     connection: &Connection,
     site: SiteId,
-    news: ContactNews,
+    change: ContactChange,
     closing: &Closing,
     erasure: &Closing,
-) -> Result<Heard> {
-    let closed = match news {
-        ContactNews::Nothing => return Ok(Heard::Nothing),
-        ContactNews::Deleted(contact) => contacts::close(connection, (site, contact), closing),
-        ContactNews::Anonymized(contact) => contacts::close(connection, (site, contact), erasure),
-        ContactNews::Merged { target, mut sources } => {
-            // Those that are gone have nothing to move; what is left of the news is still true.
-            let is_there = |contact: &ContactId| -> Result<bool> {
+) -> Result<InboundOutcome> {
+    let closed = match change {
+        ContactChange::Ignored => return Ok(InboundOutcome::Unchanged),
+        ContactChange::Deleted(contact) => contacts::close(connection, (site, contact), closing),
+        ContactChange::Anonymized(contact) => contacts::close(connection, (site, contact), erasure),
+        ContactChange::Merged { target, mut sources } => {
+            // Sources that no longer exist have nothing to move; the rest of the merge still
+            // applies.
+            let is_active = |contact: &ContactId| -> Result<bool> {
                 let found = contacts::find(connection, site, *contact)?;
                 Ok(found.is_none_or(|found| found.state == ContactState::Active))
             };
-            let mut there = Vec::with_capacity(sources.len());
+            let mut active = Vec::with_capacity(sources.len());
             for source in sources.drain(..) {
-                if is_there(&source)? {
-                    there.push(source);
+                if is_active(&source)? {
+                    active.push(source);
                 }
             }
-            let unknown_too = UnknownToo { target: true, sources: true };
+            let create_unknown = CreateUnknown { target: true, sources: true };
             let now_ms = closing.removal.now_ms;
-            contacts::merge(connection, (site, target), &there, unknown_too, now_ms)
+            contacts::merge(connection, (site, target), &active, create_unknown, now_ms)
                 .map(|_| (false, None))
         }
     };
     match closed {
-        Ok((more, _)) => Ok(Heard::Applied { more }),
-        Err(Error::NotFound { .. }) => Ok(Heard::Nothing),
+        Ok((more, _)) => Ok(InboundOutcome::Applied { more }),
+        Err(Error::NotFound { .. }) => Ok(InboundOutcome::Unchanged),
         Err(error) => Err(error),
     }
 }

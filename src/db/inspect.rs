@@ -1,5 +1,5 @@
-//! Looks at the rows from beside a server, or without one: what `dossier fsck` compares with the
-//! bytes. Read-only, in snapshots of its own; the repairs need the folder for themselves.
+//! Reads the database next to a server, or without one: what `dossier fsck` compares with the
+//! stored bytes. Read-only, in its own snapshots; repairs need the data folder's lock.
 
 use std::path::Path;
 
@@ -9,38 +9,38 @@ use rusqlite::OpenFlags;
 
 use super::backups::Tombstone;
 use super::sqlite::BUSY_TIMEOUT;
-use super::{Grave, Place, SCHEMA_VERSION, contacts, postgres};
+use super::{ContactTombstone, DatabaseLocation, SCHEMA_VERSION, postgres};
 use crate::domain::ids::{AttachmentId, BlobId, ContactId, SiteId};
 
-/// What a row says of its bytes.
+/// The blob of an attachment, as its row describes it.
 #[derive(Debug, Clone, Copy)]
 pub struct BlobRow {
     /// The tenant.
     pub site_id: SiteId,
-    /// The bytes.
+    /// The blob.
     pub blob_id: BlobId,
-    /// Whose bytes they are.
+    /// The attachment.
     pub attachment_id: AttachmentId,
-    /// How many there must be.
+    /// Expected size.
     pub size_bytes: u64,
-    /// Their SHA-256.
+    /// Expected SHA-256.
     pub sha256: [u8; 32],
 }
 
-/// A resumable upload, as far as its bytes go.
+/// A resumable upload and its expected bytes.
 #[derive(Debug, Clone, Copy)]
 pub struct UploadRow {
     /// The tenant.
     pub site_id: SiteId,
-    /// What it is to become.
+    /// The future attachment.
     pub attachment_id: AttachmentId,
-    /// The bytes.
+    /// The blob.
     pub blob_id: BlobId,
-    /// Bytes that must be there at least.
+    /// Minimum number of bytes in the file.
     pub offset_bytes: u64,
 }
 
-/// A contact, or a site when there is no contact, whose counters are not true.
+/// A contact, or a site when there is no contact, whose counters are wrong.
 #[derive(Debug, Clone, Copy)]
 pub struct Drift {
     /// The tenant.
@@ -68,7 +68,7 @@ pub(super) fn blob_row(row: sql::Row<'_>) -> sql::Result<BlobRow> {
     })
 }
 
-/// A view of the rows.
+/// A connection for inspection and repair.
 pub struct Inspection {
     pub(super) connection: Connection,
 }
@@ -89,8 +89,8 @@ const SITES: &str = "SELECT site_id FROM (\
      GROUP BY site_id) AS counted \
      GROUP BY site_id HAVING sum(n) <> 0 OR sum(bytes) <> 0";
 
-/// Makes every counter that of its attachments.
-const COUNT_ANEW: &str = "INSERT INTO contacts (site_id, contact_id, attachment_count, \
+/// Recounts all counters from the attachments.
+const RECOUNT: &str = "INSERT INTO contacts (site_id, contact_id, attachment_count, \
      total_bytes, revision, last_created_at_ms) \
      SELECT site_id, contact_id, 0, 0, 1, max(created_at_ms) FROM counted_attachments \
      WHERE true GROUP BY site_id, contact_id ON CONFLICT DO NOTHING; \
@@ -104,19 +104,21 @@ const COUNT_ANEW: &str = "INSERT INTO contacts (site_id, contact_id, attachment_
      SELECT site_id, count(*), sum(size_bytes) FROM counted_attachments GROUP BY site_id;";
 
 impl Inspection {
-    /// Opens the rows for reading.
+    /// Opens the database for reading.
     ///
     /// # Errors
     ///
-    /// When the file cannot be read or is of another release.
-    pub fn open(place: &Place) -> anyhow::Result<Self> {
-        match place {
-            Place::File(file) => Self::open_with(file, OpenFlags::SQLITE_OPEN_READ_ONLY),
-            Place::Postgres(place) => Ok(Self { connection: postgres::Postgres::separate(place)? }),
+    /// When the file cannot be read or has another release's schema.
+    pub fn open(location: &DatabaseLocation) -> anyhow::Result<Self> {
+        match location {
+            DatabaseLocation::File(file) => Self::open_with(file, OpenFlags::SQLITE_OPEN_READ_ONLY),
+            DatabaseLocation::Postgres(location) => {
+                Ok(Self { connection: postgres::Postgres::connect(location)? })
+            }
         }
     }
 
-    /// Opens the rows for repairs; the caller holds the folder's lock.
+    /// Opens the database for repairs; the caller holds the data folder's lock.
     ///
     /// # Errors
     ///
@@ -125,11 +127,13 @@ impl Inspection {
         Self::open_with(file, OpenFlags::SQLITE_OPEN_READ_WRITE)
     }
 
-    /// Opens the rows to note beside them that a command has ended; a server may be at work.
-    pub(super) fn open_for_notes(place: &Place) -> anyhow::Result<Self> {
-        match place {
-            Place::File(file) => Self::open_with(file, OpenFlags::SQLITE_OPEN_READ_WRITE),
-            Place::Postgres(_) => Self::open(place),
+    /// Opens the database to record that a command has ended; a server may be running.
+    pub(super) fn open_for_notes(location: &DatabaseLocation) -> anyhow::Result<Self> {
+        match location {
+            DatabaseLocation::File(file) => {
+                Self::open_with(file, OpenFlags::SQLITE_OPEN_READ_WRITE)
+            }
+            DatabaseLocation::Postgres(_) => Self::open(location),
         }
     }
 
@@ -147,7 +151,7 @@ impl Inspection {
             .with_context(|| format!("cannot read the database {}", file.display()))?;
         if found != SCHEMA_VERSION {
             bail!(
-                "the data in {} has schema {found}, this release knows {SCHEMA_VERSION}; start \
+                "the data in {} has schema {found}, this release supports {SCHEMA_VERSION}; start \
                  `dossier serve` of the newer release once",
                 file.display()
             );
@@ -155,22 +159,22 @@ impl Inspection {
         Ok(Self { connection: Connection::Sqlite(connection) })
     }
 
-    /// Runs a look in one snapshot.
+    /// Runs a read in one snapshot.
     ///
     /// # Errors
     ///
-    /// When the database fails, or the look does.
-    pub fn snapshot<T>(&self, look: impl FnOnce(&Self) -> anyhow::Result<T>) -> anyhow::Result<T> {
+    /// When the database or the read fails.
+    pub fn snapshot<T>(&self, read: impl FnOnce(&Self) -> anyhow::Result<T>) -> anyhow::Result<T> {
         self.connection.execute_batch(match self.connection {
             Connection::Sqlite(_) => "BEGIN DEFERRED",
             Connection::Postgres(_) => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
         })?;
-        let seen = look(self);
+        let result = read(self);
         self.connection.execute_batch("COMMIT")?;
-        seen
+        result
     }
 
-    /// Attachments in all.
+    /// Number of attachments.
     ///
     /// # Errors
     ///
@@ -183,8 +187,8 @@ impl Inspection {
         Ok(count as u64)
     }
 
-    /// What SQLite's quick check finds first; `None` when the file is whole. PostgreSQL checks its
-    /// files by itself, with checksums if its cluster has them.
+    /// The first finding of SQLite's quick check; `None` when the file is intact. PostgreSQL checks
+    /// its files itself, with checksums if its cluster has them.
     ///
     /// # Errors
     ///
@@ -195,7 +199,7 @@ impl Inspection {
         Ok((found != "ok").then_some(found))
     }
 
-    /// When the newest attachment was made, in Unix milliseconds; `None` when there is none.
+    /// When the newest attachment was created, in Unix milliseconds; `None` when there is none.
     ///
     /// # Errors
     ///
@@ -205,55 +209,55 @@ impl Inspection {
         Ok(self.connection.prepare_cached(statement)?.query_row(&[], |row| row.get(0))?)
     }
 
-    /// Shows every attachment's bytes.
+    /// Calls `visit` with the blob of every attachment.
     ///
     /// # Errors
     ///
     /// When the database fails.
-    pub fn each_blob(&self, mut show: impl FnMut(BlobRow)) -> anyhow::Result<()> {
+    pub fn each_blob(&self, mut visit: impl FnMut(BlobRow)) -> anyhow::Result<()> {
         let statement = concat!("SELECT ", blob_columns!(), " FROM stored_attachments");
-        self.show_blobs(statement, |row| {
-            show(row);
+        self.visit_blobs(statement, |row| {
+            visit(row);
             Ok(())
         })
     }
 
-    /// Shows every attachment's bytes in the order of sites and blobs, until one fails.
+    /// [`Inspection::each_blob`] in the order of sites and blobs, until `visit` fails.
     ///
     /// # Errors
     ///
-    /// When the database fails, or `show` does.
+    /// When the database or `visit` fails.
     pub fn each_blob_in_order(
         &self,
-        show: impl FnMut(BlobRow) -> anyhow::Result<()>,
+        visit: impl FnMut(BlobRow) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
         let statement = concat!(
             "SELECT ",
             blob_columns!(),
             " FROM stored_attachments ORDER BY site_id, blob_id"
         );
-        self.show_blobs(statement, show)
+        self.visit_blobs(statement, visit)
     }
 
-    fn show_blobs(
+    fn visit_blobs(
         &self,
         statement: &'static str,
-        mut show: impl FnMut(BlobRow) -> anyhow::Result<()>,
+        mut visit: impl FnMut(BlobRow) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
-        let mut shown = Ok(());
+        let mut visited = Ok(());
         self.connection.prepare_cached(statement)?.each(&[], |row| {
-            shown = show(blob_row(row)?);
-            Ok(shown.is_ok())
+            visited = visit(blob_row(row)?);
+            Ok(visited.is_ok())
         })?;
-        shown
+        visited
     }
 
-    /// Whether an attachment has these bytes.
+    /// Whether an attachment has this blob.
     ///
     /// # Errors
     ///
     /// When the database fails.
-    pub fn names_blob(
+    pub fn has_blob(
         &self,
         site: SiteId,
         attachment: AttachmentId,
@@ -266,7 +270,7 @@ impl Inspection {
         Ok(statement.exists(params![site, attachment, blob])?)
     }
 
-    /// Blobs whose row is gone and whose bytes are to go.
+    /// Blobs of deleted rows whose bytes are to be removed.
     ///
     /// # Errors
     ///
@@ -278,7 +282,7 @@ impl Inspection {
         Ok(rows)
     }
 
-    /// Resumable uploads in flight.
+    /// Resumable uploads in progress.
     ///
     /// # Errors
     ///
@@ -298,7 +302,7 @@ impl Inspection {
         Ok(rows)
     }
 
-    /// Contacts and sites whose counters are not true.
+    /// Contacts and sites whose counters are wrong.
     ///
     /// # Errors
     ///
@@ -315,8 +319,8 @@ impl Inspection {
         Ok(found)
     }
 
-    /// Removes attachments whose bytes are gone and uploads whose file is gone, and counts all
-    /// contacts and sites anew, in one transaction.
+    /// Deletes attachments whose bytes are lost and uploads whose file is lost, and recounts all
+    /// contacts and sites, in one transaction.
     ///
     /// # Errors
     ///
@@ -345,12 +349,12 @@ impl Inspection {
                     )?
                     .execute(params![row.site_id, row.attachment_id, row.blob_id])?;
             }
-            transaction.execute_batch(COUNT_ANEW)?;
+            transaction.execute_batch(RECOUNT)?;
             Ok(())
         })
     }
 
-    /// What was deleted, oldest first.
+    /// Tombstones of deleted attachments, oldest first.
     ///
     /// # Errors
     ///
@@ -369,21 +373,21 @@ impl Inspection {
         Ok(rows)
     }
 
-    /// Makes rows of a backup fit to be served again, in one transaction: what was deleted since
-    /// goes, and every contact's revision becomes one that was never seen, so that what clients
-    /// remember of later pages is not taken for theirs. Returns the bytes that are to go.
+    /// Prepares a restored backup for serving, in one transaction: deletes what was deleted after
+    /// the backup, and sets every contact's revision to one that was never used, so that a client's
+    /// cached later pages do not match. Returns the blobs to remove.
     ///
     /// # Errors
     ///
     /// When the database fails; then nothing is changed.
-    pub fn settle_restored(
+    pub fn prepare_restored(
         &self,
         deleted: &[Tombstone],
-        graves: &[Grave],
+        contacts: &[ContactTombstone],
         now_ms: i64,
     ) -> anyhow::Result<Vec<(SiteId, BlobId)>> {
         self.connection.atomically(|transaction| {
-            let mut gone = Vec::new();
+            let mut blobs = Vec::new();
             for tombstone in deleted {
                 let key = params![tombstone.site_id, tombstone.attachment_id];
                 let blob = transaction
@@ -393,8 +397,9 @@ impl Inspection {
                     )?
                     .query_row(key, |row| row.get(0))
                     .optional()?;
-                gone.extend(blob.map(|blob| (tombstone.site_id, blob)));
-                // What lies in the trash was deleted before: only what was purged since goes.
+                blobs.extend(blob.map(|blob| (tombstone.site_id, blob)));
+                // Rows in the trash were deleted before the backup: only those purged since are
+                // deleted.
                 let purged = transaction
                     .prepare_cached(
                         "DELETE FROM trashed_attachments WHERE site_id = $1 AND attachment_id = $2 \
@@ -409,7 +414,7 @@ impl Inspection {
                         |row| row.get(0),
                     )
                     .optional()?;
-                gone.extend(purged.map(|blob| (tombstone.site_id, blob)));
+                blobs.extend(purged.map(|blob| (tombstone.site_id, blob)));
                 transaction
                     .prepare_cached(
                         "INSERT INTO tombstones (site_id, attachment_id, deleted_at_ms) \
@@ -421,14 +426,14 @@ impl Inspection {
                         tombstone.deleted_at_ms
                     ])?;
             }
-            for grave in graves {
-                gone.extend(contacts::bury_contact(transaction, grave)?);
+            for contact in contacts {
+                blobs.extend(super::contacts::apply_contact_tombstone(transaction, contact)?);
             }
-            transaction.execute_batch(COUNT_ANEW)?;
+            transaction.execute_batch(RECOUNT)?;
             transaction
                 .prepare_cached("UPDATE contacts SET revision = $1 WHERE revision < $1")?
                 .execute(params![now_ms])?;
-            Ok(gone)
+            Ok(blobs)
         })
     }
 }

@@ -1,5 +1,5 @@
-//! Whether the nodes on one database sign with the same keys. Each keeps them in files of its own; a
-//! dump of the database shows none (S21).
+//! Checks that the nodes of one database sign with the same keys. Each node keeps its keys in
+//! files; the database, and so a dump of it, holds only fingerprints (S21).
 
 use super::Db;
 use crate::db::engine::Done;
@@ -7,24 +7,25 @@ use crate::db::sql::params;
 use crate::error::Result;
 
 impl Db {
-    /// Makes a node's keys known by their fingerprints. False when other nodes have made some known and
-    /// none of them is among these; then nothing was written. Keys are replaced one after another, so
-    /// one in common is enough. Only for a database that nodes share.
+    /// Registers the fingerprints of a node's keys. False, and nothing is written, if other nodes
+    /// have registered some and none of them is among these. Keys rotate one at a time, so one in
+    /// common is enough. Only for a database that nodes share.
     ///
     /// # Errors
     ///
     /// Only when the database fails.
-    pub async fn agree_on_keys(
+    pub async fn register_key_fingerprints(
         &self,
         file: &'static str,
         fingerprints: Vec<Vec<u8>>,
     ) -> Result<bool> {
         self.engine
             .write_across(move |connection| {
-                let known = connection
+                let registered = connection
                     .prepare_cached("SELECT fingerprint FROM key_fingerprints WHERE file = $1")?
                     .query_map(params![file], |row| row.get::<Vec<u8>>(0))?;
-                let value = known.is_empty() || known.iter().any(|one| fingerprints.contains(one));
+                let value = registered.is_empty()
+                    || registered.iter().any(|known| fingerprints.contains(known));
                 if value {
                     for fingerprint in &fingerprints {
                         connection

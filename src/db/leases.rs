@@ -1,5 +1,6 @@
-//! Work that one process does for all. A lease ends by itself, so whoever dies is followed by
-//! another; the fence tells a holder that was only slow that it is no longer one (R27).
+//! Leases for jobs that one process does for all. A lease ends by itself, so another process
+//! replaces one that died; the fence detects a holder that was only slow and has been replaced
+//! (R27).
 
 use crate::db::sql::{Connection, OptionalExtension as _, params};
 use uuid::Uuid;
@@ -8,24 +9,24 @@ use super::Db;
 use crate::db::engine::Done;
 use crate::error::{Error, Result};
 
-/// A job that this process may do for a while.
+/// The lease of a job, held for a while.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lease {
     /// The job's name.
     pub job: &'static str,
-    /// Rises whenever the job changes hands.
+    /// Increases whenever the job changes hands.
     pub fence: i64,
-    /// How far the job has come, as its last holder wrote it down.
+    /// The job's progress, as its last holder stored it.
     pub progress: String,
 }
 
 impl Db {
-    /// Takes a job, or goes on having it; `None` while another one has it.
+    /// Acquires or renews the lease of a job; `None` while another process holds it.
     ///
     /// # Errors
     ///
     /// Only when the database fails.
-    pub async fn take_lease(
+    pub async fn acquire_lease(
         &self,
         job: &'static str,
         holder: Uuid,
@@ -56,27 +57,27 @@ impl Db {
             .await
     }
 
-    /// Writes down how far a job has come; false when it has changed hands.
+    /// Stores the progress of a job; false when it has changed hands.
     ///
     /// # Errors
     ///
     /// Only when the database fails.
-    pub async fn keep_progress(&self, lease: &Lease, progress: String) -> Result<bool> {
+    pub async fn save_progress(&self, lease: &Lease, progress: String) -> Result<bool> {
         let (job, fence) = (lease.job, lease.fence);
         self.engine
             .write_across(move |connection| {
-                let kept = connection
+                let stored = connection
                     .prepare_cached(
                         "UPDATE job_leases SET progress = $1 WHERE job = $2 AND fence = $3",
                     )
                     .and_then(|mut statement| statement.execute(params![progress, job, fence]))?;
-                Ok(Done { value: kept > 0, changed: None })
+                Ok(Done { value: stored > 0, changed: None })
             })
             .await
     }
 
-    /// Ends the leases of a holder, which gives them back at its stop, or all: the lock of the data
-    /// folder shows that their holders are gone.
+    /// Ends the leases of a holder that is stopping, or all: then the data folder's lock proves
+    /// that no holder is running.
     ///
     /// # Errors
     ///
@@ -96,9 +97,9 @@ impl Db {
     }
 }
 
-/// Inside a write: fails, and with it the write, when the lease has changed hands.
-pub(super) fn fenced(connection: &Connection, lease: &Lease) -> Result<()> {
-    // Writes nothing, but lets nobody take the job before this write has ended.
+/// Inside a write: fails it when the lease has changed hands.
+pub(super) fn check_fence(connection: &Connection, lease: &Lease) -> Result<()> {
+    // Changes nothing, but locks the row, so that nobody acquires the lease before this write ends.
     let holds = connection
         .prepare_cached("UPDATE job_leases SET fence = fence WHERE job = $1 AND fence = $2")
         .and_then(|mut statement| statement.execute(params![lease.job, lease.fence]))?;

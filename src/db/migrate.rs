@@ -1,18 +1,18 @@
-//! Brings the schema up to date apart from a start, for those who want to see it done first.
+//! Migrates the schema without starting a server, for operators who want it as a separate step.
 
 use crate::db::postgres::Postgres;
-use crate::db::{Place, SCHEMA_VERSION, sqlite};
+use crate::db::{DatabaseLocation, SCHEMA_VERSION, sqlite};
 
-/// Brings the schema up to date; nothing happens when it is. Of several processes one does it while the
-/// others wait.
+/// Migrates the schema to this release's version, and does nothing if it is there already. Of
+/// several processes one migrates while the others wait.
 ///
 /// # Errors
 ///
-/// When the database cannot be used, or was written by a newer release.
-pub fn migrate(place: &Place) -> anyhow::Result<i64> {
-    match place {
-        Place::File(file) => drop(sqlite::open_writer(file)?),
-        Place::Postgres(place) => drop(Postgres::separate_and_migrated(place)?),
+/// When the database cannot be used, or has a newer release's schema.
+pub fn migrate(location: &DatabaseLocation) -> anyhow::Result<i64> {
+    match location {
+        DatabaseLocation::File(file) => drop(sqlite::open_writer(file)?),
+        DatabaseLocation::Postgres(location) => drop(Postgres::connect_and_migrate(location)?),
     }
     Ok(SCHEMA_VERSION)
 }

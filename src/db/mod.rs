@@ -1,8 +1,8 @@
-//! The rows: sites, keys, contacts, attachments. The only module that speaks SQL; it knows
-//! nothing of HTTP and nothing of bytes.
+//! The database: sites, keys, contacts, attachments. The only module that contains SQL; it knows
+//! nothing of HTTP and nothing of blob storage.
 //!
-//! Each statement is written once, in the subset that SQLite and PostgreSQL share, beside the
-//! function that uses it. `engine` runs them on the threads of `sqlite` or of `postgres`.
+//! Each statement is written once, in the subset that SQLite and PostgreSQL share, next to the
+//! function that uses it. `engine` runs it on the threads of `sqlite` or of `postgres`.
 
 mod attachments;
 mod backups;
@@ -41,28 +41,28 @@ pub use backups::{Tombstone, copy_rows};
 pub use changes::Change;
 pub use checkup::{Finding, check_server};
 pub use contacts::{
-    Announced, Closing, Contact, ContactOrder, ContactSearch, ContactState, ErasedFile, Erasure,
-    Grave, Removal, Restored, Trashed, UnknownToo,
+    Announced, Closing, Contact, ContactOrder, ContactSearch, ContactState, ContactTombstone,
+    CreateUnknown, ErasedFile, Erasure, Removal, Restored, Trashed,
 };
 pub use copy::{CopiedTable, copy};
 pub use deliveries::{Attempt, Delivery, DeliveryState};
-pub use delivering::{Claimed, Room, Settled, SubscriptionKey};
+pub use delivering::{ClaimedDelivery, LeaseCapacity, SettledAttempt, SubscriptionKey};
 pub use events::{Entity, RecordedEvent};
-pub use files::{FileChange, FileOrder, FilePage, FileSearch, NotedFile};
-pub use inbound::{Heard, InboundKey};
+pub use files::{AnnotatedFile, FileChange, FileOrder, FilePage, FileSearch};
+pub use inbound::{InboundKey, InboundOutcome};
 pub use inspect::{BlobRow, Drift, Inspection, UploadRow};
 pub use leases::Lease;
-pub use looks::{Kept, LastBackup, LastCheck, keep};
+pub use looks::{LastBackup, LastCheck, LastRun, record_last_run};
 pub use migrate::migrate;
-pub use operations::{MOST_COUNTED, Operations};
+pub use operations::{COUNT_LIMIT, Operations};
 pub use pages::{ListedPage, PageTotals, Rows};
-pub use place::{Place, PostgresPlace};
+pub use place::{DatabaseLocation, PostgresLocation};
 pub use rows::AttachmentRow;
 pub use scrub::DamagedBlob;
 pub use sessions::{NewSession, Session};
 pub use sites::{ApiKey, NewApiKey, Site};
 pub use subscriptions::{Subscription, SubscriptionChange};
-pub use uploads::{Begun, Standing, UploadInFlight};
+pub use uploads::{BlobOwner, ResumableUpload, UploadStart};
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -81,70 +81,70 @@ pub const SCHEMA_VERSION: i64 = 8;
 pub struct Db {
     engine: Engine,
     anchors: pages::Anchors,
-    /// Told while an event is being written: whoever then writes sees it committed.
+    /// Notified inside the write of an event: a write queued after it sees the event committed.
     outbox: Arc<Notify>,
-    /// The commits of other processes that were noticed, as SQLite counts them.
-    others: Arc<AtomicI64>,
+    /// SQLite's `data_version` when commits of other processes were last checked.
+    data_version: Arc<AtomicI64>,
 }
 
 impl Db {
-    /// Opens the database, making and migrating it as needed.
+    /// Opens the database; creates and migrates it as needed.
     ///
     /// # Errors
     ///
-    /// When it cannot be opened or written, or was written by a newer release.
-    pub fn open(place: &Place, reading_threads: usize) -> anyhow::Result<Self> {
-        let engine = match place {
-            Place::File(file) => {
+    /// When it cannot be opened or written, or has a newer release's schema.
+    pub fn open(location: &DatabaseLocation, reading_threads: usize) -> anyhow::Result<Self> {
+        let engine = match location {
+            DatabaseLocation::File(file) => {
                 Engine::Sqlite(Sqlite::open(file, reading_threads, Arc::default())?)
             }
-            Place::Postgres(place) => Engine::Postgres(Postgres::open(place)?),
+            DatabaseLocation::Postgres(location) => Engine::Postgres(Postgres::open(location)?),
         };
-        let (outbox, others) = (Arc::default(), Arc::default());
-        Ok(Self { engine, anchors: pages::Anchors::new(), outbox, others })
+        let (outbox, data_version) = (Arc::default(), Arc::default());
+        Ok(Self { engine, anchors: pages::Anchors::new(), outbox, data_version })
     }
 
-    /// Whether other processes on other machines may work on the same rows.
+    /// Whether processes on other machines may share this database.
     pub fn is_shared(&self) -> bool {
         matches!(self.engine, Engine::Postgres(_))
     }
 
-    /// Why nothing is written any more, if so: see [`crate::blobs::Blobs::failure`].
+    /// Why writes are disabled, if they are: see [`crate::blobs::Blobs::failure`].
     pub fn failure(&self) -> Option<&str> {
         self.engine.failure()
     }
 
-    /// Notices what other processes have written into a SQLite file: from now on no page of before is
-    /// shown. On PostgreSQL nothing is shown without having asked; there a schema that has become too new
-    /// is noticed, after which nothing is written.
+    /// Detects what other processes have committed. On SQLite, pages cached before are then no
+    /// longer used. PostgreSQL's caches are validated on every read; there this only checks whether
+    /// the schema has become too new, which disables writes.
     ///
     /// # Errors
     ///
     /// Only when the database fails.
-    pub async fn notice_others(&self) -> Result<()> {
+    pub async fn detect_external_changes(&self) -> Result<()> {
         if let Engine::Postgres(postgres) = &self.engine {
-            return postgres.notice_schema().await;
+            return postgres.check_schema().await;
         }
-        let others = Arc::clone(&self.others);
-        let noticed = self.engine.write_noting(
+        let data_version = Arc::clone(&self.data_version);
+        let detected = self.engine.write_with_changes(
             None,
             move |connection| {
                 let version = connection
                     .prepare_cached("PRAGMA data_version")?
                     .query_row(&[], |row| row.get(0))?;
-                let value = others.swap(version, Ordering::AcqRel) != version;
+                let value = data_version.swap(version, Ordering::AcqRel) != version;
                 Ok(Done { value, changed: None })
             },
-            |others_wrote, changes| {
-                if *others_wrote {
-                    changes.note_all();
+            |is_changed, changes| {
+                if *is_changed {
+                    changes.bump_all();
                 }
             },
         );
-        noticed.await.map(drop)
+        detected.await.map(drop)
     }
 
-    /// Whether the database answers.
+    /// Whether the database responds.
     ///
     /// # Errors
     ///
@@ -158,8 +158,8 @@ impl Db {
 
 #[cfg(test)]
 mod tests {
-    /// `SQLite` takes `$2` for a name and numbers names as it meets them, while `PostgreSQL`
-    /// reads the number: only parameters that first appear in order mean the same to both.
+    /// `SQLite` treats `$2` as a name and numbers names in order of first use, while `PostgreSQL`
+    /// reads the number: parameters mean the same to both only if they first appear in order.
     #[test]
     fn parameters_first_appear_in_the_order_of_their_numbers() {
         let sources = [

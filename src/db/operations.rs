@@ -1,4 +1,4 @@
-//! What waits and what is wrong at a site, for those who administer it.
+//! Pending work and problems of a site, for its administrators.
 
 use crate::db::sql::{Result as SqlResult, params};
 
@@ -7,30 +7,30 @@ use super::looks::{self, LastBackup, LastCheck};
 use crate::domain::ids::SiteId;
 use crate::error::Result;
 
-/// Most of each kind that are counted; more count as many, so that no count takes long.
-pub const MOST_COUNTED: i64 = 10_000;
+/// Counts stop at this number, so that none takes long.
+pub const COUNT_LIMIT: i64 = 10_000;
 
 /// Counts rows, at most `$2`.
-macro_rules! counted {
+macro_rules! count_limited {
     ($rows:literal) => {
         concat!("SELECT count(*) FROM (SELECT 1 FROM ", $rows, " LIMIT $2) AS counted")
     };
 }
 
-/// What waits and what is wrong at a site, each at most [`MOST_COUNTED`].
+/// Pending work and problems of a site, each count at most [`COUNT_LIMIT`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Operations {
-    /// Resumable uploads that are not whole.
+    /// Unfinished resumable uploads.
     pub uploads: i64,
-    /// Deliveries of webhooks that are to be tried, now or later.
+    /// Webhook deliveries that are pending, now or later.
     pub deliveries: i64,
-    /// Blobs whose bytes are to go.
+    /// Blobs whose bytes are to be removed.
     pub removals: i64,
     /// Attachments in the trash.
     pub trashed: i64,
-    /// Blobs that are not what was uploaded, as the scrub found them.
+    /// Blobs that the scrub found damaged.
     pub damaged: i64,
-    /// How far the scrub of all sites has come, as its holder wrote it down.
+    /// The progress of the scrub of all sites, as its holder stored it.
     pub scrub_progress: Option<String>,
     /// The last backup of all sites.
     pub backup: Option<LastBackup>,
@@ -39,7 +39,7 @@ pub struct Operations {
 }
 
 impl Db {
-    /// Counts what waits and what is wrong at a site.
+    /// Counts the pending work and the problems of a site.
     ///
     /// # Errors
     ///
@@ -50,16 +50,16 @@ impl Db {
                 let count = |text| -> SqlResult<i64> {
                     connection
                         .prepare_cached(text)?
-                        .query_row(params![site, MOST_COUNTED], |row| row.get(0))
+                        .query_row(params![site, COUNT_LIMIT], |row| row.get(0))
                 };
                 Ok(Operations {
-                    uploads: count(counted!("uploads WHERE site_id = $1"))?,
-                    deliveries: count(counted!(
+                    uploads: count(count_limited!("uploads WHERE site_id = $1"))?,
+                    deliveries: count(count_limited!(
                         "deliveries WHERE site_id = $1 AND state = 'pending'"
                     ))?,
-                    removals: count(counted!("blob_removals WHERE site_id = $1"))?,
-                    trashed: count(counted!("trashed_attachments WHERE site_id = $1"))?,
-                    damaged: count(counted!("damaged_blobs WHERE site_id = $1"))?,
+                    removals: count(count_limited!("blob_removals WHERE site_id = $1"))?,
+                    trashed: count(count_limited!("trashed_attachments WHERE site_id = $1"))?,
+                    damaged: count(count_limited!("damaged_blobs WHERE site_id = $1"))?,
                     scrub_progress: looks::progress(connection, "scrub")?,
                     backup: looks::last(connection)?,
                     check: looks::last(connection)?,

@@ -1,4 +1,4 @@
-//! Pages of a contact's attachments: one range read each.
+//! Pages of a contact's attachments, each a single range read.
 
 use crate::db::sql::{self, Connection, OptionalExtension as _, params};
 use quick_cache::sync::Cache;
@@ -9,17 +9,17 @@ use crate::domain::ids::{AttachmentId, ContactId, SiteId};
 use crate::domain::paging::Paging;
 use crate::error::Result;
 
-/// Remembered ends of pages, each about 100 bytes.
+/// Capacity of the cache of page ends, each about 100 bytes.
 const ANCHORS: usize = 10_000;
 
-/// Where the page before an offset ended, good while its contact has the same revision: walking all
-/// pages in order costs one range read each, however deep (design §3).
+/// Where the page before an offset ended, valid while its contact has the same revision: reading
+/// all pages in order costs one range read each, however deep (contract §14).
 pub(super) struct Anchors(Cache<(SiteId, ContactId, u32), Anchor>);
 
 /// The end of a page.
 #[derive(Clone, Copy)]
 struct Anchor {
-    /// The contact's, when the page was read.
+    /// The contact's revision when the page was read.
     revision: i64,
     created_at_ms: i64,
     id: AttachmentId,
@@ -31,33 +31,33 @@ impl Anchors {
     }
 }
 
-/// What a list says beside its items.
+/// A list's totals, beside its items.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct PageTotals {
-    /// Items of the contact in all.
+    /// Total number of the contact's items.
     pub total: u64,
-    /// Rises with every change of the contact's attachments.
+    /// Increases with every change of the contact's attachments.
     pub revision: i64,
-    /// Items on this page.
+    /// Number of items on this page.
     pub count: u32,
 }
 
-/// A page that was read: its totals and what the visitor made of its rows.
+/// A page that was read: its totals and the visitor with what it collected from the rows.
 #[derive(Debug)]
 pub struct ListedPage<V> {
     /// Totals, from the same snapshot as the rows.
     pub totals: PageTotals,
-    /// The contact's changes that the page knows of.
+    /// The contact's change counter or revision that the page reflects.
     pub change: Change,
     /// The visitor, after it has seen every row.
     pub visited: V,
 }
 
-/// Shows each row of a page to the function that it is given.
+/// Calls the given function with each row of a page.
 pub type Rows<'a> = &'a mut dyn FnMut(&mut dyn FnMut(&AttachmentRow<'_>));
 
 impl Db {
-    /// Counts the changes of a contact; read it before rows that are to be cached.
+    /// A contact's change counter or revision; read it before rows that are to be cached.
     ///
     /// # Errors
     ///
@@ -66,9 +66,9 @@ impl Db {
         self.engine.change_of(site, contact).await
     }
 
-    /// Reads one page of a contact, oldest first. `visit` is called on the database's thread with a
-    /// function that shows it each row; once more when that has shown none. A contact without
-    /// attachments is an empty page.
+    /// Reads one page of a contact, oldest first. `visit` runs on the database's thread with a new
+    /// visitor and a function that passes it each row. A read that is repeated begins with another
+    /// visitor. A contact without attachments has an empty page.
     ///
     /// # Errors
     ///
@@ -78,29 +78,31 @@ impl Db {
         site: SiteId,
         contact: ContactId,
         paging: Paging,
-        mut visited: V,
+        visitor: impl Fn() -> V + Clone + Send + 'static,
         visit: fn(&mut V, Rows<'_>),
     ) -> Result<ListedPage<V>> {
-        let noted = self.engine.noted_change(site, contact);
+        let change_before = self.engine.cached_change(site, contact);
         let key = (site, contact);
-        let start = Start::of(paging, self.anchors.0.get(&(site, contact, paging.offset)));
-        // One statement is a snapshot by itself and brings the totals with its rows; without rows, and
-        // when the page before has changed, it takes two, and a transaction around them.
-        let first = self.engine.read_alone(move |connection| {
-            let page = show_page(connection, key, paging, start, &mut visited, visit)?;
+        let start = PageStart::new(paging, self.anchors.0.get(&(site, contact, paging.offset)));
+        // One statement is a snapshot by itself and returns the totals with its rows. Without rows,
+        // and when the previous page has changed, two statements in a transaction are needed.
+        let new_visitor = visitor.clone();
+        let first = self.engine.read_single(move |connection| {
+            let mut visited = new_visitor();
+            let page = visit_rows(connection, key, paging, start, &mut visited, visit)?;
             Ok((page, visited))
         });
         let (page, visited) = first.await?;
         let (totals, end, visited) = if let Some((totals, end)) = page {
             (totals, Some(end), visited)
         } else {
-            self.list_in_snapshot(key, paging, visited, visit).await?
+            self.list_in_snapshot(key, paging, visitor, visit).await?
         };
         if let Some(end) = end {
             let next = paging.offset.saturating_add(totals.count);
             self.anchors.0.insert((site, contact, next), end);
         }
-        let change = noted.unwrap_or(Change::revision(totals.revision));
+        let change = change_before.unwrap_or(Change::revision(totals.revision));
         Ok(ListedPage { totals, change, visited })
     }
 
@@ -108,17 +110,18 @@ impl Db {
         &self,
         key: (SiteId, ContactId),
         paging: Paging,
-        mut visited: V,
+        visitor: impl Fn() -> V + Send + 'static,
         visit: fn(&mut V, Rows<'_>),
     ) -> Result<(PageTotals, Option<Anchor>, V)> {
         self.engine
             .read(move |connection| {
+                let mut visited = visitor();
                 let totals = totals(connection, key)?;
                 if paging.limit == 0 || u64::from(paging.offset) >= totals.total {
                     return Ok((totals, None, visited));
                 }
-                let start = Start::Skip;
-                Ok(match show_page(connection, key, paging, start, &mut visited, visit)? {
+                let start = PageStart::Skip;
+                Ok(match visit_rows(connection, key, paging, start, &mut visited, visit)? {
                     Some((totals, end)) => (totals, Some(end), visited),
                     None => (totals, None, visited),
                 })
@@ -129,17 +132,17 @@ impl Db {
 
 /// Where a page begins.
 #[derive(Clone, Copy)]
-enum Start {
-    /// Behind a known row: of any revision, or only of the one at which it was known.
+enum PageStart {
+    /// After a known row: if the contact still has the given revision, or always without one.
     After(i64, AttachmentId, Option<i64>),
-    /// After skipping the rows before it.
+    /// After skipping the rows of the offset.
     Skip,
 }
 
-impl Start {
-    fn of(paging: Paging, anchor: Option<Anchor>) -> Self {
+impl PageStart {
+    fn new(paging: Paging, anchor: Option<Anchor>) -> Self {
         match anchor {
-            // Every attachment is behind this one.
+            // Every attachment sorts after this key.
             _ if paging.offset == 0 => {
                 Self::After(i64::MIN, AttachmentId::from_bytes([0; 16]), None)
             }
@@ -150,11 +153,11 @@ impl Start {
 }
 
 /// [`visit_page`] for a visitor.
-fn show_page<V>(
+fn visit_rows<V>(
     connection: &Connection,
     key: (SiteId, ContactId),
     paging: Paging,
-    start: Start,
+    start: PageStart,
     visited: &mut V,
     visit: fn(&mut V, Rows<'_>),
 ) -> sql::Result<Option<(PageTotals, Anchor)>> {
@@ -180,7 +183,8 @@ fn totals(
     Ok(found.unwrap_or_default())
 }
 
-/// What each row of a page brings along: what a list shows, and the totals of its contact, looked up once.
+/// The columns of a page's rows: those of a list, and the totals of the contact, read once per
+/// statement.
 macro_rules! page_columns {
     () => {
         concat!(
@@ -190,39 +194,40 @@ macro_rules! page_columns {
         )
     };
 }
-/// Where [`page_columns`] has the totals.
+/// The index of the totals in [`page_columns`].
 const TOTALS: usize = CREATED_AT + 1;
 
-/// Shows each row of the page; returns its totals and its end. `None` when there is no row, or when
-/// the row that it was to begin behind is of another revision: then nothing was shown.
+/// Passes each row of the page to `show`; returns the page's totals and its end. `None` when there
+/// is no row, or the start row's revision is outdated; then nothing was passed.
 fn visit_page(
     connection: &Connection,
     (site, contact): (SiteId, ContactId),
     Paging { offset, limit }: Paging,
-    start: Start,
+    start: PageStart,
     show: &mut dyn FnMut(&AttachmentRow<'_>),
 ) -> sql::Result<Option<(PageTotals, Anchor)>> {
     let mut page: Option<(PageTotals, Anchor)> = None;
     let show = |row: sql::Row<'_>| {
-        let shown = AttachmentRow::read(row)?;
+        let item = AttachmentRow::read(row)?;
         let created_at_ms = row.get(CREATED_AT)?;
         if page.is_none() {
             let (total, revision) = (row.get::<i64>(TOTALS)? as u64, row.get(TOTALS + 1)?);
-            if matches!(start, Start::After(_, _, Some(known)) if known != revision) {
+            if matches!(start, PageStart::After(_, _, Some(known)) if known != revision) {
                 return Ok(false);
             }
             let totals = PageTotals { total, revision, count: 0 };
-            page = Some((totals, Anchor { revision, created_at_ms, id: shown.id }));
+            page = Some((totals, Anchor { revision, created_at_ms, id: item.id }));
         }
         let Some((totals, end)) = &mut page else { return Ok(false) };
         totals.count += 1;
-        (end.created_at_ms, end.id) = (created_at_ms, shown.id);
-        show(&shown);
+        (end.created_at_ms, end.id) = (created_at_ms, item.id);
+        show(&item);
         Ok(true)
     };
-    // Nothing is walked over when all would be skipped, and what goes with its contact is not counted.
+    // No rows are read when the offset would skip all of them. Attachments of a contact that is
+    // being closed are not in its count.
     match start {
-        Start::After(at, id, _) => connection
+        PageStart::After(at, id, _) => connection
             .prepare_cached(concat!(
                 "SELECT ",
                 page_columns!(),
@@ -232,7 +237,7 @@ fn visit_page(
                  ORDER BY created_at_ms, attachment_id LIMIT $6"
             ))?
             .each(params![site, contact, offset, at, id, limit], show)?,
-        Start::Skip => connection
+        PageStart::Skip => connection
             .prepare_cached(concat!(
                 "SELECT ",
                 page_columns!(),

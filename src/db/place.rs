@@ -1,4 +1,4 @@
-//! Where the rows are, as the settings say.
+//! The location of the database, from the settings.
 
 use std::path::PathBuf;
 
@@ -7,45 +7,44 @@ use anyhow::Context as _;
 use crate::config::{Config, Secret, read_text};
 use crate::data_folder::DataFolder;
 
-/// Where the rows are.
+/// The location of the database.
 #[derive(Debug, Clone)]
-pub enum Place {
-    /// In this SQLite file.
+pub enum DatabaseLocation {
+    /// A SQLite file.
     File(PathBuf),
-    /// In PostgreSQL.
-    Postgres(PostgresPlace),
+    /// A PostgreSQL server.
+    Postgres(PostgresLocation),
 }
 
-/// How PostgreSQL is reached.
+/// How to connect to PostgreSQL.
 #[derive(Debug, Clone)]
-pub struct PostgresPlace {
+pub struct PostgresLocation {
     /// `postgres://…`; may hold a password.
     pub url: Secret,
-    /// The password, when it is not in the URL.
+    /// The password, if it is not in the URL.
     pub password: Option<Secret>,
-    /// Connections at most.
+    /// Maximum number of connections.
     pub connections: usize,
 }
 
-impl Place {
-    /// For a server: the file is made in the folder if it is not there.
+impl DatabaseLocation {
+    /// For a server: creates the SQLite file in the data folder if it is missing.
     ///
     /// # Errors
     ///
-    /// When the file cannot be made, or the password's not be read.
-    pub fn of(config: &Config, folder: &DataFolder) -> anyhow::Result<Self> {
-        match PostgresPlace::of(config)? {
-            Some(place) => Ok(Self::Postgres(place)),
+    /// When the file cannot be created, or the password file cannot be read.
+    pub fn from_config(config: &Config, folder: &DataFolder) -> anyhow::Result<Self> {
+        match PostgresLocation::from_config(config)? {
+            Some(location) => Ok(Self::Postgres(location)),
             None => folder.database().map(Self::File),
         }
     }
 
-    /// The folder for commands beside a server: that of a server that keeps its rows in it must have
-    /// been used before.
+    /// The data folder, for commands that run next to a server. With SQLite it must exist already.
     ///
     /// # Errors
     ///
-    /// When there is no data in it, or it cannot be made.
+    /// When it holds no data, or cannot be created.
     pub fn folder(config: &Config) -> anyhow::Result<DataFolder> {
         match &config.database_url {
             Some(_) => DataFolder::open(&config.data),
@@ -53,21 +52,21 @@ impl Place {
         }
     }
 
-    /// For commands beside a server: the file must be there.
+    /// For commands that run next to a server: the SQLite file must exist.
     ///
     /// # Errors
     ///
-    /// As [`Place::of`]; also when there is no data.
+    /// As [`DatabaseLocation::from_config`]; also when there is no data.
     pub fn existing(config: &Config) -> anyhow::Result<Self> {
-        match PostgresPlace::of(config)? {
-            Some(place) => Ok(Self::Postgres(place)),
+        match PostgresLocation::from_config(config)? {
+            Some(location) => Ok(Self::Postgres(location)),
             None => DataFolder::existing(&config.data)?.database().map(Self::File),
         }
     }
 }
 
-impl PostgresPlace {
-    fn of(config: &Config) -> anyhow::Result<Option<Self>> {
+impl PostgresLocation {
+    fn from_config(config: &Config) -> anyhow::Result<Option<Self>> {
         let Some(url) = config.database_url.clone() else { return Ok(None) };
         let password = config.database_password_file.as_ref().map(|file| {
             let text = read_text(file).context("in database_password_file")?;

@@ -1,15 +1,15 @@
-//! Queries of the sweep: blobs that are to go, and upload URLs that need no longer be known.
+//! Queries of the sweep: blobs to remove, and used upload URLs to forget.
 
 use crate::db::sql::params;
 
-use super::leases::{Lease, fenced};
+use super::leases::{Lease, check_fence};
 use super::{Db, contacts};
 use crate::db::engine::Done;
 use crate::domain::ids::{BlobId, SiteId};
 use crate::error::Result;
 
 impl Db {
-    /// Blobs whose time to go has come, at most `limit`; none while a backup is under way.
+    /// Blobs whose removal is due, at most `limit`; none while a backup is running.
     ///
     /// # Errors
     ///
@@ -29,12 +29,12 @@ impl Db {
             .await
     }
 
-    /// Forgets removals that were carried out, and notes it in the receipts of erasures.
+    /// Deletes completed removals, and records them in the receipts of erasures.
     ///
     /// # Errors
     ///
     /// When the lease has changed hands, or the database fails.
-    pub async fn forget_removals(
+    pub async fn complete_removals(
         &self,
         lease: &Lease,
         removed: Vec<(SiteId, BlobId)>,
@@ -43,7 +43,7 @@ impl Db {
         let lease = lease.clone();
         self.engine
             .write_across(move |connection| {
-                fenced(connection, &lease)?;
+                check_fence(connection, &lease)?;
                 for &(site, blob) in &removed {
                     connection.lock_site(site)?;
                     connection
@@ -51,29 +51,29 @@ impl Db {
                             "DELETE FROM blob_removals WHERE site_id = $1 AND blob_id = $2",
                         )
                         .and_then(|mut statement| statement.execute(params![site, blob]))?;
-                    contacts::bytes_are_gone(connection, (site, blob), now_ms)?;
+                    contacts::blob_erased(connection, (site, blob), now_ms)?;
                 }
                 Ok(Done { value: (), changed: None })
             })
             .await
     }
 
-    /// Forgets used upload URLs that have expired, at most `limit`; returns how many.
+    /// Deletes used upload URLs that have expired, at most `limit`; returns how many.
     ///
     /// # Errors
     ///
     /// Only when the database fails.
-    pub async fn forget_spent_uploads(&self, now_ms: i64, limit: u32) -> Result<usize> {
+    pub async fn delete_expired_spent_uploads(&self, now_ms: i64, limit: u32) -> Result<usize> {
         self.engine
             .write_across(move |connection| {
-                let forgotten = connection
+                let deleted = connection
                     .prepare_cached(
                         "DELETE FROM spent_uploads WHERE (site_id, attachment_id) IN \
                          (SELECT site_id, attachment_id FROM spent_uploads \
                          WHERE expires_at_ms <= $1 ORDER BY expires_at_ms LIMIT $2)",
                     )
                     .and_then(|mut statement| statement.execute(params![now_ms, limit]))?;
-                Ok(Done { value: forgotten, changed: None })
+                Ok(Done { value: deleted, changed: None })
             })
             .await
     }

@@ -1,11 +1,11 @@
-//! The rows as the statements return them.
+//! Rows as statements return them.
 
 use super::sql;
 use crate::domain::attachment::Attachment;
 use crate::domain::ids::AttachmentId;
 
-/// The columns that a list shows, in the order that [`AttachmentRow::read`] expects, and the
-/// time that orders it. A list reads no others: each costs as much as a link.
+/// The columns that a list returns, in the order that [`AttachmentRow::read`] expects, and the time
+/// that orders it. A list reads no others, since each costs as much as a link.
 macro_rules! listed_columns {
     () => {
         "attachment_id, file_name, mime_type, media_extension, width, height, has_preview, \
@@ -25,19 +25,19 @@ macro_rules! attachment_columns {
 }
 pub(super) use attachment_columns;
 
-/// What people wrote beside an attachment, and by what it is found: kept as it is wherever the
-/// attachment goes.
-macro_rules! note_columns {
+/// The label, the description and the folded search texts of an attachment, copied wherever its row
+/// moves.
+macro_rules! annotation_columns {
     () => {
         "name_folded, label, label_folded, description"
     };
 }
-pub(super) use note_columns;
+pub(super) use annotation_columns;
 
-/// Where [`listed_columns`] has the time.
+/// The index of the creation time in [`listed_columns`].
 pub(super) const CREATED_AT: usize = 7;
 
-/// An attachment as a statement shows it: borrowed, so that a page needs no copies.
+/// An attachment borrowed from a row, so that a page needs no copies.
 #[derive(Debug, Clone, Copy)]
 pub struct AttachmentRow<'a> {
     /// Its id.
@@ -85,20 +85,20 @@ impl<'a> From<&'a Attachment> for AttachmentRow<'a> {
 }
 
 pub(super) fn attachment(row: sql::Row<'_>) -> sql::Result<Attachment> {
-    let shown = AttachmentRow::read(row)?;
+    let listed = AttachmentRow::read(row)?;
     Ok(Attachment {
         site_id: row.get(8)?,
         contact_id: row.get(9)?,
-        id: shown.id,
+        id: listed.id,
         created_at_ms: row.get(CREATED_AT)?,
-        file_name: shown.file_name.to_owned(),
-        mime_type: shown.mime_type.to_owned(),
-        media_extension: shown.media_extension.to_owned(),
+        file_name: listed.file_name.to_owned(),
+        mime_type: listed.mime_type.to_owned(),
+        media_extension: listed.media_extension.to_owned(),
         size_bytes: row.get::<i64>(10)? as u64,
         sha256: row.get(11)?,
         blob_id: row.get(12)?,
-        width: shown.width,
-        height: shown.height,
-        has_preview: shown.has_preview,
+        width: listed.width,
+        height: listed.height,
+        has_preview: listed.has_preview,
     })
 }

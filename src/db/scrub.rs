@@ -1,31 +1,31 @@
-//! Queries of the scrub: which bytes to look at next, and what was found.
+//! Queries of the scrub: which blobs to check next, and what it found.
 
 use crate::db::sql::params;
 
 use super::Db;
 use super::inspect::{BlobRow, blob_columns, blob_row};
-use super::leases::{Lease, fenced};
+use super::leases::{Lease, check_fence};
 use crate::db::engine::Done;
 use crate::domain::ids::{AttachmentId, BlobId, SiteId};
 use crate::error::Result;
 
-/// A blob whose bytes are not those that were uploaded.
+/// A blob whose bytes differ from those that were uploaded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DamagedBlob {
     /// The tenant.
     pub site_id: SiteId,
-    /// The bytes.
+    /// The blob.
     pub blob_id: BlobId,
-    /// Whose bytes they are.
+    /// The attachment.
     pub attachment_id: AttachmentId,
-    /// What is wrong with them.
+    /// What is wrong with it.
     pub problem: String,
-    /// When that was found, in Unix milliseconds.
+    /// When it was found, in Unix milliseconds.
     pub found_at_ms: i64,
 }
 
 impl Db {
-    /// Attachments behind one, by site and id, at most `limit`.
+    /// Blobs after an attachment in the order of site and id, at most `limit`.
     ///
     /// # Errors
     ///
@@ -50,13 +50,13 @@ impl Db {
             .await
     }
 
-    /// Notes what was found at a blob: damage, or nothing any more. Damage to what was deleted
-    /// meanwhile is no news. True when the news is new.
+    /// Records the result for a blob: damage, or none. Damage to a blob that was deleted meanwhile
+    /// is ignored. True when the record changed.
     ///
     /// # Errors
     ///
     /// When the lease has changed hands, or the database fails.
-    pub async fn note_scrubbed(
+    pub async fn record_scrub(
         &self,
         lease: &Lease,
         row: BlobRow,
@@ -65,7 +65,7 @@ impl Db {
         let lease = lease.clone();
         self.engine
             .write_across(move |connection| {
-                fenced(connection, &lease)?;
+                check_fence(connection, &lease)?;
                 let changed = match &damage {
                     None => connection
                         .prepare_cached(
@@ -96,8 +96,8 @@ impl Db {
             .await
     }
 
-    /// Blobs that are damaged and still named by an attachment, the newest news first, at most
-    /// `limit`, and how many there are in all.
+    /// Damaged blobs that an attachment still uses, newest finding first, at most `limit`, and
+    /// their total number.
     ///
     /// # Errors
     ///
@@ -133,15 +133,15 @@ impl Db {
             .await
     }
 
-    /// Forgets damage to what was deleted; returns how much.
+    /// Deletes records of damage to deleted blobs; returns how many.
     ///
     /// # Errors
     ///
     /// Only when the database fails.
-    pub async fn forget_damage(&self) -> Result<usize> {
+    pub async fn delete_stale_damage(&self) -> Result<usize> {
         self.engine
             .write_across(move |connection| {
-                let forgotten = connection
+                let deleted = connection
                     .prepare_cached(
                         "DELETE FROM damaged_blobs WHERE NOT EXISTS (SELECT 1 FROM stored_attachments a \
                          WHERE a.site_id = damaged_blobs.site_id \
@@ -150,7 +150,7 @@ impl Db {
                     )
                     .and_then(|mut statement| statement.execute(&[]))
                     ?;
-                Ok(Done { value: forgotten, changed: None })
+                Ok(Done { value: deleted, changed: None })
             })
             .await
     }

@@ -1,4 +1,4 @@
-//! Queries on who is signed in at the page, and on links that sign in once.
+//! Queries on page sessions and on single-use sign-in links.
 
 use uuid::Uuid;
 
@@ -8,15 +8,15 @@ use crate::db::sql::{self, Connection, OptionalExtension as _, params};
 use crate::domain::ids::SiteId;
 use crate::error::Result;
 
-/// Sessions of a key at most: the oldest ends when one more begins.
-const SESSIONS_OF_A_KEY: i64 = 50;
+/// Maximum sessions of a key: one more ends the oldest.
+const MAX_SESSIONS_PER_KEY: i64 = 50;
 
-/// A session to begin.
+/// A session to create.
 #[derive(Debug, Clone)]
 pub struct NewSession {
     /// The tenant.
     pub site_id: SiteId,
-    /// SHA-256 of what the cookie holds.
+    /// SHA-256 of the cookie's value.
     pub token_hash: [u8; 32],
     /// When it begins, in Unix milliseconds.
     pub created_at_ms: i64,
@@ -24,7 +24,7 @@ pub struct NewSession {
     pub expires_at_ms: i64,
 }
 
-/// A session that goes on.
+/// A session that has not ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Session {
     /// The key that it acts for.
@@ -48,8 +48,8 @@ impl Db {
             .await
     }
 
-    /// Begins a session of the key that a link signs in, and spends the link; `None` when there is no
-    /// such link, no longer, or its key was revoked. Of those who use it at the same time one succeeds.
+    /// Begins a session of the key that a link signs in, and deletes the link. `None` when there is
+    /// no such link, it has expired, or its key was revoked. Of concurrent uses one succeeds.
     ///
     /// # Errors
     ///
@@ -128,7 +128,7 @@ impl Db {
             .await
     }
 
-    /// Writes down a link that signs in a key, once, until it ends.
+    /// Stores a link that signs in a key once, until it expires.
     ///
     /// # Errors
     ///
@@ -155,12 +155,13 @@ impl Db {
             .await
     }
 
-    /// Forgets sessions and links that have ended, at most `limit` of each; returns how many.
+    /// Deletes sessions and links that have expired, at most `limit` of each. Returns the larger of
+    /// the two counts.
     ///
     /// # Errors
     ///
     /// Only when the database fails.
-    pub async fn forget_sessions(&self, now_ms: i64, limit: u32) -> Result<usize> {
+    pub async fn delete_expired_sessions(&self, now_ms: i64, limit: u32) -> Result<usize> {
         self.engine
             .write_across(move |connection| {
                 let sessions = connection
@@ -202,6 +203,6 @@ fn insert_session(connection: &Connection, session: &NewSession, key: Uuid) -> s
              (SELECT token_hash FROM sessions WHERE site_id = $1 AND key_id = $2 \
              ORDER BY created_at_ms DESC, token_hash LIMIT $3)",
         )?
-        .execute(params![session.site_id, key, SESSIONS_OF_A_KEY])?;
+        .execute(params![session.site_id, key, MAX_SESSIONS_PER_KEY])?;
     Ok(())
 }

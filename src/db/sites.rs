@@ -1,4 +1,4 @@
-//! Queries on sites and their API keys. Few rows, read whole and kept in memory by the callers.
+//! Queries on sites and their API keys. Few rows; callers read all of them and keep them in memory.
 
 use std::collections::HashMap;
 
@@ -8,47 +8,47 @@ use uuid::Uuid;
 use super::Db;
 use crate::db::engine::Done;
 use crate::domain::ids::SiteId;
-use crate::domain::quota::{Amount, OwnQuotas};
+use crate::domain::quota::{Amount, QuotaOverrides};
 use crate::domain::scope::Scopes;
 use crate::error::Result;
 
 /// A tenant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Site {
-    /// Its id, what `wix-site-id` holds.
+    /// Its id, the value of `wix-site-id`.
     pub id: SiteId,
-    /// First part of its media ids; unique.
+    /// The first part of its media ids; unique.
     pub media_prefix: String,
     /// A label for people.
     pub name: String,
-    /// Life of its media links in seconds; `None` is the setting's.
+    /// Lifetime of its media links in seconds; `None` for the setting's.
     pub link_life_seconds: Option<u32>,
     /// Its own quotas.
-    pub quotas: OwnQuotas,
-    /// When it was made, in Unix milliseconds.
+    pub quotas: QuotaOverrides,
+    /// When it was created, in Unix milliseconds.
     pub created_at_ms: i64,
 }
 
-/// An API key as stored: its secret only as a hash (S21).
+/// An API key as stored: only a hash of its secret (S21).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApiKey {
-    /// The site that it opens.
+    /// The site that it gives access to.
     pub site_id: SiteId,
-    /// What people name it by.
+    /// The id by which people refer to it.
     pub id: Uuid,
     /// A label for people.
     pub name: String,
     /// SHA-256 of the secret.
     pub secret_hash: [u8; 32],
-    /// What it may do.
+    /// Its permissions.
     pub scopes: Scopes,
-    /// When it was made, in Unix milliseconds.
+    /// When it was created, in Unix milliseconds.
     pub created_at_ms: i64,
     /// When it was revoked, in Unix milliseconds.
     pub revoked_at_ms: Option<i64>,
 }
 
-/// A key to be made; it is not revoked.
+/// A key to create; not revoked.
 pub type NewApiKey = ApiKey;
 
 impl Db {
@@ -71,7 +71,7 @@ impl Db {
             .await
     }
 
-    /// All keys that are not revoked, or every one, oldest first.
+    /// All keys that are not revoked, or all keys, oldest first.
     ///
     /// # Errors
     ///
@@ -90,12 +90,12 @@ impl Db {
             .await
     }
 
-    /// Keys of a site, revoked ones too, oldest first, at most `limit`.
+    /// Keys of a site including revoked ones, oldest first, at most `limit`.
     ///
     /// # Errors
     ///
     /// Only when the database fails.
-    pub async fn keys_of(&self, site: SiteId, limit: u32) -> Result<Vec<ApiKey>> {
+    pub async fn site_keys(&self, site: SiteId, limit: u32) -> Result<Vec<ApiKey>> {
         self.engine
             .read(move |connection| {
                 connection
@@ -109,12 +109,13 @@ impl Db {
             .await
     }
 
-    /// Revokes a key of a site; false when the site has no such key. The first time counts.
+    /// Revokes a key of a site; false when the site has no such key. The time of the first call is
+    /// kept.
     ///
     /// # Errors
     ///
     /// Only when the database fails.
-    pub async fn revoke_key_of(&self, site: SiteId, id: Uuid, now_ms: i64) -> Result<bool> {
+    pub async fn revoke_site_key(&self, site: SiteId, id: Uuid, now_ms: i64) -> Result<bool> {
         self.engine
             .write(site, move |connection| {
                 let revoked = connection
@@ -128,8 +129,8 @@ impl Db {
             .await
     }
 
-    /// Makes a site, and keys for it, in one transaction. False when the media prefix is taken
-    /// already; then nothing was made and another prefix may be tried.
+    /// Creates a site, and optionally a key for it, in one transaction. False when the media prefix
+    /// is in use; then nothing was created, and the caller may try another prefix.
     ///
     /// # Errors
     ///
@@ -137,21 +138,21 @@ impl Db {
     pub async fn create_site(&self, site: Site, key: Option<NewApiKey>) -> Result<bool> {
         self.engine
             .write_across(move |connection| {
-                let made = insert_site(connection, &site)?;
-                if let (true, Some(key)) = (made, &key) {
+                let is_new = insert_site(connection, &site)?;
+                if let (true, Some(key)) = (is_new, &key) {
                     insert_key(connection, key)?;
                 }
-                Ok(Done { value: made, changed: None })
+                Ok(Done { value: is_new, changed: None })
             })
             .await
     }
 
-    /// Gives a site its name, its links' life and its quotas anew; false when there is no such site.
+    /// Updates a site's name, link lifetime and quotas; false when there is no such site.
     ///
     /// # Errors
     ///
     /// Only when the database fails.
-    pub async fn change_site(&self, site: Site) -> Result<bool> {
+    pub async fn update_site(&self, site: Site) -> Result<bool> {
         self.engine
             .write_across(move |connection| {
                 let bound = |bound: Option<u64>| bound.map(|bound| bound as i64);
@@ -177,7 +178,7 @@ impl Db {
             .await
     }
 
-    /// What each site holds in all.
+    /// The usage of each site.
     ///
     /// # Errors
     ///
@@ -199,7 +200,7 @@ impl Db {
         Ok(used.into_iter().collect())
     }
 
-    /// Makes a key.
+    /// Creates a key.
     ///
     /// # Errors
     ///
@@ -213,8 +214,8 @@ impl Db {
             .await
     }
 
-    /// Revokes a key; `None` when there is no such key, otherwise when it was revoked (the
-    /// first time counts).
+    /// Revokes a key. Returns when it was revoked, which is the time of the first call; `None` when
+    /// there is no such key.
     ///
     /// # Errors
     ///
@@ -237,7 +238,7 @@ impl Db {
 }
 
 fn insert_site(connection: &Connection, site: &Site) -> sql::Result<bool> {
-    let made = connection
+    let inserted = connection
         .prepare_cached(
             "INSERT INTO sites (site_id, media_prefix, name, link_life_seconds, created_at_ms) \
              VALUES ($1, $2, $3, $4, $5) ON CONFLICT (media_prefix) DO NOTHING",
@@ -249,7 +250,7 @@ fn insert_site(connection: &Connection, site: &Site) -> sql::Result<bool> {
             site.link_life_seconds,
             site.created_at_ms
         ])?;
-    Ok(made == 1)
+    Ok(inserted == 1)
 }
 
 fn insert_key(connection: &Connection, key: &NewApiKey) -> sql::Result<()> {
@@ -263,7 +264,7 @@ fn insert_key(connection: &Connection, key: &NewApiKey) -> sql::Result<()> {
             key.id,
             key.name,
             key.secret_hash,
-            key.scopes.of_contract(),
+            key.scopes.contract_ids(),
             key.created_at_ms,
             i64::from(key.scopes.is_admin()),
         ])?;
@@ -277,7 +278,7 @@ fn site(row: Row<'_>) -> sql::Result<Site> {
         name: row.get(2)?,
         link_life_seconds: row.get(3)?,
         created_at_ms: row.get(4)?,
-        quotas: OwnQuotas {
+        quotas: QuotaOverrides {
             max_bytes: bound(row, 5)?,
             max_files: bound(row, 6)?,
             contact_max_bytes: bound(row, 7)?,
@@ -291,7 +292,7 @@ fn bound(row: Row<'_>, column: usize) -> sql::Result<Option<u64>> {
 }
 
 fn api_key(row: Row<'_>) -> sql::Result<ApiKey> {
-    let scopes = Scopes::stored(&row.get::<String>(4)?, row.get::<i64>(7)? != 0);
+    let scopes = Scopes::from_stored(&row.get::<String>(4)?, row.get::<i64>(7)? != 0);
     Ok(ApiKey {
         site_id: row.get(0)?,
         id: Uuid::from_bytes(row.get(1)?),

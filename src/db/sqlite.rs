@@ -1,6 +1,6 @@
-//! Runs statements on SQLite: reading threads with a connection each, and one writing thread
-//! that commits what has queued in one transaction (`synchronous=FULL`, so that an answered
-//! upload survives a power cut).
+//! Runs statements on SQLite: reader threads with a connection each, and one writer thread that
+//! commits queued writes in groups, one transaction each (`synchronous=FULL`, so that an
+//! acknowledged upload survives a power cut).
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -20,18 +20,18 @@ use super::folds;
 use super::sql::{self, Connection};
 use crate::error::{Error, Result};
 
-/// Reads and writes that may wait; beyond it callers are told to come back.
+/// Queue capacity for reads and for writes; when full, callers get [`Error::Busy`].
 const QUEUE_LENGTH: usize = 4_096;
-/// Most writes that one commit takes.
+/// Maximum writes in one commit.
 const GROUP_SIZE: usize = 64;
 /// How long a connection waits for another process's lock.
 pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
-/// How much of the database a reader may map into its memory.
+/// How much of the database a reader may map into memory.
 const READER_MMAP_BYTES: i64 = 1 << 30;
 /// Prepared statements kept by each connection.
 const STATEMENTS: usize = 128;
 
-/// Each brings the schema to its number.
+/// Each migrates the schema to its number.
 const MIGRATIONS: &[(i64, &str)] = &[
     (1, include_str!("../../migrations/sqlite/0001_initial.sql")),
     (2, include_str!("../../migrations/sqlite/0002_durability.sql")),
@@ -45,12 +45,12 @@ const MIGRATIONS: &[(i64, &str)] = &[
 
 type ReadJob = Box<dyn FnOnce(&Connection) + Send>;
 
-/// A write in the queue. It can be answered without having been run.
+/// A queued write. It can be completed with an error without having run.
 trait WriteJob: Send {
-    /// Runs inside the group's transaction; false when its own changes must be taken back.
+    /// Runs inside the group's transaction; false if its own changes must be rolled back.
     fn run(&mut self, connection: &Connection) -> bool;
-    /// Answers the caller once the outcome of the commit is known.
-    fn answer(self: Box<Self>, commit: Result<()>);
+    /// Sends the caller its result once the outcome of the commit is known.
+    fn complete(self: Box<Self>, commit: Result<()>);
 }
 
 struct Job<T> {
@@ -58,7 +58,7 @@ struct Job<T> {
     outcome: Option<Result<Done<T>>>,
     send: oneshot::Sender<Result<T>>,
     changes: Arc<Changes>,
-    note: fn(&T, &Changes),
+    bump: fn(&T, &Changes),
 }
 
 impl<T: Send> WriteJob for Job<T> {
@@ -67,20 +67,20 @@ impl<T: Send> WriteJob for Job<T> {
         matches!(self.outcome, Some(Ok(_)))
     }
 
-    fn answer(self: Box<Self>, commit: Result<()>) {
-        let answer = match (self.outcome, commit) {
+    fn complete(self: Box<Self>, commit: Result<()>) {
+        let result = match (self.outcome, commit) {
             (Some(Err(error)), _) | (_, Err(error)) => Err(error),
-            (None, Ok(())) => Err(Error::Internal(anyhow::anyhow!("the write was not run"))),
+            (None, Ok(())) => Err(Error::Internal(anyhow::anyhow!("the write did not run"))),
             (Some(Ok(done)), Ok(())) => {
                 if let Some((site, contact)) = done.changed {
-                    self.changes.note(site, contact);
+                    self.changes.bump(site, contact);
                 }
-                (self.note)(&done.value, &self.changes);
+                (self.bump)(&done.value, &self.changes);
                 Ok(done.value)
             }
         };
-        // The caller may have gone; then nobody needs the answer.
-        let _ = self.send.send(answer);
+        // The receiver is gone if the caller was cancelled.
+        let _ = self.send.send(result);
     }
 }
 
@@ -102,17 +102,17 @@ impl Sqlite {
         let writer = Connection::Sqlite(open_writer(file)?);
         let (writes, queued) = bounded(QUEUE_LENGTH);
         let failed = Arc::new(OnceLock::new());
-        let noted = Arc::clone(&failed);
+        let writer_failed = Arc::clone(&failed);
         let writer = std::thread::Builder::new()
             .name("db-writer".to_owned())
-            .spawn(move || write_groups(&writer, &queued, &noted))?;
+            .spawn(move || write_groups(&writer, &queued, &writer_failed))?;
         let (reads, queued) = bounded::<ReadJob>(QUEUE_LENGTH);
         for number in 0..reading_threads.max(1) {
             let (file, queued) = (PathBuf::from(file), queued.clone());
             let connection = Connection::Sqlite(open_reader(&file)?);
             std::thread::Builder::new().name(format!("db-reader-{number}")).spawn(move || {
                 for job in queued {
-                    // A panic, which the hook has reported, costs its caller's answer only.
+                    // The panic hook has logged it; only this caller is affected.
                     if catch_unwind(AssertUnwindSafe(|| job(&connection))).is_err() {
                         let _ = connection.execute_batch("ROLLBACK");
                     }
@@ -126,53 +126,53 @@ impl Sqlite {
         self.failed.get().map(String::as_str)
     }
 
-    /// Runs a read on one of the reading threads, in one snapshot.
+    /// Runs a read on one of the reader threads, in one snapshot.
     pub(super) async fn read<T: Send + 'static>(&self, job: Read<T>) -> Result<T> {
-        let (send, answer) = oneshot::channel();
+        let (send, result) = oneshot::channel();
         let job: ReadJob = Box::new(move |connection| {
-            // The caller may have gone; then nobody needs the answer.
-            let _ = send.send(in_snapshot(connection, job));
+            // The receiver is gone if the caller was cancelled.
+            let _ = send.send(in_snapshot(connection, &job));
         });
         self.reads.try_send(job).map_err(|full| queue_full(&full))?;
-        Ok(answer.await.context("the database's reader has gone")??)
+        Ok(result.await.context("the database's reader thread has stopped")??)
     }
 
-    /// The counted changes of contacts.
+    /// The change counters of contacts.
     pub(super) fn changes(&self) -> &Changes {
         &self.changes
     }
 
-    /// Runs a write in the next group. `note` counts what it changed, after the commit is durable and
-    /// before it is acknowledged.
-    pub(super) async fn write_noting<T: Send + 'static>(
+    /// Runs a write in the next group. `bump` bumps the counters of what it changed, after the
+    /// commit is durable and before it is acknowledged.
+    pub(super) async fn write_with_changes<T: Send + 'static>(
         &self,
         job: Write<T>,
-        note: fn(&T, &Changes),
+        bump: fn(&T, &Changes),
     ) -> Result<T> {
         if self.failed.get().is_some() {
             return Err(Error::ReadOnly);
         }
-        let (send, answer) = oneshot::channel();
+        let (send, result) = oneshot::channel();
         let changes = Arc::clone(&self.changes);
-        let job = Box::new(Job { work: Some(job), outcome: None, send, changes, note });
+        let job = Box::new(Job { work: Some(job), outcome: None, send, changes, bump });
         let Some(writes) = &self.writes else { return Err(Error::Busy { retry_after_seconds: 1 }) };
         writes.try_send(job).map_err(|full| queue_full(&full))?;
-        answer.await.context("the database's writer has gone")?
+        result.await.context("the database's writer thread has stopped")?
     }
 }
 
 impl Sqlite {
-    /// Writes the whole log into the database and empties it; false while a reader needs it.
-    pub(super) async fn empty_log(&self) -> Result<bool> {
-        let (send, answer) = oneshot::channel();
+    /// Checkpoints the whole write-ahead log and truncates it; false while a reader needs it.
+    pub(super) async fn truncate_log(&self) -> Result<bool> {
+        let (send, result) = oneshot::channel();
         let job: ReadJob = Box::new(move |connection| {
-            let emptied = connection
+            let busy = connection
                 .prepare_cached("PRAGMA wal_checkpoint(TRUNCATE)")
-                .and_then(|mut emptying| emptying.query_row(&[], |row| row.get::<i64>(0)));
-            let _ = send.send(emptied);
+                .and_then(|mut checkpoint| checkpoint.query_row(&[], |row| row.get::<i64>(0)));
+            let _ = send.send(busy);
         });
         self.reads.try_send(job).map_err(|full| queue_full(&full))?;
-        let busy = answer.await.context("the database's reader has gone")??;
+        let busy = result.await.context("the database's reader thread has stopped")??;
         Ok(busy == 0)
     }
 }
@@ -181,7 +181,7 @@ impl Drop for Sqlite {
     fn drop(&mut self) {
         self.writes.take();
         if let Some(writer) = self.writer.take() {
-            // The thread only ends early by a panic, which was logged where it happened.
+            // The thread ends early only after a panic, which the hook has logged.
             let _ = writer.join();
         }
     }
@@ -194,7 +194,7 @@ fn queue_full<T>(error: &TrySendError<T>) -> Error {
     }
 }
 
-fn in_snapshot<T>(connection: &Connection, job: Read<T>) -> sql::Result<T> {
+fn in_snapshot<T>(connection: &Connection, job: &Read<T>) -> sql::Result<T> {
     connection.prepare_cached("BEGIN DEFERRED")?.execute(&[])?;
     let outcome = job(connection);
     connection.prepare_cached("COMMIT")?.execute(&[])?;
@@ -209,33 +209,34 @@ fn write_groups(
     while let Ok(first) = queued.recv() {
         if failed.get().is_some() {
             // It was queued before the failure.
-            first.answer(Err(Error::ReadOnly));
+            first.complete(Err(Error::ReadOnly));
             continue;
         }
         let group = std::iter::once(first).chain(queued.try_iter().take(GROUP_SIZE - 1));
         if let Err(error) = write_group(connection, group) {
-            note_failure(&error, failed);
+            record_failure(&error, failed);
         }
     }
-    // Leaves one tidy file behind; a failure costs nothing, the log is read at the next start.
+    // Leaves a single file. A failure is harmless: the next start reads the log.
     if failed.get().is_none() {
         let _ = connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)");
     }
 }
 
-/// After an I/O error of a commit, what the disk holds of it is not known: nothing is written on
-/// top of it until the next start has read the log (R11).
-fn note_failure(error: &sql::Error, failed: &OnceLock<String>) {
+/// After an I/O error in a commit it is unknown what reached the disk: no more writes until the
+/// next start has recovered the log (R11).
+fn record_failure(error: &sql::Error, failed: &OnceLock<String>) {
     if error.sqlite_code() == Some(ErrorCode::SystemIoFailure) {
         tracing::error!(%error, "a commit failed: no more writes until the next start");
         let _ = failed.set(format!("writing to the database failed: {error}"));
     }
 }
 
-/// Runs jobs in one transaction. A job that fails takes back its own changes only; when SQLite
-/// itself rolled everything back (full disk, I/O error), everyone so far is told.
+/// Runs jobs in one transaction. A job that fails rolls back only its own changes; when SQLite
+/// itself rolled everything back (full disk, I/O error), every job so far fails.
 ///
-/// An error is the last that made all changes so far be lost; their callers have been told.
+/// Returns the last error that rolled back the whole transaction; the affected callers have
+/// received it.
 fn write_group(
     connection: &Connection,
     jobs: impl Iterator<Item = Box<dyn WriteJob>>,
@@ -257,7 +258,7 @@ fn write_group(
         return failure;
     }
     match connection.execute_batch("COMMIT") {
-        Ok(()) => ran.into_iter().for_each(|job| job.answer(Ok(()))),
+        Ok(()) => ran.into_iter().for_each(|job| job.complete(Ok(()))),
         Err(error) => {
             let _ = connection.execute_batch("ROLLBACK");
             fail_all(ran.into_iter(), &error);
@@ -273,8 +274,8 @@ fn run_one(connection: &Connection, job: &mut dyn WriteJob) -> sql::Result<()> {
         connection.execute_batch("BEGIN IMMEDIATE")?;
     }
     connection.prepare_cached("SAVEPOINT job")?.execute(&[])?;
-    let kept = catch_unwind(AssertUnwindSafe(|| job.run(connection)));
-    if !kept.unwrap_or(false) {
+    let keep = catch_unwind(AssertUnwindSafe(|| job.run(connection)));
+    if !keep.unwrap_or(false) {
         connection.execute_batch("ROLLBACK TO job")?;
     }
     connection.prepare_cached("RELEASE job")?.execute(&[])?;
@@ -285,7 +286,7 @@ fn fail_all(jobs: impl Iterator<Item = Box<dyn WriteJob>>, error: &sql::Error) {
     tracing::error!(%error, "a group of writes was rolled back");
     let code = error.sqlite_code();
     for job in jobs {
-        job.answer(Err(match code {
+        job.complete(Err(match code {
             Some(ErrorCode::DiskFull) => Error::StorageFull,
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
                 Error::Busy { retry_after_seconds: 1 }
@@ -306,7 +307,7 @@ pub(super) fn open_writer(file: &Path) -> anyhow::Result<rusqlite::Connection> {
         .pragma_update(None, "journal_mode", "WAL")
         .and_then(|()| connection.pragma_update(None, "synchronous", "FULL"))
         .and_then(|()| connection.pragma_update(None, "foreign_keys", true))
-        // What is deleted is overwritten in the file, not only unlinked.
+        // Overwrites deleted content in the file instead of only unlinking it.
         .and_then(|()| connection.pragma_update(None, "secure_delete", true))
         .with_context(|| format!("cannot write to the database {}", file.display()))?;
     migrate(connection, file)
@@ -330,14 +331,14 @@ fn prepare(connection: &rusqlite::Connection) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// Applies what is missing, each migration and its number in one transaction.
+/// Applies the missing migrations, each with its number in one transaction.
 fn migrate(connection: rusqlite::Connection, file: &Path) -> anyhow::Result<rusqlite::Connection> {
     let found: i64 = connection
         .query_row("PRAGMA user_version", [], |row| row.get(0))
-        .with_context(|| format!("{} is not a database of Dossier", file.display()))?;
+        .with_context(|| format!("{} is not a Dossier database", file.display()))?;
     if found > SCHEMA_VERSION {
         anyhow::bail!(
-            "the data in {} was written by a newer Dossier (schema {found}, this one knows \
+            "the data in {} was written by a newer Dossier (schema {found}, this one supports \
              {SCHEMA_VERSION}); start the newer release",
             file.display()
         );
@@ -354,7 +355,7 @@ fn migrate(connection: rusqlite::Connection, file: &Path) -> anyhow::Result<rusq
     }
     match connection {
         Connection::Sqlite(connection) => Ok(connection),
-        Connection::Postgres(_) => unreachable!("it was made of one of SQLite above"),
+        Connection::Postgres(_) => unreachable!("the connection above is SQLite"),
     }
 }
 

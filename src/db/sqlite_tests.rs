@@ -1,4 +1,4 @@
-//! What the executor promises to reads and writes.
+//! What the executor guarantees to reads and writes.
 
 use super::*;
 use crate::db::sql::params;
@@ -22,7 +22,7 @@ async fn write<T: Send + 'static>(
     sqlite: &Sqlite,
     job: impl Fn(&Connection) -> Result<Done<T>> + Send + 'static,
 ) -> Result<T> {
-    sqlite.write_noting(Box::new(job), |_, _| ()).await
+    sqlite.write_with_changes(Box::new(job), |_, _| ()).await
 }
 
 async fn spent(sqlite: &Sqlite) -> i64 {
@@ -34,7 +34,7 @@ async fn spent(sqlite: &Sqlite) -> i64 {
 }
 
 #[tokio::test]
-async fn a_failed_write_takes_back_its_own_changes_and_no_other() {
+async fn a_failed_write_rolls_back_only_its_own_changes() {
     let (_folder, sqlite) = database();
     let bad = write(&sqlite, |connection| {
         spend(connection, 1)?;
@@ -48,7 +48,7 @@ async fn a_failed_write_takes_back_its_own_changes_and_no_other() {
 }
 
 #[tokio::test]
-async fn a_panic_costs_its_caller_only() {
+async fn a_panic_fails_only_its_own_caller() {
     let (_folder, sqlite) = database();
     let read = sqlite.read::<()>(Box::new(|_| panic!("on purpose"))).await;
     assert!(matches!(read, Err(Error::Internal(_))));
@@ -63,9 +63,9 @@ async fn a_panic_costs_its_caller_only() {
 }
 
 #[tokio::test]
-async fn when_everything_was_rolled_back_nobody_is_told_otherwise() {
+async fn no_write_succeeds_when_the_transaction_was_rolled_back() {
     let (_folder, sqlite) = database();
-    // What SQLite does by itself when the disk is full.
+    // As SQLite does by itself when the disk is full.
     let first = write(&sqlite, |connection| spend(connection, 1));
     let lost = write::<()>(&sqlite, |connection| {
         connection.execute_batch("ROLLBACK")?;
@@ -73,14 +73,14 @@ async fn when_everything_was_rolled_back_nobody_is_told_otherwise() {
     });
     let (first, lost) = tokio::join!(first, lost);
     assert!(lost.is_err());
-    let kept = spent(&sqlite).await;
-    assert_eq!(kept, i64::from(first.is_ok()));
+    let spent_before = spent(&sqlite).await;
+    assert_eq!(spent_before, i64::from(first.is_ok()));
     write(&sqlite, |connection| spend(connection, 3)).await.unwrap();
-    assert_eq!(spent(&sqlite).await, kept + 1);
+    assert_eq!(spent(&sqlite).await, spent_before + 1);
 }
 
 #[test]
-fn data_of_a_newer_release_is_refused_and_left_alone() {
+fn data_of_a_newer_release_is_rejected_and_left_unchanged() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("db");
     drop(Sqlite::open(&file, 1, Arc::default()).unwrap());

@@ -1,4 +1,4 @@
-//! Queries on subscriptions: who is told of events.
+//! Queries on subscriptions: the receivers of events.
 
 use crate::db::sql::{self, Connection, OptionalExtension as _, Row, params};
 use uuid::Uuid;
@@ -9,7 +9,7 @@ use crate::domain::ids::{SiteId, SubscriptionId};
 use crate::domain::webhook::{Circuit, EventTypes, Recipient};
 use crate::error::Result;
 
-/// Never: when a subscription without deliveries is due.
+/// When a subscription without deliveries is due: never.
 pub(super) const NEVER_MS: i64 = i64::MAX;
 
 /// The columns of a subscription, in the order that [`subscription`] expects.
@@ -21,7 +21,7 @@ macro_rules! subscription_columns {
 }
 pub(super) use subscription_columns;
 
-/// Who is told of events.
+/// A receiver of events.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Subscription {
     /// The tenant.
@@ -30,43 +30,43 @@ pub struct Subscription {
     pub id: SubscriptionId,
     /// Where events are sent.
     pub url: String,
-    /// Which ones.
+    /// The event types that are sent.
     pub event_types: EventTypes,
-    /// The app of the receiver, which tokens name.
+    /// The receiver's app id, for tokens.
     pub app_id: Uuid,
-    /// The installation of the app at the site, which tokens name.
+    /// The app's installation at the site, for tokens.
     pub instance_id: Uuid,
-    /// Whether it is told of anything at present.
+    /// Whether events are delivered at present.
     pub is_enabled: bool,
-    /// Whether it may lie on this machine: made by whoever has the data folder.
+    /// Whether the URL may be on this machine: created by someone with access to the data folder.
     pub is_local: bool,
-    /// What is known of its endpoint's health.
+    /// The health of its endpoint.
     pub circuit: Circuit,
-    /// When it was made, in Unix milliseconds.
+    /// When it was created, in Unix milliseconds.
     pub created_at_ms: i64,
-    /// When it ends unless it is renewed, in Unix milliseconds.
+    /// When it ends unless renewed, in Unix milliseconds.
     pub expires_at_ms: Option<i64>,
 }
 
 impl Subscription {
-    /// Who its tokens are for.
+    /// The recipient of its tokens.
     pub fn recipient(&self) -> Recipient {
         Recipient { site_id: self.site_id, app_id: self.app_id, instance_id: self.instance_id }
     }
 }
 
-/// What is to be different about a subscription; `None` stays as it is.
+/// Changes to a subscription; `None` keeps the value.
 #[derive(Debug, Clone, Default)]
 pub struct SubscriptionChange {
     /// Where events are sent.
     pub url: Option<String>,
-    /// Which ones.
+    /// The event types that are sent.
     pub event_types: Option<EventTypes>,
     /// The app of the receiver.
     pub app_id: Option<Uuid>,
     /// The installation of the app.
     pub instance_id: Option<Uuid>,
-    /// Whether it is told of anything.
+    /// Whether events are delivered.
     pub is_enabled: Option<bool>,
 }
 
@@ -105,22 +105,22 @@ impl Db {
         self.engine.read(move |connection| find(connection, site, id)).await
     }
 
-    /// Makes a subscription; false, and nothing is made, when the site has `most` already.
+    /// Creates a subscription; false, and nothing is created, when the site has `max` already.
     ///
     /// # Errors
     ///
     /// Only when the database fails.
-    pub async fn add_subscription(&self, subscription: Subscription, most: u64) -> Result<bool> {
+    pub async fn add_subscription(&self, subscription: Subscription, max: u64) -> Result<bool> {
         self.engine
             .write(subscription.site_id, move |connection| {
-                let made = insert(connection, &subscription, most as i64)?;
-                Ok(Done { value: made, changed: None })
+                let created = insert(connection, &subscription, max as i64)?;
+                Ok(Done { value: created, changed: None })
             })
             .await
     }
 
-    /// Changes a subscription and returns it; `None` when there is none. One that is enabled
-    /// again, or leads elsewhere, begins without failures.
+    /// Changes a subscription and returns it; `None` when there is none. Enabling it or changing
+    /// its URL clears its failures.
     ///
     /// # Errors
     ///
@@ -135,14 +135,14 @@ impl Db {
         let outbox = self.outbox.clone();
         self.engine
             .write(site, move |connection| {
-                let changed = alter(connection, (site, id), change.clone(), now_ms)?;
-                connection.wake(&outbox);
+                let changed = update(connection, (site, id), change.clone(), now_ms)?;
+                connection.notify(&outbox);
                 Ok(Done { value: changed, changed: None })
             })
             .await
     }
 
-    /// Lets a subscription end later; false when it is gone.
+    /// Extends a subscription; false when it no longer exists.
     ///
     /// # Errors
     ///
@@ -166,7 +166,7 @@ impl Db {
             .await
     }
 
-    /// Ends a subscription: nothing is sent any more; its rows go in the next sweeps. False when
+    /// Ends a subscription: nothing more is sent, and later sweeps delete its rows. False when
     /// there is none.
     ///
     /// # Errors
@@ -211,13 +211,13 @@ pub(super) fn find(
         .optional()
 }
 
-fn insert(connection: &Connection, new: &Subscription, most: i64) -> sql::Result<bool> {
+fn insert(connection: &Connection, new: &Subscription, max: i64) -> sql::Result<bool> {
     let count: i64 = connection
         .prepare_cached(
             "SELECT count(*) FROM subscriptions WHERE site_id = $1 AND removed_at_ms IS NULL",
         )?
         .query_row(params![new.site_id], |row| row.get(0))?;
-    if count >= most {
+    if count >= max {
         return Ok(false);
     }
     connection
@@ -244,20 +244,20 @@ fn insert(connection: &Connection, new: &Subscription, most: i64) -> sql::Result
     Ok(true)
 }
 
-fn alter(
+fn update(
     connection: &Connection,
     (site, id): (SiteId, SubscriptionId),
     change: SubscriptionChange,
     now_ms: i64,
 ) -> sql::Result<Option<Subscription>> {
     let Some(mut found) = find(connection, site, id)? else { return Ok(None) };
-    let healed = change.url.is_some() || change.is_enabled == Some(true);
+    let resets_circuit = change.url.is_some() || change.is_enabled == Some(true);
     found.url = change.url.unwrap_or(found.url);
     found.event_types = change.event_types.unwrap_or(found.event_types);
     found.app_id = change.app_id.unwrap_or(found.app_id);
     found.instance_id = change.instance_id.unwrap_or(found.instance_id);
     found.is_enabled = change.is_enabled.unwrap_or(found.is_enabled);
-    if healed {
+    if resets_circuit {
         found.circuit = Circuit::CLOSED;
     }
     connection

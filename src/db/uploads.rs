@@ -1,4 +1,4 @@
-//! Queries on resumable uploads in flight.
+//! Queries on resumable uploads in progress.
 
 use crate::db::sql::{self, Connection, OptionalExtension as _, params};
 
@@ -8,57 +8,57 @@ use crate::domain::attachment::Attachment;
 use crate::domain::ids::{AttachmentId, BlobId, ContactId, SiteId};
 use crate::error::Result;
 
-/// A resumable upload in flight.
+/// A resumable upload in progress.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct UploadInFlight {
+pub struct ResumableUpload {
     /// The tenant.
     pub site_id: SiteId,
-    /// Whose file it is to become; `None` of one that an older release began.
+    /// The contact of the future attachment; `None` if an older release began it.
     pub contact_id: Option<ContactId>,
-    /// What it is to become; also what its upload URL names.
+    /// The id of the future attachment, which is also in its upload URL.
     pub attachment_id: AttachmentId,
-    /// Its bytes, and what tells it from another upload of the same URL.
+    /// The id of its bytes, which distinguishes it from another upload of the same URL.
     pub blob_id: BlobId,
-    /// The whole size, once its client has said it.
+    /// The total size, once the client has sent it.
     pub length_bytes: Option<u64>,
-    /// Bytes that are synced to disk. Less than the length: the last piece is counted by the
-    /// transaction that makes the attachment.
+    /// Bytes that are synced to disk. Always less than the length, because the transaction that
+    /// creates the attachment counts the last piece.
     pub offset_bytes: u64,
     /// State of the SHA-256 over exactly those bytes.
     pub hash_state: Vec<u8>,
     /// When it began, in Unix milliseconds.
     pub created_at_ms: i64,
-    /// Until when it can be gone on with, in Unix milliseconds.
+    /// Until when it can be resumed, in Unix milliseconds.
     pub expires_at_ms: i64,
 }
 
-/// How the beginning of an upload ended.
+/// The outcome of beginning an upload.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Begun {
-    /// It is known now; the blob is that of an upload that it has replaced.
+pub enum UploadStart {
+    /// It was recorded; the blob is that of an upload that it replaced.
     New(Option<BlobId>),
     /// The upload URL was used before.
     Spent,
 }
 
-/// What a name in staging stands for.
+/// What a staged file belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standing {
-    /// An attachment has these bytes, or one in the trash.
+pub enum BlobOwner {
+    /// An attachment, possibly in the trash.
     Attached,
-    /// A resumable upload goes on with them.
-    InFlight,
-    /// Nobody knows them.
+    /// A resumable upload in progress.
+    InProgress,
+    /// Nothing: an orphan.
     Unknown,
 }
 
 impl Db {
-    /// Makes a resumable upload known, in place of another one of the same upload URL.
+    /// Records a resumable upload, replacing another one of the same upload URL.
     ///
     /// # Errors
     ///
     /// Only when the database fails.
-    pub async fn begin_upload(&self, upload: UploadInFlight) -> Result<Begun> {
+    pub async fn begin_upload(&self, upload: ResumableUpload) -> Result<UploadStart> {
         self.engine
             .write(upload.site_id, move |connection| {
                 let value = begin(connection, &upload)?;
@@ -67,16 +67,16 @@ impl Db {
             .await
     }
 
-    /// Finds the upload in flight of an upload URL.
+    /// Finds the upload in progress of an upload URL.
     ///
     /// # Errors
     ///
     /// Only when the database fails.
-    pub async fn upload_in_flight(
+    pub async fn resumable_upload(
         &self,
         site: SiteId,
         attachment: AttachmentId,
-    ) -> Result<Option<UploadInFlight>> {
+    ) -> Result<Option<ResumableUpload>> {
         self.engine
             .read(move |connection| {
                 connection
@@ -91,15 +91,15 @@ impl Db {
             .await
     }
 
-    /// Writes down how far an upload has come from where it stood, and whose it is; false when it is no
-    /// longer known, or over, or its contact has gone, or another node has gone on with it.
+    /// Records a checkpoint: an upload's progress since `from_offset_bytes`, and its contact. False
+    /// when it no longer exists, has ended or lost its contact, or another node has resumed it.
     ///
     /// # Errors
     ///
     /// Only when the database fails.
     pub async fn checkpoint_upload(
         &self,
-        upload: UploadInFlight,
+        upload: ResumableUpload,
         from_offset_bytes: u64,
     ) -> Result<bool> {
         self.engine
@@ -131,18 +131,23 @@ impl Db {
             .await
     }
 
-    /// Writes down which bytes are put to an upload's place from where it stands; false when others are on
-    /// their way there, or another node has gone on with it, or it is over.
+    /// Records the SHA-256 of the bytes that are about to be moved to an upload's final place.
+    /// False when different bytes are being moved there, another node has resumed the upload, or it
+    /// has ended.
     ///
     /// # Errors
     ///
     /// Only when the database fails.
-    pub async fn place_upload(&self, upload: &UploadInFlight, sha256: [u8; 32]) -> Result<bool> {
+    pub async fn claim_placement(
+        &self,
+        upload: &ResumableUpload,
+        sha256: [u8; 32],
+    ) -> Result<bool> {
         let (site, attachment) = (upload.site_id, upload.attachment_id);
         let (blob, offset) = (upload.blob_id, upload.offset_bytes as i64);
         self.engine
             .write(site, move |connection| {
-                let placing = connection
+                let claimed = connection
                     .prepare_cached(
                         "UPDATE uploads SET placing_sha256 = $1 WHERE site_id = $2 \
                          AND attachment_id = $3 AND blob_id = $4 AND offset_bytes = $5 \
@@ -152,12 +157,12 @@ impl Db {
                     .and_then(|mut statement| {
                         statement.execute(params![&sha256[..], site, attachment, blob, offset])
                     })?;
-                Ok(Done { value: placing > 0, changed: None })
+                Ok(Done { value: claimed > 0, changed: None })
             })
             .await
     }
 
-    /// Forgets an upload that expires by `expiring_by_ms`; false when there is none.
+    /// Deletes an upload that expires by `expiring_by_ms`; false when there is none.
     ///
     /// # Errors
     ///
@@ -184,12 +189,12 @@ impl Db {
             .await
     }
 
-    /// Uploads that nobody has gone on with in time, at most `limit`.
+    /// Uploads that were not resumed in time, at most `limit`.
     ///
     /// # Errors
     ///
     /// Only when the database fails.
-    pub async fn expired_uploads(&self, now_ms: i64, limit: u32) -> Result<Vec<UploadInFlight>> {
+    pub async fn expired_uploads(&self, now_ms: i64, limit: u32) -> Result<Vec<ResumableUpload>> {
         self.engine
             .read(move |connection| {
                 connection
@@ -203,18 +208,18 @@ impl Db {
             .await
     }
 
-    /// Whose bytes these are, from one snapshot: an upload that is being committed is one or
-    /// the other.
+    /// The owner of a blob, from one snapshot: an upload that is being committed is either an
+    /// upload or an attachment.
     ///
     /// # Errors
     ///
     /// Only when the database fails.
-    pub async fn standing(
+    pub async fn blob_owner(
         &self,
         site: SiteId,
         attachment: AttachmentId,
         blob: BlobId,
-    ) -> Result<Standing> {
+    ) -> Result<BlobOwner> {
         self.engine
             .read(move |connection| {
                 let attached = connection
@@ -224,7 +229,7 @@ impl Db {
                     )?
                     .exists(params![site, attachment, blob])?;
                 if attached {
-                    return Ok(Standing::Attached);
+                    return Ok(BlobOwner::Attached);
                 }
                 let in_flight = connection
                     .prepare_cached(
@@ -232,19 +237,19 @@ impl Db {
                          WHERE site_id = $1 AND attachment_id = $2 AND blob_id = $3",
                     )?
                     .exists(params![site, attachment, blob])?;
-                Ok(if in_flight { Standing::InFlight } else { Standing::Unknown })
+                Ok(if in_flight { BlobOwner::InProgress } else { BlobOwner::Unknown })
             })
             .await
     }
 }
 
-fn begin(connection: &Connection, upload: &UploadInFlight) -> sql::Result<Begun> {
+fn begin(connection: &Connection, upload: &ResumableUpload) -> sql::Result<UploadStart> {
     let (site, attachment) = (upload.site_id, upload.attachment_id);
     let spent = connection
         .prepare_cached("SELECT 1 FROM spent_uploads WHERE site_id = $1 AND attachment_id = $2")?
         .exists(params![site, attachment])?;
     if spent {
-        return Ok(Begun::Spent);
+        return Ok(UploadStart::Spent);
     }
     let replaced = connection
         .prepare_cached("SELECT blob_id FROM uploads WHERE site_id = $1 AND attachment_id = $2")?
@@ -272,11 +277,11 @@ fn begin(connection: &Connection, upload: &UploadInFlight) -> sql::Result<Begun>
             upload.expires_at_ms,
             upload.contact_id,
         ])?;
-    Ok(Begun::New(replaced))
+    Ok(UploadStart::New(replaced))
 }
 
-/// What a commit of the same upload URL leaves of an upload in flight: nothing. Returns its blob.
-pub(super) fn forget(
+/// Deletes the upload in progress of a committed upload URL. Returns its blob.
+pub(super) fn delete(
     connection: &Connection,
     attachment: &Attachment,
 ) -> sql::Result<Option<BlobId>> {
@@ -288,8 +293,8 @@ pub(super) fn forget(
         .optional()
 }
 
-fn upload(row: sql::Row<'_>) -> sql::Result<UploadInFlight> {
-    Ok(UploadInFlight {
+fn upload(row: sql::Row<'_>) -> sql::Result<ResumableUpload> {
+    Ok(ResumableUpload {
         site_id: row.get(0)?,
         contact_id: row.get(8)?,
         attachment_id: row.get(1)?,

@@ -1,36 +1,36 @@
-//! The attachment and its media id.
+//! Attachments and their media ids.
 
 use super::ids::{AttachmentId, BlobId, ContactId, SiteId};
 
-/// One file of one contact, as stored.
+/// A stored file of a contact.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attachment {
     /// The tenant.
     pub site_id: SiteId,
-    /// Whose file it is.
+    /// The contact that owns it.
     pub contact_id: ContactId,
     /// Its id.
     pub id: AttachmentId,
-    /// When it was committed, in Unix milliseconds; rises strictly within a contact, so that
+    /// When it was committed, in Unix milliseconds. Strictly increasing within a contact, so that
     /// the list keeps its order while files arrive.
     pub created_at_ms: i64,
     /// The name as the user gave it: data, never a path.
     pub file_name: String,
-    /// Canonical MIME type, agreed with the content.
+    /// Canonical MIME type, checked against the content.
     pub mime_type: String,
     /// Extension of the media id, lower case, without a dot.
     pub media_extension: String,
-    /// Size of the bytes.
+    /// Size of the original in bytes.
     pub size_bytes: u64,
-    /// SHA-256 of the bytes.
+    /// SHA-256 of the original.
     pub sha256: [u8; 32],
-    /// Where the bytes are.
+    /// The blob with the original's bytes.
     pub blob_id: BlobId,
     /// Width of the upright image in pixels; 0 when unknown or not an image.
     pub width: u32,
     /// Height of the upright image in pixels; 0 when unknown or not an image.
     pub height: u32,
-    /// Whether a preview exists or can be made.
+    /// Whether a preview exists or can be rendered.
     pub has_preview: bool,
 }
 
@@ -40,7 +40,7 @@ impl Attachment {
         self.mime_type.starts_with("image/")
     }
 
-    /// The parts of it that its media id holds.
+    /// Its media id, with the site's prefix.
     pub fn media_id<'a>(&'a self, prefix: &'a str) -> MediaId<'a> {
         MediaId {
             prefix,
@@ -51,8 +51,8 @@ impl Attachment {
     }
 }
 
-/// The vendor's form of a media id: `<prefix>_<32 hex>~mv2.<ext>` for images and
-/// `<prefix>_<32 hex>.<ext>` for documents (contract §4). The prefix names the site, the
+/// A media id in the vendor's format: `<prefix>_<32 hex>~mv2.<ext>` for images and
+/// `<prefix>_<32 hex>.<ext>` for documents (contract §4). The prefix identifies the site, the
 /// hexadecimal part the attachment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MediaId<'a> {
@@ -60,9 +60,9 @@ pub struct MediaId<'a> {
     pub prefix: &'a str,
     /// The attachment.
     pub attachment_id: AttachmentId,
-    /// Whether `~mv2` stands before the extension.
+    /// Whether `~mv2` precedes the extension.
     pub is_image: bool,
-    /// Lower case, without a dot.
+    /// The extension in lower case, without a dot.
     pub extension: &'a str,
 }
 
@@ -70,7 +70,7 @@ pub struct MediaId<'a> {
 pub const MEDIA_PREFIX_LENGTH: usize = 6;
 
 impl<'a> MediaId<'a> {
-    /// Reads exactly the form that `Display` writes; anything else is `None`.
+    /// Parses exactly the output of `Display`.
     pub fn parse(text: &'a str) -> Option<Self> {
         let (prefix, rest) = text.split_once('_')?;
         let (hex, rest) = rest.split_at_checked(32)?;
@@ -89,7 +89,7 @@ impl<'a> MediaId<'a> {
         Some(Self { prefix, attachment_id, is_image, extension })
     }
 
-    /// Appends the id to a buffer of JSON or of a URL; none of its characters needs escaping.
+    /// Appends the id to a JSON or URL buffer. None of its characters needs escaping.
     pub fn write_to(&self, out: &mut Vec<u8>) {
         let mut hex = [0; uuid::fmt::Simple::LENGTH];
         out.extend_from_slice(self.prefix.as_bytes());
@@ -115,7 +115,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_media_id_reads_back_as_it_was_written(
+        fn a_media_id_round_trips(
             prefix in "[0-9a-f]{6}", id in any::<[u8; 16]>(), is_image: bool,
             extension in "[a-z0-9]{1,10}",
         ) {
@@ -130,7 +130,7 @@ mod tests {
         }
 
         #[test]
-        fn what_parses_prints_the_same(text in "\\PC{0,80}|[0-9a-f]{6}_[0-9a-fA-F]{32}(~mv2)?\\.[a-zA-Z]{0,4}") {
+        fn a_parsed_id_prints_the_same_text(text in "\\PC{0,80}|[0-9a-f]{6}_[0-9a-fA-F]{32}(~mv2)?\\.[a-zA-Z]{0,4}") {
             if let Some(id) = MediaId::parse(&text) {
                 prop_assert_eq!(id.to_string(), text);
             }
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn other_forms_are_refused() {
+    fn other_forms_are_rejected() {
         let hex = "8d0c6d0e5f5b4f3fb0a5a4f7b1f2c3d4";
         for text in [
             format!("4f2a9c_{hex}"),

@@ -1,15 +1,15 @@
-//! Reads the `Range` header of a download (RFC 9110 §14).
-//! It decides which bytes are asked for and knows nothing of status codes or bodies.
+//! Parses the `Range` header of a download (RFC 9110 §14).
+//! It decides which bytes are requested; status codes and bodies are the caller's.
 
-/// Most ranges answered in one response; a request for more gets the whole file, so that one
-/// small header cannot make a large answer of tiny parts (RFC 9110 §14.2, §17.15).
+/// Most ranges in one response. A request for more gets the whole file, so that a small header
+/// cannot cause a large response of tiny parts (RFC 9110 §14.2, §17.15).
 pub const MAX_RANGES: usize = 16;
 
-/// Most ranges that may overlap another one; beyond it the whole file is the better answer
+/// Most ranges that may overlap another one. A request with more gets the whole file
 /// (RFC 9110 §14.2: "more than two overlapping ranges").
 pub const MAX_OVERLAPPING: usize = 2;
 
-/// A run of bytes that lies inside the file and is never empty.
+/// A non-empty range of bytes inside the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ByteRange {
     /// Offset of the first byte.
@@ -20,7 +20,7 @@ pub struct ByteRange {
 
 impl ByteRange {
     /// Number of bytes in the range, at least 1.
-    #[expect(clippy::len_without_is_empty, reason = "a range always holds a byte")]
+    #[expect(clippy::len_without_is_empty, reason = "a range is never empty")]
     pub fn len(&self) -> u64 {
         self.end.saturating_sub(self.start).saturating_add(1)
     }
@@ -30,36 +30,36 @@ impl ByteRange {
     }
 }
 
-/// What a `Range` header asks of a file of a known size.
+/// The part of a file of known size that a `Range` header selects.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RangeAnswer {
-    /// No usable range: answer the whole file.
+pub enum RangeSelection {
+    /// No usable range: send the whole file.
     Whole,
     /// One range.
     One(ByteRange),
     /// Two to [`MAX_RANGES`] ranges, in the order of the request.
     Many(Vec<ByteRange>),
-    /// The header is valid, but no range of it holds a byte of the file.
+    /// The header is valid, but all its ranges are outside the file.
     Unsatisfiable,
 }
 
-/// Reads a `Range` header for a file of `size_bytes`.
+/// Parses a `Range` header for a file of `size_bytes`.
 ///
-/// A header that is malformed, names another unit or more than [`MAX_RANGES`] ranges, overlaps
-/// more than [`MAX_OVERLAPPING`] allows or asks for more bytes than the file has is ignored,
-/// which RFC 9110 §14.2 permits. Ranges are clipped to the file; those outside it are dropped.
-pub fn parse_range(header: &str, size_bytes: u64) -> RangeAnswer {
-    let Some(specs) = parse_specs(header) else { return RangeAnswer::Whole };
+/// A header is ignored, as RFC 9110 §14.2 permits, when it is malformed, names another unit or more
+/// than [`MAX_RANGES`] ranges, has more than [`MAX_OVERLAPPING`] overlapping ranges or selects more
+/// bytes than the file has. Ranges are clipped to the file; those outside it are dropped.
+pub fn parse_range(header: &str, size_bytes: u64) -> RangeSelection {
+    let Some(specs) = parse_specs(header) else { return RangeSelection::Whole };
     let ranges: Vec<ByteRange> = specs.iter().filter_map(|spec| spec.within(size_bytes)).collect();
     match ranges.as_slice() {
-        [] => RangeAnswer::Unsatisfiable,
-        [only] => RangeAnswer::One(*only),
-        _ if is_wasteful(&ranges, size_bytes) => RangeAnswer::Whole,
-        _ => RangeAnswer::Many(ranges),
+        [] => RangeSelection::Unsatisfiable,
+        [only] => RangeSelection::One(*only),
+        _ if is_wasteful(&ranges, size_bytes) => RangeSelection::Whole,
+        _ => RangeSelection::Many(ranges),
     }
 }
 
-/// A range as written, not yet held against a file.
+/// A range as written, not yet checked against a file's size.
 #[derive(Clone, Copy)]
 enum Spec {
     From { start: u64, end: Option<u64> },
@@ -90,7 +90,7 @@ fn parse_specs(header: &str) -> Option<Vec<Spec>> {
     let mut specs = Vec::new();
     for element in set.split(',') {
         let element = element.trim_matches([' ', '\t']);
-        // Empty list elements are to be tolerated (RFC 9110 §5.6.1.2).
+        // Recipients must accept empty list elements (RFC 9110 §5.6.1.2).
         if element.is_empty() {
             continue;
         }
@@ -115,7 +115,8 @@ fn parse_spec(element: &str) -> Option<Spec> {
     (start <= end).then_some(Spec::From { start, end: Some(end) })
 }
 
-/// Decimal digits only; a number beyond `u64` is past every file, as `u64::MAX` is.
+/// Decimal digits only. A number above `u64::MAX` saturates, since both are past the end of any
+/// file.
 fn parse_offset(digits: &str) -> Option<u64> {
     let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
     is_number.then(|| digits.parse().unwrap_or(u64::MAX))
@@ -138,12 +139,12 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn one(start: u64, end: u64) -> RangeAnswer {
-        RangeAnswer::One(ByteRange { start, end })
+    fn one(start: u64, end: u64) -> RangeSelection {
+        RangeSelection::One(ByteRange { start, end })
     }
 
     #[test]
-    fn the_forms_of_one_range_are_read() {
+    fn all_forms_of_a_single_range_are_parsed() {
         for (header, expected) in [
             ("bytes=0-0", one(0, 0)),
             ("bytes=0-499", one(0, 499)),
@@ -164,16 +165,16 @@ mod tests {
     #[test]
     fn ranges_outside_the_file_are_unsatisfiable() {
         for header in ["bytes=1000-", "bytes=1000-1001", "bytes=-0", "bytes=-0,5000-6000"] {
-            assert_eq!(parse_range(header, 1000), RangeAnswer::Unsatisfiable, "{header}");
+            assert_eq!(parse_range(header, 1000), RangeSelection::Unsatisfiable, "{header}");
         }
         for header in ["bytes=0-", "bytes=-5", "bytes=0-0"] {
-            assert_eq!(parse_range(header, 0), RangeAnswer::Unsatisfiable, "{header}");
+            assert_eq!(parse_range(header, 0), RangeSelection::Unsatisfiable, "{header}");
         }
-        assert_eq!(parse_range("bytes=99999999999999999999-", 1000), RangeAnswer::Unsatisfiable);
+        assert_eq!(parse_range("bytes=99999999999999999999-", 1000), RangeSelection::Unsatisfiable);
     }
 
     #[test]
-    fn headers_that_are_not_valid_are_ignored() {
+    fn invalid_headers_are_ignored() {
         for header in [
             "",
             "bytes",
@@ -193,36 +194,36 @@ mod tests {
             "bytes=0-1,x",
             "bytes=1-2\n",
         ] {
-            assert_eq!(parse_range(header, 1000), RangeAnswer::Whole, "{header:?}");
+            assert_eq!(parse_range(header, 1000), RangeSelection::Whole, "{header:?}");
         }
     }
 
     #[test]
-    fn several_ranges_keep_the_order_of_the_request() {
+    fn multiple_ranges_keep_the_order_of_the_request() {
         let ranges = vec![ByteRange { start: 500, end: 509 }, ByteRange { start: 0, end: 9 }];
-        assert_eq!(parse_range("bytes=500-509, 0-9", 1000), RangeAnswer::Many(ranges));
+        assert_eq!(parse_range("bytes=500-509, 0-9", 1000), RangeSelection::Many(ranges));
     }
 
     #[test]
-    fn sixteen_ranges_are_answered_and_seventeen_are_not() {
+    fn sixteen_ranges_are_served_and_seventeen_are_ignored() {
         let header = |count: u64| {
             let specs: Vec<String> = (0..count).map(|n| format!("{}-{}", n * 10, n * 10)).collect();
             format!("bytes={}", specs.join(","))
         };
-        assert!(matches!(parse_range(&header(16), 1000), RangeAnswer::Many(r) if r.len() == 16));
-        assert_eq!(parse_range(&header(17), 1000), RangeAnswer::Whole);
+        assert!(matches!(parse_range(&header(16), 1000), RangeSelection::Many(r) if r.len() == 16));
+        assert_eq!(parse_range(&header(17), 1000), RangeSelection::Whole);
     }
 
     #[test]
     fn wasteful_sets_get_the_whole_file() {
-        assert!(matches!(parse_range("bytes=0-9,5-14", 1000), RangeAnswer::Many(_)));
-        assert_eq!(parse_range("bytes=0-9,5-14,8-20", 1000), RangeAnswer::Whole);
-        assert_eq!(parse_range("bytes=0-,0-0", 1000), RangeAnswer::Whole);
-        assert_eq!(parse_range("bytes=-600,0-500", 1000), RangeAnswer::Whole);
-        assert_eq!(parse_range("bytes=-8,0-", u64::MAX), RangeAnswer::Whole);
+        assert!(matches!(parse_range("bytes=0-9,5-14", 1000), RangeSelection::Many(_)));
+        assert_eq!(parse_range("bytes=0-9,5-14,8-20", 1000), RangeSelection::Whole);
+        assert_eq!(parse_range("bytes=0-,0-0", 1000), RangeSelection::Whole);
+        assert_eq!(parse_range("bytes=-600,0-500", 1000), RangeSelection::Whole);
+        assert_eq!(parse_range("bytes=-8,0-", u64::MAX), RangeSelection::Whole);
     }
 
-    /// Ranges that neither touch each other nor leave the file, with the file's size.
+    /// Ranges that do not touch each other, and the size of a file that contains them.
     fn separate_ranges() -> impl Strategy<Value = (Vec<ByteRange>, u64)> {
         prop::collection::vec((1_u64..1000, 1_u64..1000), 1..=MAX_RANGES).prop_map(|steps| {
             let mut next = 0;
@@ -238,26 +239,26 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_printed_set_reads_back((ranges, size_bytes) in separate_ranges()) {
+        fn a_printed_set_round_trips((ranges, size_bytes) in separate_ranges()) {
             let specs: Vec<String> =
                 ranges.iter().map(|range| format!("{}-{}", range.start, range.end)).collect();
-            let answer = parse_range(&format!("bytes={}", specs.join(", ")), size_bytes);
+            let selection = parse_range(&format!("bytes={}", specs.join(", ")), size_bytes);
             let expected = match ranges.as_slice() {
-                [only] => RangeAnswer::One(*only),
-                _ => RangeAnswer::Many(ranges),
+                [only] => RangeSelection::One(*only),
+                _ => RangeSelection::Many(ranges),
             };
-            prop_assert_eq!(answer, expected);
+            prop_assert_eq!(selection, expected);
         }
 
         #[test]
-        fn every_range_lies_inside_the_file(
+        fn every_range_is_inside_the_file(
             header in "bytes=([0-9]{0,3}-[0-9]{0,3},?){1,5}|bytes=[-0-9, ]{0,40}|.{0,40}",
             size_bytes in prop_oneof![0_u64..1000, Just(u64::MAX)],
         ) {
             let ranges = match parse_range(&header, size_bytes) {
-                RangeAnswer::One(range) => vec![range],
-                RangeAnswer::Many(ranges) => ranges,
-                RangeAnswer::Whole | RangeAnswer::Unsatisfiable => vec![],
+                RangeSelection::One(range) => vec![range],
+                RangeSelection::Many(ranges) => ranges,
+                RangeSelection::Whole | RangeSelection::Unsatisfiable => vec![],
             };
             let mut total = 0_u128;
             for range in ranges {

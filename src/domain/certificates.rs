@@ -1,22 +1,22 @@
-//! What it means when the certificate of an engine is refused, in words for who runs the server.
+//! Explains to the operator why a database's or store's TLS certificate was rejected.
 
 const UNTRUSTED: &str = "its certificate was issued by an authority that is not trusted here: name the \
                          right one (sslrootcert in database_url, ca in blobs)";
 
-/// What rustls says, and the same for people, with what to do.
+/// Parts of rustls error texts, each with an explanation and a remedy.
 const KNOWN: [(&str, &str); 5] = [
     ("UnknownIssuer", UNTRUSTED),
-    // An authority that has the name of a trusted one, and another key.
+    // The authority has the name of a trusted one, but another key.
     ("BadSignature", UNTRUSTED),
     (
         "not valid for name",
-        "its certificate is for another name than the one it was called by: call it by that name, or \
-         give it a certificate for this one",
+        "its certificate is for another host name: connect by the name in the certificate, or \
+         give it a certificate for this name",
     ),
     (
         "certificate expired",
-        "its certificate has expired, or the clock of this machine is wrong: renew the one, or set \
-         the other",
+        "its certificate has expired, or the clock of this machine is wrong: renew the certificate, \
+         or set the clock",
     ),
     (
         "certificate not valid yet",
@@ -24,7 +24,7 @@ const KNOWN: [(&str, &str); 5] = [
     ),
 ];
 
-/// The reason for which a certificate was refused, if an error's text names one.
-pub fn refused(text: &str) -> Option<&'static str> {
-    KNOWN.iter().find(|(said, _)| text.contains(said)).map(|(_, words)| *words)
+/// The explanation for an error's text, if the text names a known certificate problem.
+pub fn explain(text: &str) -> Option<&'static str> {
+    KNOWN.iter().find(|(part, _)| text.contains(part)).map(|(_, explanation)| *explanation)
 }

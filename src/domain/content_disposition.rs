@@ -1,11 +1,11 @@
-//! Writes the `Content-Disposition` header of a download (RFC 6266, RFC 8187).
-//! It never lets a file name end its own parameter (bar S13).
+//! Builds the `Content-Disposition` header of a download (RFC 6266, RFC 8187).
+//! No file name can end its own parameter and inject another (S13).
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::domain::file_name::display_name;
 
-/// Everything but `attr-char` of RFC 8187 §3.2.1.
+/// Every character except `attr-char` of RFC 8187 §3.2.1.
 const NOT_ATTR_CHAR: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'!')
     .remove(b'#')
@@ -20,10 +20,10 @@ const NOT_ATTR_CHAR: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'|')
     .remove(b'~');
 
-/// Whether a browser shows the file or saves it.
+/// Whether a browser displays the file or saves it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Disposition {
-    /// Show it.
+    /// Display it.
     Inline,
     /// Save it.
     Attachment,
@@ -38,10 +38,10 @@ impl Disposition {
     }
 }
 
-/// The header's value: visible ASCII and spaces only, whatever the name holds.
+/// The header's value: visible ASCII and spaces only, whatever the name contains.
 ///
-/// It carries the [`display_name`], always as a quoted `filename` and, when ASCII cannot carry
-/// it, also as `filename*`, which readers prefer (RFC 6266 §4.3).
+/// It contains the [`display_name`] as a quoted `filename`. If that cannot represent the name, the
+/// value also has a `filename*`, which clients prefer (RFC 6266 §4.3).
 pub fn content_disposition(kind: Disposition, file_name: &str) -> String {
     let name = display_name(file_name);
     let fallback: String = name.chars().map(fallback_char).collect();
@@ -53,8 +53,8 @@ pub fn content_disposition(kind: Disposition, file_name: &str) -> String {
     format!("{kind}; filename=\"{fallback}\"; filename*=UTF-8''{encoded}")
 }
 
-/// A percent sign goes too: some readers decode it in the quoted form (RFC 6266, appendix D).
-/// Quote and backslash would end or escape the quoted string.
+/// Quote and backslash would end or escape the quoted string. The percent sign is replaced too,
+/// because some clients decode it there (RFC 6266, appendix D).
 fn fallback_char(character: char) -> char {
     match character {
         '%' | '"' | '\\' => '_',
@@ -69,27 +69,27 @@ mod tests {
     use percent_encoding::percent_decode_str;
     use proptest::prelude::*;
 
-    /// What a strict reader makes of a header: disposition type, `filename`, `filename*`.
+    /// The result of a strict parser: disposition type, `filename`, `filename*`.
     #[derive(Debug, PartialEq)]
-    struct Read {
+    struct Parsed {
         kind: String,
         plain: Option<String>,
         extended: Option<String>,
     }
 
-    impl Read {
+    impl Parsed {
         fn name(&self) -> Option<&str> {
             self.extended.as_deref().or(self.plain.as_deref())
         }
     }
 
-    /// A reader written from the grammar alone; any deviation is `None`.
-    fn read(header: &str) -> Option<Read> {
+    /// A strict parser written from the grammar; any deviation is `None`.
+    fn parse(header: &str) -> Option<Parsed> {
         let (kind, mut rest) = match header.find(';') {
             Some(at) => (&header[..at], &header[at..]),
             None => (header, ""),
         };
-        let mut found = Read { kind: kind.to_owned(), plain: None, extended: None };
+        let mut found = Parsed { kind: kind.to_owned(), plain: None, extended: None };
         while let Some(parameter) = rest.strip_prefix("; ") {
             let (name, after) = parameter.split_once('=')?;
             let value;
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn plain_names_need_one_parameter() {
+    fn ascii_names_need_one_parameter() {
         assert_eq!(
             content_disposition(Disposition::Inline, "a b;c.pdf"),
             "inline; filename=\"a b;c.pdf\""
@@ -150,25 +150,25 @@ mod tests {
             "a; filename*=UTF-8''b.exe",
         ] {
             let header = content_disposition(Disposition::Attachment, name);
-            let read = read(&header).expect("a header by the grammar");
-            assert_eq!(read.kind, "attachment");
-            assert_eq!(read.name(), Some(display_name(name).as_str()), "{header}");
+            let parsed = parse(&header).expect("a well-formed header");
+            assert_eq!(parsed.kind, "attachment");
+            assert_eq!(parsed.name(), Some(display_name(name).as_str()), "{header}");
         }
     }
 
     proptest! {
         #[test]
-        fn every_name_reads_back(
+        fn every_name_round_trips(
             name in prop_oneof![any::<String>(), "[ -~é€\r\n\"\\\\%;='*]{0,30}"],
         ) {
             let header = content_disposition(Disposition::Attachment, &name);
             prop_assert!(header.bytes().all(|byte| (0x20..0x7F).contains(&byte)), "{}", header);
-            let read = read(&header);
-            prop_assert!(read.is_some(), "{}", header);
-            let read = read.unwrap();
+            let parsed = parse(&header);
+            prop_assert!(parsed.is_some(), "{}", header);
+            let parsed = parsed.unwrap();
             let shown = display_name(&name);
-            prop_assert_eq!(read.name(), Some(shown.as_str()));
-            prop_assert!(read.plain.is_some());
+            prop_assert_eq!(parsed.name(), Some(shown.as_str()));
+            prop_assert!(parsed.plain.is_some());
         }
     }
 }

@@ -1,19 +1,19 @@
-//! Where a page of a sorted list ended, as a text that clients hand back without looking inside.
+//! Opaque cursors for paging through sorted lists.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
-/// The first byte of every cursor: another form gets another number.
-const FORM: u8 = 1;
-/// Bytes of the hash of what a cursor belongs to. It keeps mistakes out, not forgers: whoever makes a
-/// cursor up only asks for another part of what they may see.
-const BOUND_BYTES: usize = 8;
-/// Longest cursor: that of the longest name by which a list is sorted.
+/// The first byte of every cursor: the version of its encoding.
+const VERSION: u8 = 1;
+/// Bytes of the list's hash in a cursor. The hash catches mistakes and is no protection against
+/// forgery, which needs none: a forged cursor only selects another part of what the caller may see.
+const LIST_HASH_BYTES: usize = 8;
+/// Longest cursor, which fits the longest name that a list is sorted by.
 pub const MAX_CURSOR_CHARS: usize = 8_192;
 
-/// What a list is sorted by.
+/// The value that a list is sorted by.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SortKey {
     /// A time, a size or a count.
@@ -22,20 +22,20 @@ pub enum SortKey {
     Text(String),
 }
 
-/// The last item of a page.
+/// The position of a page's last item.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cursor {
-    /// What it is sorted by.
+    /// The item's sort key.
     pub key: SortKey,
-    /// Its id, for those that are equal otherwise.
+    /// The item's id, which breaks ties.
     pub id: Uuid,
 }
 
 impl Cursor {
-    /// As text, for the list that `belongs_to` says: its contact, sort and filter.
-    pub fn encode(&self, belongs_to: &str) -> String {
-        let mut bytes = vec![FORM];
-        bytes.extend_from_slice(&bound(belongs_to));
+    /// Encodes the cursor for the list that `list_key` identifies by contact, sort and filter.
+    pub fn encode(&self, list_key: &str) -> String {
+        let mut bytes = vec![VERSION];
+        bytes.extend_from_slice(&list_hash(list_key));
         bytes.extend_from_slice(self.id.as_bytes());
         match &self.key {
             SortKey::Number(number) => {
@@ -50,13 +50,13 @@ impl Cursor {
         URL_SAFE_NO_PAD.encode(bytes)
     }
 
-    /// Reads one; `None` for a text that is none, or one of another list.
-    pub fn decode(text: &str, belongs_to: &str) -> Option<Self> {
+    /// Decodes a cursor; `None` if it is malformed or belongs to another list.
+    pub fn decode(text: &str, list_key: &str) -> Option<Self> {
         if text.len() > MAX_CURSOR_CHARS {
             return None;
         }
         let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
-        let rest = bytes.strip_prefix(&[FORM])?.strip_prefix(&bound(belongs_to))?;
+        let rest = bytes.strip_prefix(&[VERSION])?.strip_prefix(&list_hash(list_key))?;
         let (id, key) = rest.split_first_chunk::<16>()?;
         let (kind, key) = key.split_first()?;
         let key = match kind {
@@ -68,8 +68,8 @@ impl Cursor {
     }
 }
 
-fn bound(belongs_to: &str) -> [u8; BOUND_BYTES] {
-    let hash: [u8; 32] = Sha256::digest(belongs_to.as_bytes()).into();
+fn list_hash(list_key: &str) -> [u8; LIST_HASH_BYTES] {
+    let hash: [u8; 32] = Sha256::digest(list_key.as_bytes()).into();
     std::array::from_fn(|at| hash[at])
 }
 
@@ -79,7 +79,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn a_cursor_of_another_list_is_none() {
+    fn a_cursor_of_another_list_is_rejected() {
         let cursor = Cursor { key: SortKey::Number(7), id: Uuid::nil() };
         let text = cursor.encode("files by name");
         assert_eq!(Cursor::decode(&text, "files by name"), Some(cursor));
@@ -90,7 +90,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn cursors_read_back(id in any::<[u8; 16]>(), number: i64, text in ".{0,40}", list in ".{0,20}") {
+        fn cursors_round_trip(id in any::<[u8; 16]>(), number: i64, text in ".{0,40}", list in ".{0,20}") {
             for key in [SortKey::Number(number), SortKey::Text(text)] {
                 let cursor = Cursor { key, id: Uuid::from_bytes(id) };
                 prop_assert_eq!(Cursor::decode(&cursor.encode(&list), &list), Some(cursor));
@@ -98,7 +98,7 @@ mod tests {
         }
 
         #[test]
-        fn other_texts_are_none(text in ".{0,80}|[A-Za-z0-9_-]{0,80}") {
+        fn other_texts_are_rejected(text in ".{0,80}|[A-Za-z0-9_-]{0,80}") {
             prop_assert_eq!(Cursor::decode(&text, "list"), None);
         }
     }

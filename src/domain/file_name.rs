@@ -1,23 +1,23 @@
-//! File names: the name as the user gave it, kept as data, and its neutral form for headers and
-//! screens. Neither form ever becomes a path on this server (bar S9).
+//! File names: the name as the user gave it, stored as data, and its sanitised form for headers
+//! and screens. Neither form ever becomes a path on this server (S9).
 
 /// Longest file name, in Unicode scalar values (contract §4).
 pub const MAX_FILE_NAME_CHARS: usize = 260;
 
-/// Shown when nothing of a name can be shown.
+/// Shown when sanitising leaves nothing of a name.
 const PLACEHOLDER: &str = "file";
 
 /// A file name as the user gave it: 1 to [`MAX_FILE_NAME_CHARS`] characters of any kind.
 ///
-/// It may hold path separators, NUL and line ends, so it goes to data fields only; everything
-/// else takes [`FileName::display_name`].
+/// It may contain path separators, NUL and line breaks, so use it in data fields only, and
+/// [`FileName::display_name`] everywhere else.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct FileName(String);
 
-/// Why a file name was refused; the texts are predicates of the field (contract §6).
+/// Why a file name was rejected; the texts are predicates of the field (contract §6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum FileNameRefused {
-    /// No character at all.
+pub enum FileNameError {
+    /// The name is empty.
     #[error("must have at least 1 character")]
     Empty,
     /// More than [`MAX_FILE_NAME_CHARS`] characters.
@@ -26,41 +26,41 @@ pub enum FileNameRefused {
 }
 
 impl FileName {
-    /// Takes a name as it is.
+    /// Accepts a name unchanged.
     ///
     /// # Errors
     ///
-    /// [`FileNameRefused`] when the length is outside 1 to [`MAX_FILE_NAME_CHARS`] characters.
-    pub fn new(name: String) -> Result<Self, FileNameRefused> {
+    /// [`FileNameError`] when the length is outside 1 to [`MAX_FILE_NAME_CHARS`] characters.
+    pub fn new(name: String) -> Result<Self, FileNameError> {
         if name.is_empty() {
-            return Err(FileNameRefused::Empty);
+            return Err(FileNameError::Empty);
         }
-        // Stops counting at the first character too many, however long the text is.
+        // Stops counting at the first excess character, so a long text costs no more.
         if name.chars().nth(MAX_FILE_NAME_CHARS).is_some() {
-            return Err(FileNameRefused::TooLong);
+            return Err(FileNameError::TooLong);
         }
         Ok(Self(name))
     }
 
-    /// The name exactly as it was given.
+    /// The name exactly as the user gave it.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The name made harmless, see [`display_name`].
+    /// The sanitised name, see [`display_name`].
     pub fn display_name(&self) -> String {
         display_name(&self.0)
     }
 }
 
-/// The name made harmless for headers, screens and the file systems of those who download it
-/// (bar S14): never empty, without path separators, control, invisible or direction-changing
-/// characters, without what Windows refuses, and not a Windows device.
+/// The name sanitised for headers, screens and the file systems of those who download it
+/// (S14): never empty, without path separators, control, invisible or bidirectional control
+/// characters, without characters that Windows rejects, and not a Windows device name.
 ///
-/// Its extension is the one a downloading system will act on. Applying it twice changes nothing.
+/// Its extension is the one that the downloading system acts on. The function is idempotent.
 pub fn display_name(file_name: &str) -> String {
     let kept: String =
-        file_name.chars().filter(|character| !is_hidden(*character)).map(neutral).collect();
+        file_name.chars().filter(|character| !is_hidden(*character)).map(sanitised).collect();
     let trimmed = kept
         .trim_start()
         .trim_end_matches(|character: char| character == '.' || character.is_whitespace());
@@ -73,9 +73,10 @@ pub fn display_name(file_name: &str) -> String {
     }
 }
 
-/// A text of others as it is shown on a terminal: what is not seen, or changes how its neighbours are
-/// seen, stands there as its code, such as `\u{202e}`, so that nobody is misled and no terminal steered.
-pub fn visible(text: &str) -> String {
+/// Escapes untrusted text for a terminal. Characters that are invisible or change the display of
+/// others become escapes such as `\u{202e}`, so the text can neither mislead its reader nor control
+/// the terminal.
+pub fn escape_hidden(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for character in text.chars() {
         if is_hidden(character) {
@@ -87,24 +88,24 @@ pub fn visible(text: &str) -> String {
     shown
 }
 
-/// Separators and the characters Windows refuses in a file name become an underscore.
-fn neutral(character: char) -> char {
+/// Path separators, and characters that Windows rejects in a file name, become an underscore.
+fn sanitised(character: char) -> char {
     match character {
         '/' | '\\' | '<' | '>' | ':' | '"' | '|' | '?' | '*' => '_',
         _ => character,
     }
 }
 
-/// Characters that are not seen, or that change how their neighbours are seen.
+/// Characters that are invisible, or that change the display of others.
 fn is_hidden(character: char) -> bool {
     let code = u32::from(character);
     // The last two code points of each of the 17 planes are noncharacters.
-    let ends_a_plane = code & 0xFFFE == 0xFFFE;
+    let is_end_of_plane = code & 0xFFFE == 0xFFFE;
     character.is_control()
-        || ends_a_plane
+        || is_end_of_plane
         || matches!(character,
             '\u{00AD}' | '\u{034F}' | '\u{061C}' | '\u{180E}' | '\u{FEFF}'
-            // Blank letters of Hangul.
+            // Hangul fillers.
             | '\u{115F}' | '\u{1160}' | '\u{3164}' | '\u{FFA0}'
             // Zero width, direction marks.
             | '\u{200B}'..='\u{200F}'
@@ -120,7 +121,7 @@ fn is_hidden(character: char) -> bool {
             | '\u{E0000}'..='\u{E007F}')
 }
 
-/// True for names that Windows gives to a device, whatever extension follows.
+/// Whether Windows reserves the name for a device, whatever its extension.
 fn is_device(name: &str) -> bool {
     let base = name.split('.').next().unwrap_or(name).trim_end();
     let base = base.to_ascii_uppercase();
@@ -130,7 +131,7 @@ fn is_device(name: &str) -> bool {
     let Some(port) = base.strip_prefix("COM").or_else(|| base.strip_prefix("LPT")) else {
         return false;
     };
-    // Windows reads superscript digits as digits here.
+    // Windows treats superscript digits as digits here.
     let mut digits = port.chars();
     matches!((digits.next(), digits.next()), (Some('0'..='9' | '¹' | '²' | '³'), None))
 }
@@ -141,7 +142,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn names_of_1_to_260_characters_are_taken_as_they_are() {
+    fn names_of_1_to_260_characters_are_accepted_unchanged() {
         for name in ["a", "../x", "a\0b", "a\r\nb", "..\\x", &"ж".repeat(260), &"😀".repeat(260)]
         {
             assert_eq!(
@@ -149,13 +150,13 @@ mod tests {
                 Ok(name)
             );
         }
-        assert_eq!(FileName::new(String::new()), Err(FileNameRefused::Empty));
-        assert_eq!(FileName::new("ж".repeat(261)), Err(FileNameRefused::TooLong));
-        assert_eq!(FileName::new("a".repeat(4096)), Err(FileNameRefused::TooLong));
+        assert_eq!(FileName::new(String::new()), Err(FileNameError::Empty));
+        assert_eq!(FileName::new("ж".repeat(261)), Err(FileNameError::TooLong));
+        assert_eq!(FileName::new("a".repeat(4096)), Err(FileNameError::TooLong));
     }
 
     #[test]
-    fn hostile_names_are_shown_harmless() {
+    fn hostile_names_are_sanitised() {
         for (name, shown) in [
             ("kitchen.jpg", "kitchen.jpg"),
             ("Résumé (v2).pdf", "Résumé (v2).pdf"),
@@ -191,17 +192,17 @@ mod tests {
     }
 
     #[test]
-    fn terminals_show_the_codes_of_what_is_hidden() {
+    fn hidden_characters_are_escaped() {
         for (text, shown) in [
             ("Résumé 報告 😀.pdf", "Résumé 報告 😀.pdf"),
             ("invoice_\u{202E}fdp.exe", "invoice_\\u{202e}fdp.exe"),
             ("a\u{1b}[2Jb\r\nc\0", "a\\u{1b}[2Jb\\u{d}\\u{a}c\\u{0}"),
         ] {
-            assert_eq!(visible(text), shown);
+            assert_eq!(escape_hidden(text), shown);
         }
     }
 
-    /// Text rich in the characters that matter here.
+    /// Text rich in characters that sanitising handles.
     fn hostile_text() -> impl Strategy<Value = String> {
         let part = prop_oneof![
             Just("CON".to_owned()),
@@ -216,13 +217,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn showing_twice_changes_nothing(name in hostile_text()) {
+        fn sanitising_is_idempotent(name in hostile_text()) {
             let once = display_name(&name);
             prop_assert_eq!(display_name(&once), once);
         }
 
         #[test]
-        fn nothing_harmful_is_left(name in hostile_text()) {
+        fn no_harmful_character_remains(name in hostile_text()) {
             let shown = display_name(&name);
             prop_assert!(!shown.is_empty());
             prop_assert!(!shown.contains(['/', '\\', '"', '<', '>', ':', '|', '?', '*']));

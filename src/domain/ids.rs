@@ -1,11 +1,10 @@
-//! Ids as types, so that a contact's id can never stand where a site's is wanted.
+//! Id newtypes, so that a contact's id cannot be passed where a site's is expected.
 
 use std::fmt;
 
 use uuid::Uuid;
 
-/// Reads a GUID as the contract writes it: 36 characters with hyphens, either case
-/// (contract §3).
+/// Parses a GUID in the contract's form: 36 characters with hyphens, either case (contract §3).
 pub fn parse_guid(text: &str) -> Option<Uuid> {
     (text.len() == 36).then(|| Uuid::try_parse(text).ok()).flatten()
 }
@@ -17,17 +16,17 @@ macro_rules! id_type {
         pub struct $name(pub Uuid);
 
         impl $name {
-            /// Reads 36 characters with hyphens, either case (contract §3).
+            /// Parses 36 characters with hyphens, either case (contract §3).
             pub fn parse(text: &str) -> Option<Self> {
                 parse_guid(text).map(Self)
             }
 
-            /// The 16 bytes, as stored.
+            /// The 16 stored bytes.
             pub fn as_bytes(&self) -> &[u8; 16] {
                 self.0.as_bytes()
             }
 
-            /// From the 16 stored bytes.
+            /// The id with these 16 stored bytes.
             pub fn from_bytes(bytes: [u8; 16]) -> Self {
                 Self(Uuid::from_bytes(bytes))
             }
@@ -48,27 +47,27 @@ macro_rules! id_type {
 }
 
 id_type! {
-    /// The tenant. Every row, blob, key and link belongs to exactly one.
+    /// A tenant. Every row, blob, key and link belongs to exactly one.
     SiteId
 }
 id_type! {
-    /// A person of a site.
+    /// A contact of a site.
     ContactId
 }
 id_type! {
-    /// One file of one contact; `UUIDv7`, made when its upload URL is.
+    /// A file of a contact; `UUIDv7`, generated together with its upload URL.
     AttachmentId
 }
 id_type! {
-    /// Stored bytes; a fresh one for every attempt to upload.
+    /// Stored bytes; every upload attempt gets a new id.
     BlobId
 }
 id_type! {
-    /// Who is told of events.
+    /// A subscription of a webhook receiver.
     SubscriptionId
 }
 id_type! {
-    /// Something that happened; `UUIDv7`. Receivers know by it what they were told before.
+    /// An event; `UUIDv7`. Receivers use it to detect duplicate deliveries.
     EventId
 }
 
@@ -77,13 +76,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_guid_has_36_characters_and_any_case() {
+    fn a_guid_has_36_characters_of_either_case() {
         let id = ContactId::parse("513C1BFC-61B6-427D-A7F8-CEEEDB1EB763").unwrap();
         assert_eq!(id.to_string(), "513c1bfc-61b6-427d-a7f8-ceeedb1eb763");
     }
 
     #[test]
-    fn other_spellings_of_a_guid_are_refused() {
+    fn other_spellings_of_a_guid_are_rejected() {
         for text in [
             "",
             "undefined",

@@ -1,6 +1,6 @@
-//! What the vendor tells of contacts that are kept elsewhere: its own webhooks, whose whole body is a
-//! signed token (contract §11, §12). Only RS256 is taken, with the one key that stands for the
-//! installation, and only while the token is fresh.
+//! Verifies the vendor's webhooks about contacts that it manages. A webhook's body is a signed
+//! token (contract §11, §12). Only RS256 with the installation's key is accepted, and only until
+//! the token expires.
 
 use aws_lc_rs::signature::{RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey};
 use base64::Engine as _;
@@ -10,159 +10,160 @@ use uuid::Uuid;
 
 use super::ids::{ContactId, EventId, parse_guid};
 
-/// Contacts that one merge names at most (contract §12).
-const MOST_SOURCES: usize = 5;
-/// How old a token may be: longer than the vendor's resends and than its own `exp`.
+/// Most source contacts in one merge (contract §12).
+const MAX_MERGE_SOURCES: usize = 5;
+/// Oldest accepted token. Longer than the vendor retries and than its own `exp`.
 const MAX_AGE_SECONDS: i64 = 4 * 24 * 60 * 60;
-/// How far the vendor's clock may be ahead.
+/// Largest accepted lead of the vendor's clock.
 const SKEW_SECONDS: i64 = 300;
 
-/// Why a token is not taken.
+/// Why a token is rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum InboundRefused {
-    /// It is not of the form that the vendor's webhooks have.
+pub enum InboundError {
+    /// It does not have the form of the vendor's webhooks.
     #[error("the body is not a webhook of the vendor")]
     Malformed,
-    /// Not signed by the key of its installation, or not with RS256.
+    /// It is not signed by the installation's key, or not with RS256.
     #[error("the webhook's signature is not valid")]
     Forged,
-    /// Its time is over, or has not come.
-    #[error("the webhook is not fresh")]
+    /// It has expired, or was issued in the future.
+    #[error("the webhook has expired or was issued in the future")]
     NotFresh,
 }
 
-/// What is told.
+/// The change that a webhook reports.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ContactNews {
-    /// A contact is gone.
+pub enum ContactChange {
+    /// A contact was deleted.
     Deleted(ContactId),
-    /// Everything of a person must go.
+    /// All data of a contact must be erased.
     Anonymized(ContactId),
-    /// Contacts have become one.
+    /// Contacts were merged into one.
     Merged {
-        /// The one.
+        /// The remaining contact.
         target: ContactId,
-        /// The others.
+        /// The contacts merged into it.
         sources: Vec<ContactId>,
     },
-    /// Nothing that changes anything here.
-    Nothing,
+    /// An event with no effect here.
+    Ignored,
 }
 
-/// A token that was checked.
+/// A verified webhook.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Inbound {
-    /// The event's id, the same in every resend.
+    /// The event's id, the same in every retry.
     pub event: EventId,
-    /// Until when it could be sent again, in Unix milliseconds.
+    /// Until when a retry of it would be accepted, in Unix milliseconds.
     pub fresh_until_ms: i64,
-    /// What it tells.
-    pub news: ContactNews,
+    /// The reported change.
+    pub change: ContactChange,
 }
 
-/// A token whose signature is still to be checked.
+/// A parsed webhook whose signature is not yet verified.
 #[derive(Debug)]
 pub struct Unchecked<'a> {
     signed: &'a str,
     signature: Vec<u8>,
     claims: Value,
     data: Value,
-    /// Whose key it must be signed by.
+    /// The installation whose key must have signed it.
     pub instance_id: Uuid,
 }
 
 impl<'a> Unchecked<'a> {
-    /// Takes a body apart.
+    /// Parses a request's body.
     ///
     /// # Errors
     ///
-    /// [`InboundRefused::Malformed`]; [`InboundRefused::Forged`] for any algorithm but RS256.
-    pub fn parse(body: &'a str) -> Result<Self, InboundRefused> {
-        let (signed, signature) = body.trim().rsplit_once('.').ok_or(InboundRefused::Malformed)?;
-        let (head, payload) = signed.split_once('.').ok_or(InboundRefused::Malformed)?;
+    /// [`InboundError::Malformed`]; [`InboundError::Forged`] for any algorithm but RS256.
+    pub fn parse(body: &'a str) -> Result<Self, InboundError> {
+        let (signed, signature) = body.trim().rsplit_once('.').ok_or(InboundError::Malformed)?;
+        let (head, payload) = signed.split_once('.').ok_or(InboundError::Malformed)?;
         let json = |part: &str| -> Option<Value> {
             serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).ok()?).ok()
         };
-        let head = json(head).ok_or(InboundRefused::Malformed)?;
+        let head = json(head).ok_or(InboundError::Malformed)?;
         if head["alg"] != "RS256" || head.get("crit").is_some() {
-            return Err(InboundRefused::Forged);
+            return Err(InboundError::Forged);
         }
-        let claims = json(payload).ok_or(InboundRefused::Malformed)?;
-        let data = text_json(&claims["data"]).ok_or(InboundRefused::Malformed)?;
+        let claims = json(payload).ok_or(InboundError::Malformed)?;
+        let data = text_json(&claims["data"]).ok_or(InboundError::Malformed)?;
         let instance_id = data["instanceId"].as_str().and_then(parse_guid);
         Ok(Self {
             signed,
-            signature: URL_SAFE_NO_PAD.decode(signature).map_err(|_| InboundRefused::Malformed)?,
+            signature: URL_SAFE_NO_PAD.decode(signature).map_err(|_| InboundError::Malformed)?,
             claims,
-            instance_id: instance_id.ok_or(InboundRefused::Malformed)?,
+            instance_id: instance_id.ok_or(InboundError::Malformed)?,
             data,
         })
     }
 
-    /// Checks the signature and the time, and reads what is told.
+    /// Verifies the signature and the lifetime, and parses the event.
     ///
     /// # Errors
     ///
-    /// See [`InboundRefused`].
-    pub fn check(&self, public_key: &[u8], now_ms: i64) -> Result<Inbound, InboundRefused> {
+    /// See [`InboundError`].
+    pub fn check(&self, public_key: &[u8], now_ms: i64) -> Result<Inbound, InboundError> {
         UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, public_key)
             .verify(self.signed.as_bytes(), &self.signature)
-            .map_err(|_| InboundRefused::Forged)?;
-        let number = |name: &str| self.claims[name].as_i64().ok_or(InboundRefused::Malformed);
+            .map_err(|_| InboundError::Forged)?;
+        let number = |name: &str| self.claims[name].as_i64().ok_or(InboundError::Malformed);
         let (issued_s, expires_s, now_s) =
             (number("iat")?, number("exp")?, now_ms.div_euclid(1_000));
         let until_s = expires_s.min(issued_s.saturating_add(MAX_AGE_SECONDS));
         if now_s >= until_s || issued_s > now_s + SKEW_SECONDS {
-            return Err(InboundRefused::NotFresh);
+            return Err(InboundError::NotFresh);
         }
-        let event = text_json(&self.data["data"]).ok_or(InboundRefused::Malformed)?;
+        let event = text_json(&self.data["data"]).ok_or(InboundError::Malformed)?;
         let id = event["id"].as_str().and_then(EventId::parse);
         Ok(Inbound {
-            event: id.ok_or(InboundRefused::Malformed)?,
+            event: id.ok_or(InboundError::Malformed)?,
             fresh_until_ms: until_s.saturating_mul(1_000),
-            news: news(&self.data["eventType"], &event)?,
+            change: contact_change(&self.data["eventType"], &event)?,
         })
     }
 }
 
-fn news(event_type: &Value, event: &Value) -> Result<ContactNews, InboundRefused> {
+fn contact_change(event_type: &Value, event: &Value) -> Result<ContactChange, InboundError> {
     let id =
-        |value: &Value| value.as_str().and_then(ContactId::parse).ok_or(InboundRefused::Malformed);
+        |value: &Value| value.as_str().and_then(ContactId::parse).ok_or(InboundError::Malformed);
     match event_type.as_str() {
         Some("wix.contacts.v4.contact_deleted") => {
             let contact = id(&event["entityId"])?;
             if event["triggeredByAnonymizeRequest"] == true {
-                return Ok(ContactNews::Anonymized(contact));
+                return Ok(ContactChange::Anonymized(contact));
             }
-            // The merge itself moves the attachments, whichever of the two comes first.
+            // The merge event moves the attachments, whichever of the two arrives first.
             if event["originatedFrom"] == "merge" {
-                return Ok(ContactNews::Nothing);
+                return Ok(ContactChange::Ignored);
             }
-            Ok(ContactNews::Deleted(contact))
+            Ok(ContactChange::Deleted(contact))
         }
         Some("wix.contacts.v4.contact_merged") => {
             let body = &event["actionEvent"]["body"];
-            let given = body["sourceContactIds"].as_array().ok_or(InboundRefused::Malformed)?;
+            let ids = body["sourceContactIds"].as_array().ok_or(InboundError::Malformed)?;
             let target = id(&body["targetContactId"])?;
-            let mut sources: Vec<ContactId> = given.iter().map(id).collect::<Result<_, _>>()?;
+            let mut sources: Vec<ContactId> = ids.iter().map(id).collect::<Result<_, _>>()?;
             sources.sort_unstable();
             sources.dedup();
-            if sources.is_empty() || sources.len() > MOST_SOURCES || sources.contains(&target) {
-                return Err(InboundRefused::Malformed);
+            if sources.is_empty() || sources.len() > MAX_MERGE_SOURCES || sources.contains(&target)
+            {
+                return Err(InboundError::Malformed);
             }
-            Ok(ContactNews::Merged { target, sources })
+            Ok(ContactChange::Merged { target, sources })
         }
-        Some(_) => Ok(ContactNews::Nothing),
-        None => Err(InboundRefused::Malformed),
+        Some(_) => Ok(ContactChange::Ignored),
+        None => Err(InboundError::Malformed),
     }
 }
 
-/// JSON that is a text in JSON.
+/// Parses JSON that is embedded as a JSON string.
 fn text_json(value: &Value) -> Option<Value> {
     serde_json::from_str(value.as_str()?).ok()
 }
 
-/// The key in a PEM file (`BEGIN PUBLIC KEY`), or in the base64 of one; `None` when it is none.
+/// The key in a PEM file (`BEGIN PUBLIC KEY`) or in the base64 of such a file; `None` if malformed.
 pub fn public_key(text: &str) -> Option<Vec<u8>> {
     let decoded;
     let mut text = text.trim();

@@ -1,20 +1,20 @@
-//! The host that serves files only, when links begin with another host than everything else (S12).
+//! The host that serves files only, if media links use a different host from everything else (S12).
 
 use serde::Deserialize;
 use url::{Host, Url};
 
-/// The host of media links, apart from the host of everything else.
+/// A host that serves only media links.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MediaHost {
     name: String,
     port: Option<u16>,
-    /// Then only the ports tell the two apart.
+    /// Whether the public URL has the same host name, so that only the ports differ.
     shares_name: bool,
 }
 
 impl MediaHost {
-    /// `None` when both URLs lead to one host.
-    pub fn apart_from(media_url: &Url, public_url: &Url) -> Option<Self> {
+    /// The host of `media_url`; `None` when both URLs have the same host and port.
+    pub fn distinct_from(media_url: &Url, public_url: &Url) -> Option<Self> {
         let name = media_url.host_str()?.to_ascii_lowercase();
         let shares_name = public_url.host_str().is_some_and(|other| other == name);
         if shares_name && media_url.port() == public_url.port() {
@@ -23,13 +23,15 @@ impl MediaHost {
         Some(Self { name, port: media_url.port(), shares_name })
     }
 
-    /// Whether browsers keep its cookies apart from those of everything else: they look at names alone.
+    /// Whether browsers separate its cookies from those of the public host. Cookies ignore ports,
+    /// so the names must differ.
     pub fn has_own_name(&self) -> bool {
         !self.shares_name
     }
 
-    /// Whether this is what the `Host` of a request names, in any case, with or without a port.
-    pub fn is_named_by(&self, authority: &str) -> bool {
+    /// Whether a request's `Host` names this host. Case is ignored, and so is the port unless only
+    /// the ports differ.
+    pub fn matches_authority(&self, authority: &str) -> bool {
         let (name, port) = match authority.rsplit_once(':') {
             Some((name, port)) if !port.ends_with(']') => (name, port.parse().ok()),
             _ => (authority, None),
@@ -39,20 +41,21 @@ impl MediaHost {
     }
 }
 
-/// Whether the page for people is answered (S12).
+/// Whether the web page is served (S12).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PageSetting {
-    /// Where its cookie and files do not share a host, and where nobody but this machine can come.
+    /// Served if its cookie and the files do not share a host name, or if the public URL is
+    /// loopback.
     Auto,
-    /// Always.
+    /// Always served.
     On,
-    /// Never.
+    /// Never served.
     Off,
 }
 
 impl PageSetting {
-    /// What it comes to for a public URL and the host of media links.
+    /// Whether the page is served, given the public URL and the host of media links.
     pub fn is_on(self, public_url: &Url, media: Option<&MediaHost>) -> bool {
         match self {
             Self::On => true,
@@ -76,11 +79,11 @@ mod tests {
     use super::*;
 
     fn host(media: &str, public: &str) -> Option<MediaHost> {
-        MediaHost::apart_from(&media.parse().unwrap(), &public.parse().unwrap())
+        MediaHost::distinct_from(&media.parse().unwrap(), &public.parse().unwrap())
     }
 
     #[test]
-    fn a_host_of_its_own_is_known_by_its_name() {
+    fn a_separate_host_is_matched_by_name() {
         let host = host("https://files.example/", "https://api.example/").unwrap();
         for (authority, is_media) in [
             ("files.example", true),
@@ -92,18 +95,20 @@ mod tests {
             ("files.example.evil", false),
             ("", false),
         ] {
-            assert_eq!(host.is_named_by(authority), is_media, "{authority}");
+            assert_eq!(host.matches_authority(authority), is_media, "{authority}");
         }
     }
 
     #[test]
-    fn hosts_that_share_a_name_are_told_apart_by_their_ports() {
+    fn hosts_with_the_same_name_are_distinguished_by_port() {
         let other = host("http://127.0.0.1:9000/", "http://127.0.0.1:8080/").unwrap();
-        assert!(other.is_named_by("127.0.0.1:9000"));
-        assert!(!other.is_named_by("127.0.0.1:8080") && !other.is_named_by("127.0.0.1"));
+        assert!(other.matches_authority("127.0.0.1:9000"));
+        assert!(
+            !other.matches_authority("127.0.0.1:8080") && !other.matches_authority("127.0.0.1")
+        );
         let six = host("http://[::1]:9000/", "http://[::1]/").unwrap();
-        assert!(six.is_named_by("[::1]:9000"));
-        assert!(!six.is_named_by("[::1]"));
+        assert!(six.matches_authority("[::1]:9000"));
+        assert!(!six.matches_authority("[::1]"));
         assert_eq!(host("http://a.example/x/", "http://a.example/"), None);
     }
 }

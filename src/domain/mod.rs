@@ -1,4 +1,4 @@
-//! Rules of the domain: no async, no I/O of its own, no clock, no randomness.
+//! Domain rules. Pure code: no async, no I/O of its own, no clock, no randomness.
 
 pub mod attachment;
 pub mod byte_range;
@@ -9,7 +9,6 @@ pub mod file_name;
 pub mod folding;
 pub mod hex;
 pub mod ids;
-pub mod image;
 pub mod inbound;
 pub mod media_host;
 pub mod media_type;

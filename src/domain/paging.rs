@@ -1,18 +1,18 @@
-//! Reads `paging.limit` and `paging.offset` of a list (contract §14).
-//! It judges each field alone; which answer a problem gets is not known here.
+//! Parses `paging.limit` and `paging.offset` of a list (contract §14).
+//! Each field is validated on its own; the error response is the caller's.
 
-/// Largest accepted `paging.limit`, which is also the limit of a request that names none.
+/// Largest accepted `paging.limit`, and the default.
 pub const MAX_LIMIT: u32 = 100;
 
 /// Largest accepted `paging.offset`: the field is an INT32.
 pub const MAX_OFFSET: u32 = i32::MAX as u32;
 
-/// Which part of a contact's attachments a list answers.
+/// The page of a list that a request selects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Paging {
-    /// Most attachments in the answer, 0 to [`MAX_LIMIT`].
+    /// Most attachments on the page, 0 to [`MAX_LIMIT`].
     pub limit: u32,
-    /// Attachments skipped before the first one answered, 0 to [`MAX_OFFSET`].
+    /// Attachments to skip before the page, 0 to [`MAX_OFFSET`].
     pub offset: u32,
 }
 
@@ -22,26 +22,26 @@ impl Default for Paging {
     }
 }
 
-/// Why one paging value was refused; the texts are predicates of the field (contract §6).
+/// Why a paging value was rejected; the texts are predicates of the field (contract §6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PagingProblem {
-    /// Not a decimal INT32.
+    /// It is not a decimal INT32.
     #[error("is not an integer")]
     NotAnInteger,
-    /// Below 0.
+    /// It is below 0.
     #[error("must be at least 0")]
     BelowMin,
-    /// Above [`MAX_LIMIT`].
+    /// It is above [`MAX_LIMIT`].
     #[error("must be at most {MAX_LIMIT}")]
     AboveMax,
 }
 
-/// Reads `paging.limit`; an absent one is [`MAX_LIMIT`].
+/// Parses `paging.limit`; the default is [`MAX_LIMIT`].
 ///
 /// # Errors
 ///
-/// A [`PagingProblem`]. Digits beyond INT32 are [`PagingProblem::AboveMax`], since the caller
-/// wrote a number and the limit is what it broke.
+/// A [`PagingProblem`]. A number beyond INT32 is [`PagingProblem::AboveMax`]: it is an integer, and
+/// the rule it breaks is the maximum.
 pub fn parse_limit(text: Option<&str>) -> Result<u32, PagingProblem> {
     match text {
         None => Ok(Paging::default().limit),
@@ -52,11 +52,11 @@ pub fn parse_limit(text: Option<&str>) -> Result<u32, PagingProblem> {
     }
 }
 
-/// Reads `paging.offset`; an absent one is 0.
+/// Parses `paging.offset`; the default is 0.
 ///
 /// # Errors
 ///
-/// A [`PagingProblem`]. The offset has no maximum of its own, so digits beyond INT32 are
+/// A [`PagingProblem`]. The offset has no documented maximum, so a number beyond INT32 is
 /// [`PagingProblem::NotAnInteger`].
 pub fn parse_offset(text: Option<&str>) -> Result<u32, PagingProblem> {
     match text {
@@ -68,7 +68,7 @@ pub fn parse_offset(text: Option<&str>) -> Result<u32, PagingProblem> {
     }
 }
 
-/// The number written as decimal digits with an optional minus; `None` when it exceeds `u32`.
+/// Parses decimal digits with an optional minus sign; `None` when the number exceeds `u32`.
 fn parse_natural(text: &str) -> Result<Option<u32>, PagingProblem> {
     let (negative, digits) = match text.strip_prefix('-') {
         Some(digits) => (true, digits),
@@ -81,7 +81,7 @@ fn parse_natural(text: &str) -> Result<Option<u32>, PagingProblem> {
     if negative && !is_zero {
         return Err(PagingProblem::BelowMin);
     }
-    // All characters are digits, so only a number that is too large can fail.
+    // All characters are digits, so parsing fails only on overflow.
     Ok(digits.parse().ok())
 }
 
@@ -91,14 +91,14 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn absent_values_take_the_defaults() {
+    fn absent_values_use_the_defaults() {
         assert_eq!(parse_limit(None), Ok(100));
         assert_eq!(parse_offset(None), Ok(0));
         assert_eq!(Paging::default(), Paging { limit: 100, offset: 0 });
     }
 
     #[test]
-    fn the_edges_of_the_limit_hold() {
+    fn the_limit_is_checked_at_its_bounds() {
         for (text, expected) in [
             ("0", Ok(0)),
             ("-0", Ok(0)),
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn the_edges_of_the_offset_hold() {
+    fn the_offset_is_checked_at_its_bounds() {
         for (text, expected) in [
             ("0", Ok(0)),
             ("2147483647", Ok(2_147_483_647)),
@@ -137,7 +137,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn printed_numbers_read_back(number in any::<i64>()) {
+        fn printed_numbers_round_trip(number in any::<i64>()) {
             let text = number.to_string();
             let expected_limit = match number {
                 ..0 => Err(PagingProblem::BelowMin),
@@ -154,7 +154,7 @@ mod tests {
         }
 
         #[test]
-        fn whatever_is_accepted_is_in_bounds(text in ".{0,24}|-?[0-9]{0,24}") {
+        fn accepted_values_are_within_bounds(text in ".{0,24}|-?[0-9]{0,24}") {
             if let Ok(limit) = parse_limit(Some(&text)) {
                 prop_assert!(limit <= MAX_LIMIT);
             }

@@ -1,13 +1,13 @@
-//! What an API key may do: the vendor's permission ids (contract §1), and one of ours for those who
-//! administer a site.
+//! Permissions of an API key: the vendor's permission ids (contract §1), and one of ours for
+//! administering a site.
 
 use std::fmt;
 
-/// Reading: list and get.
+/// Permission to list and get.
 pub const VIEW: &str = "CONTACTS_ATTACHMENTS.VIEW";
-/// Changing: generate an upload URL and delete.
+/// Permission to generate upload URLs and to delete.
 pub const MODIFY: &str = "CONTACTS_ATTACHMENTS.MODIFY";
-/// Administering: keys, and how the server does. Whoever may that may everything else.
+/// Permission to administer keys and see the server's state. It includes every other permission.
 pub const ADMIN: &str = "DOSSIER.ADMIN";
 
 /// One permission.
@@ -24,7 +24,7 @@ pub enum Scope {
 const EACH: [Scope; 3] = [Scope::View, Scope::Modify, Scope::Admin];
 
 impl Scope {
-    /// The id.
+    /// The permission's id.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::View => VIEW,
@@ -38,7 +38,7 @@ impl Scope {
         self.as_str().rsplit('.').next().unwrap_or_default()
     }
 
-    /// Reads the id, or its last word, in either case.
+    /// Parses the id or its last word, ignoring case.
     pub fn parse(text: &str) -> Option<Self> {
         EACH.into_iter().find(|scope| {
             text.eq_ignore_ascii_case(scope.as_str()) || text.eq_ignore_ascii_case(scope.short())
@@ -46,19 +46,19 @@ impl Scope {
     }
 }
 
-/// What the page calls a set of permissions.
+/// The page's name for a set of permissions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
-    /// May read.
+    /// Is read-only.
     Viewer,
-    /// May read and change.
+    /// May read and modify.
     Editor,
-    /// May do everything.
+    /// Has every permission.
     Admin,
 }
 
 impl Role {
-    /// Its name in JSON.
+    /// The role's name in JSON.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Viewer => "viewer",
@@ -80,7 +80,7 @@ impl Scopes {
     /// Every permission.
     pub const ALL: Self = Self { view: true, modify: true, admin: true };
 
-    /// Reads ids separated by blanks or commas; `Err` holds the one that is unknown.
+    /// Parses ids separated by spaces or commas.
     ///
     /// # Errors
     ///
@@ -97,23 +97,23 @@ impl Scopes {
         Ok(scopes)
     }
 
-    /// As they are stored: [`Scopes::of_contract`], and whether [`Scopes::is_admin`]. A text of another
-    /// release that cannot be read allows nothing.
-    pub fn stored(of_contract: &str, is_admin: bool) -> Self {
-        if is_admin { Self::ALL } else { Self::parse(of_contract).unwrap_or_default() }
+    /// The set from its stored form, [`Scopes::contract_ids`] and [`Scopes::is_admin`]. Text of
+    /// another release that cannot be parsed grants nothing.
+    pub fn from_stored(contract_ids: &str, is_admin: bool) -> Self {
+        if is_admin { Self::ALL } else { Self::parse(contract_ids).unwrap_or_default() }
     }
 
-    /// The vendor's ids alone, which every release reads.
-    pub fn of_contract(self) -> String {
+    /// The vendor's ids alone, which every release can parse.
+    pub fn contract_ids(self) -> String {
         Self { admin: false, ..self }.to_string()
     }
 
-    /// Whether [`ADMIN`] is in the set.
+    /// Whether the set contains [`ADMIN`].
     pub fn is_admin(self) -> bool {
         self.admin
     }
 
-    /// What the page calls it; `None` for a set without reading, for which there is nothing to see.
+    /// The set's role on the page; `None` without [`VIEW`], since there is nothing to show.
     pub fn role(self) -> Option<Role> {
         match self {
             Self { admin: true, .. } => Some(Role::Admin),
@@ -123,7 +123,7 @@ impl Scopes {
         }
     }
 
-    /// Whether a permission is in the set.
+    /// Whether the set contains a permission.
     pub fn contains(self, scope: Scope) -> bool {
         match scope {
             Scope::View => self.view,
@@ -132,24 +132,24 @@ impl Scopes {
         }
     }
 
-    /// Whether there is nothing in it.
+    /// Whether the set grants nothing.
     pub fn is_empty(self) -> bool {
         self == Self::default()
     }
 
-    /// The last words of the ids, with commas.
+    /// The last words of the ids, separated by commas.
     pub fn short(self) -> String {
-        self.held().map(Scope::short).collect::<Vec<_>>().join(",")
+        self.iter().map(Scope::short).collect::<Vec<_>>().join(",")
     }
 
-    fn held(self) -> impl Iterator<Item = Scope> {
+    fn iter(self) -> impl Iterator<Item = Scope> {
         EACH.into_iter().filter(move |scope| self.contains(*scope))
     }
 }
 
 impl fmt::Display for Scopes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.held().map(Scope::as_str).collect::<Vec<_>>().join(" "))
+        f.write_str(&self.iter().map(Scope::as_str).collect::<Vec<_>>().join(" "))
     }
 }
 
@@ -158,7 +158,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn scopes_read_back_as_they_print() {
+    fn scopes_round_trip() {
         let both = format!("{VIEW} {MODIFY}");
         for text in ["", VIEW, MODIFY, &both, &format!("{both} {ADMIN}")] {
             assert_eq!(Scopes::parse(text).unwrap().to_string(), text);
@@ -166,19 +166,19 @@ mod tests {
     }
 
     #[test]
-    fn short_names_and_commas_are_understood_and_unknown_ones_named() {
+    fn short_names_and_commas_are_parsed_and_unknown_names_reported() {
         assert_eq!(Scopes::parse("view,MODIFY").unwrap().short(), "VIEW,MODIFY");
         assert_eq!(Scopes::parse("view,delete"), Err("delete".to_owned()));
     }
 
     #[test]
-    fn who_administers_may_everything_and_older_releases_read_the_rest() {
+    fn admin_includes_every_permission_and_older_releases_parse_the_rest() {
         let admin = Scopes::parse("admin").unwrap();
         assert_eq!(admin, Scopes::ALL);
-        assert_eq!(admin.of_contract(), format!("{VIEW} {MODIFY}"));
-        assert_eq!(Scopes::stored(&admin.of_contract(), true), admin);
-        assert!(!Scopes::stored(&admin.of_contract(), false).is_admin());
-        assert!(Scopes::stored("of the future", false).is_empty());
+        assert_eq!(admin.contract_ids(), format!("{VIEW} {MODIFY}"));
+        assert_eq!(Scopes::from_stored(&admin.contract_ids(), true), admin);
+        assert!(!Scopes::from_stored(&admin.contract_ids(), false).is_admin());
+        assert!(Scopes::from_stored("of the future", false).is_empty());
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! What a session cookie and a sign-in link hold: the site, which says where to look, and a secret. And
-//! the token that shows that a request comes from the page itself (S27).
+//! The token in session cookies and sign-in links: a site id, which selects where to look it up,
+//! and a secret. Also the CSRF token, which proves that a request comes from the page itself (S27).
 
 use std::fmt;
 
@@ -11,26 +11,26 @@ use uuid::Uuid;
 
 use super::ids::SiteId;
 
-/// Characters of 32 bytes in Base64.
+/// Characters of 32 bytes in base64.
 const SECRET_CHARS: usize = 43;
-/// Keeps what is derived from a secret apart from what is stored of it.
+/// Domain separation: makes the CSRF token differ from the stored hash of the same secret.
 const CSRF: &[u8] = b"dossier csrf\0";
 
-/// A secret of one site.
+/// A site id and a secret.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SiteToken {
-    /// Where it is looked for.
+    /// The site whose sessions or sign-in links contain the secret.
     pub site: SiteId,
     secret: String,
 }
 
 impl SiteToken {
-    /// One of random bytes.
+    /// A token made of random bytes.
     pub fn new(site: SiteId, random: [u8; 32]) -> Self {
         Self { site, secret: URL_SAFE_NO_PAD.encode(random) }
     }
 
-    /// Reads what [`SiteToken`] prints.
+    /// Parses the output of `Display`.
     pub fn parse(text: &str) -> Option<Self> {
         let (site, secret) = text.split_once('.')?;
         let site = (site.len() == 32).then(|| Uuid::try_parse(site).ok()).flatten()?;
@@ -44,14 +44,14 @@ impl SiteToken {
         Sha256::digest(self.secret.as_bytes()).into()
     }
 
-    /// What a page of this session sends with everything that changes something. Pages of others cannot
-    /// read it, and it tells nothing of the secret.
+    /// The token that this session's page sends with every state-changing request. Pages of other
+    /// origins cannot read it, and it reveals nothing about the secret.
     pub fn csrf_token(&self) -> String {
         let hash = Sha256::new().chain_update(CSRF).chain_update(self.secret.as_bytes()).finalize();
         URL_SAFE_NO_PAD.encode(hash)
     }
 
-    /// Whether it is [`SiteToken::csrf_token`].
+    /// Whether `given` is the [`SiteToken::csrf_token`]. Compares in constant time.
     pub fn has_csrf_token(&self, given: &[u8]) -> bool {
         self.csrf_token().as_bytes().ct_eq(given).into()
     }
@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_reads_back_and_nothing_else_does() {
+    fn a_token_round_trips_and_other_texts_are_rejected() {
         let text = token(1).to_string();
         assert_eq!(SiteToken::parse(&text), Some(token(1)));
         let uuid = Uuid::from_u128(7);
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn s27_each_session_has_a_token_of_its_own_that_is_neither_secret_nor_hash() {
+    fn s27_csrf_tokens_are_unique_and_differ_from_secret_and_hash() {
         let (one, other) = (token(1), token(2));
         assert!(one.has_csrf_token(one.csrf_token().as_bytes()));
         for wrong in [other.csrf_token(), one.to_string(), String::new()] {
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn s22_a_secret_is_not_printed_by_accident() {
+    fn s22_debug_output_does_not_contain_the_secret() {
         assert!(!format!("{:?}", token(1)).contains(&token(1).secret));
     }
 }

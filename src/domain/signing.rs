@@ -1,9 +1,9 @@
-//! Signed tokens: upload URLs and media links carry their own authority (design §4, §5).
-//! Pure: the time and the keys are arguments.
+//! Signed tokens for upload URLs and media links: whoever holds one is authorised by it
+//! (contract §8, §10). Pure: the time and the keys are arguments.
 //!
-//! A token is base64url of `key id (1) ‖ expiry (4, Unix seconds) ‖ body ‖ tag (16)`, where the
-//! tag is HMAC-SHA256 cut to 128 bits. Each purpose has its own key, derived from the secret,
-//! so that a token of one kind can never pass for another (S19).
+//! A token is base64url of `key id (1) ‖ expiry (4, Unix seconds) ‖ body ‖ tag (16)`. The tag is
+//! HMAC-SHA256 truncated to 128 bits. Each purpose has its own key, derived from the secret, so
+//! that a token of one kind is never accepted as another (S19).
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -20,23 +20,23 @@ const TAG_BYTES: usize = 16;
 const HEAD_BYTES: usize = 5;
 /// Characters of a media token.
 pub const MEDIA_TOKEN_CHARS: usize = 28;
-/// Longest upload token that is looked at, in characters: a name of 260 characters of four
-/// bytes, a type of 255, the fixed parts, all in base64.
+/// Longest accepted upload token, in characters: a name of 260 characters of four bytes, a type
+/// of 255, and the fixed parts, all in base64.
 const UPLOAD_TOKEN_MAX_CHARS: usize = 2_048;
 
-/// Why a token is not accepted.
+/// Why a token is rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum TokenRefused {
-    /// Not a token of ours, or altered.
+pub enum TokenError {
+    /// Not signed by one of our keys, or altered.
     #[error("is not valid")]
     Forged,
-    /// Once good, but its time is over. Only said once the signature is known to be good, so
-    /// that probing with forged tokens tells nothing.
+    /// Correctly signed, but expired. Returned only after the signature was verified, so that
+    /// probing with forged tokens reveals nothing.
     #[error("has expired")]
     Expired,
 }
 
-/// One secret and the id that tokens name it by.
+/// A signing secret, and the id by which tokens refer to it.
 #[derive(Clone)]
 pub struct SigningKey {
     id: u8,
@@ -44,15 +44,15 @@ pub struct SigningKey {
     media: Hmac<Sha256>,
 }
 
-/// All active keys. The first signs, every one verifies, so keys can be replaced without
-/// breaking links already handed out.
+/// All active keys. The first signs and all verify, so rotating keys does not break links that
+/// were already issued.
 #[derive(Clone)]
 pub struct SigningKeys {
     keys: Vec<SigningKey>,
 }
 
 impl SigningKey {
-    /// Derives the keys of all purposes from one secret.
+    /// Derives the keys for all purposes from one secret.
     pub fn new(id: u8, secret: &[u8; 32]) -> Self {
         let derive = |purpose: &[u8]| {
             let mut mac = keyed(secret);
@@ -63,20 +63,20 @@ impl SigningKey {
     }
 }
 
-#[expect(clippy::expect_used, reason = "HMAC takes keys of every length (RFC 2104)")]
+#[expect(clippy::expect_used, reason = "HMAC accepts keys of any length (RFC 2104)")]
 fn keyed(key: &[u8]) -> Hmac<Sha256> {
-    Hmac::new_from_slice(key).expect("any length is a key")
+    Hmac::new_from_slice(key).expect("HMAC accepts keys of any length")
 }
 
 impl SigningKeys {
-    /// Takes the signing key and the older ones that still verify.
+    /// The key that signs, and older ones that still verify.
     pub fn new(signing: SigningKey, older: Vec<SigningKey>) -> Self {
         let mut keys = vec![signing];
         keys.extend(older);
         Self { keys }
     }
 
-    /// What tells each key from others and gives nothing of it away.
+    /// A fingerprint of each key that reveals nothing about it.
     pub fn fingerprints(&self) -> Vec<Vec<u8>> {
         let fingerprint = |key: &SigningKey| {
             let mut mac = key.media.clone();
@@ -86,8 +86,8 @@ impl SigningKeys {
         self.keys.iter().map(fingerprint).collect()
     }
 
-    /// Changes when links made from now on look different: another key signs, or they begin
-    /// with another URL.
+    /// A value that changes whenever new links look different: when another key signs, or when the
+    /// media URL changes.
     pub fn links_version(&self, media_url: &str) -> u32 {
         let mut mac = self.keys[0].media.clone();
         mac.update(b"links version");
@@ -100,38 +100,38 @@ impl SigningKeys {
         self.keys.iter().find(|key| key.id == id)
     }
 
-    /// Prepares the signing of media links that end at one time.
+    /// A signer of media links that all expire at `expires_s`.
     pub fn media_signer(&self, expires_s: u32) -> MediaSigner<'_> {
         MediaSigner { key: &self.keys[0], expires_s }
     }
 
-    /// Checks a media link's token and returns when it expires, in Unix seconds.
+    /// Verifies a media link's token and returns when it expires, in Unix seconds.
     ///
     /// # Errors
     ///
-    /// [`TokenRefused`], `Expired` only after the signature was found good.
+    /// [`TokenError`]; `Expired` only after the signature was verified.
     pub fn check_media(
         &self,
         token: &str,
         site: SiteId,
         attachment: AttachmentId,
         now_ms: i64,
-    ) -> Result<u32, TokenRefused> {
+    ) -> Result<u32, TokenError> {
         if token.len() != MEDIA_TOKEN_CHARS {
-            return Err(TokenRefused::Forged);
+            return Err(TokenError::Forged);
         }
-        let bytes = URL_SAFE_NO_PAD.decode(token).map_err(|_| TokenRefused::Forged)?;
-        let (key_id, expires_s) = read_head(&bytes).ok_or(TokenRefused::Forged)?;
-        let key = self.find(key_id).ok_or(TokenRefused::Forged)?;
+        let bytes = URL_SAFE_NO_PAD.decode(token).map_err(|_| TokenError::Forged)?;
+        let (key_id, expires_s) = read_head(&bytes).ok_or(TokenError::Forged)?;
+        let key = self.find(key_id).ok_or(TokenError::Forged)?;
         let tag = media_tag(key, site, attachment, expires_s);
         if !bool::from(tag.ct_eq(&bytes[HEAD_BYTES..])) {
-            return Err(TokenRefused::Forged);
+            return Err(TokenError::Forged);
         }
-        in_time(expires_s, now_ms)?;
+        check_expiry(expires_s, now_ms)?;
         Ok(expires_s)
     }
 
-    /// Signs an upload URL's token.
+    /// Signs the token of an upload URL.
     pub fn sign_upload(&self, grant: &UploadGrant) -> String {
         let key = &self.keys[0];
         let mut bytes = Vec::with_capacity(160 + grant.file_name.len());
@@ -158,40 +158,40 @@ impl SigningKeys {
         URL_SAFE_NO_PAD.encode(bytes)
     }
 
-    /// Checks an upload token and returns what it allows.
+    /// Verifies an upload token and returns what it allows.
     ///
     /// # Errors
     ///
-    /// [`TokenRefused`], `Expired` only after the signature was found good.
-    pub fn check_upload(&self, token: &str, now_ms: i64) -> Result<UploadGrant, TokenRefused> {
-        let grant = self.check_upload_ever(token)?;
-        in_time(grant.expires_s, now_ms)?;
+    /// [`TokenError`]; `Expired` only after the signature was verified.
+    pub fn check_upload(&self, token: &str, now_ms: i64) -> Result<UploadGrant, TokenError> {
+        let grant = self.check_upload_ignoring_expiry(token)?;
+        check_expiry(grant.expires_s, now_ms)?;
         Ok(grant)
     }
 
-    /// [`SigningKeys::check_upload`] for an upload that has begun: its own end counts, not that
-    /// of its URL.
+    /// [`SigningKeys::check_upload`] for an upload that has started. The upload has an expiry of
+    /// its own, which replaces that of its URL.
     ///
     /// # Errors
     ///
-    /// [`TokenRefused::Forged`].
-    pub fn check_upload_ever(&self, token: &str) -> Result<UploadGrant, TokenRefused> {
+    /// [`TokenError::Forged`].
+    pub fn check_upload_ignoring_expiry(&self, token: &str) -> Result<UploadGrant, TokenError> {
         if token.len() > UPLOAD_TOKEN_MAX_CHARS {
-            return Err(TokenRefused::Forged);
+            return Err(TokenError::Forged);
         }
-        let bytes = URL_SAFE_NO_PAD.decode(token).map_err(|_| TokenRefused::Forged)?;
-        let (key_id, expires_s) = read_head(&bytes).ok_or(TokenRefused::Forged)?;
-        let key = self.find(key_id).ok_or(TokenRefused::Forged)?;
+        let bytes = URL_SAFE_NO_PAD.decode(token).map_err(|_| TokenError::Forged)?;
+        let (key_id, expires_s) = read_head(&bytes).ok_or(TokenError::Forged)?;
+        let key = self.find(key_id).ok_or(TokenError::Forged)?;
         let (signed, tag) = bytes.split_at(bytes.len() - TAG_BYTES);
         if !bool::from(upload_tag(key, signed).ct_eq(tag)) {
-            return Err(TokenRefused::Forged);
+            return Err(TokenError::Forged);
         }
         let grant = UploadGrant::read(expires_s, &signed[HEAD_BYTES..]);
-        grant.ok_or(TokenRefused::Forged)
+        grant.ok_or(TokenError::Forged)
     }
 }
 
-/// Key id and expiry, when there is room for a tag behind them.
+/// Key id and expiry; `None` if the bytes are too short to contain a tag as well.
 fn read_head(bytes: &[u8]) -> Option<(u8, u32)> {
     if bytes.len() < HEAD_BYTES + TAG_BYTES {
         return None;
@@ -201,8 +201,8 @@ fn read_head(bytes: &[u8]) -> Option<(u8, u32)> {
     Some((*id, u32::from_be_bytes(*expires)))
 }
 
-fn in_time(expires_s: u32, now_ms: i64) -> Result<(), TokenRefused> {
-    if now_ms < i64::from(expires_s) * 1_000 { Ok(()) } else { Err(TokenRefused::Expired) }
+fn check_expiry(expires_s: u32, now_ms: i64) -> Result<(), TokenError> {
+    if now_ms < i64::from(expires_s) * 1_000 { Ok(()) } else { Err(TokenError::Expired) }
 }
 
 fn media_tag(
@@ -218,22 +218,22 @@ fn media_tag(
     message[5..21].copy_from_slice(site.as_bytes());
     message[21..].copy_from_slice(attachment.as_bytes());
     mac.update(&message);
-    cut(mac)
+    truncated(mac)
 }
 
 fn upload_tag(key: &SigningKey, signed: &[u8]) -> [u8; TAG_BYTES] {
     let mut mac = key.upload.clone();
     mac.update(signed);
-    cut(mac)
+    truncated(mac)
 }
 
-fn cut(mac: Hmac<Sha256>) -> [u8; TAG_BYTES] {
+fn truncated(mac: Hmac<Sha256>) -> [u8; TAG_BYTES] {
     let mut tag = [0; TAG_BYTES];
     tag.copy_from_slice(&mac.finalize().into_bytes()[..TAG_BYTES]);
     tag
 }
 
-/// Signs the links of one page; one MAC serves an attachment's original and preview.
+/// Signs the media links of a response. One token serves an attachment's original and preview.
 #[derive(Clone, Copy)]
 pub struct MediaSigner<'a> {
     key: &'a SigningKey,
@@ -241,7 +241,7 @@ pub struct MediaSigner<'a> {
 }
 
 impl MediaSigner<'_> {
-    /// The token for an attachment's media, 28 characters that need no escaping in a URL.
+    /// The token for an attachment's media: 28 characters that need no escaping in a URL.
     pub fn token(&self, site: SiteId, attachment: AttachmentId) -> [u8; MEDIA_TOKEN_CHARS] {
         let mut bytes = [0; HEAD_BYTES + TAG_BYTES];
         bytes[0] = self.key.id;
@@ -249,49 +249,49 @@ impl MediaSigner<'_> {
         let tag = media_tag(self.key, site, attachment, self.expires_s);
         bytes[HEAD_BYTES..].copy_from_slice(&tag);
         let mut text = [0; MEDIA_TOKEN_CHARS];
-        // 21 bytes are 28 characters, which is what the array holds.
+        // 21 bytes encode to exactly 28 characters.
         let written = URL_SAFE_NO_PAD.encode_slice(bytes, &mut text);
         debug_assert_eq!(written.ok(), Some(MEDIA_TOKEN_CHARS));
         text
     }
 
-    /// When these links end, in Unix seconds.
+    /// When these links expire, in Unix seconds.
     pub fn expires_s(&self) -> u32 {
         self.expires_s
     }
 }
 
-/// When links made now end, in Unix seconds: not "one life from now" but at the end of a
-/// window, so that within a window the same link is handed out again and browsers keep what
-/// they have (design §3). A link lives between half of `life_seconds` and all of it.
+/// When links issued now expire, in Unix seconds. Expiry is rounded to the end of a window, so that
+/// the same link is issued throughout the window and browsers can cache its content (contract §10).
+/// A link is valid for at least half of `life_seconds` and at most all of it.
 pub fn link_expiry_s(now_ms: i64, life_seconds: u32) -> u32 {
     let window = i64::from((life_seconds / 2).max(1));
     let windows = now_ms.max(0) / 1_000 / window + 2;
     u32::try_from(windows * window).unwrap_or(u32::MAX)
 }
 
-/// What an upload URL allows (S18): who, what, how much, until when.
+/// What an upload URL allows (S18).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UploadGrant {
-    /// Until when an upload may begin, in Unix seconds.
+    /// Until when an upload may start, in Unix seconds.
     pub expires_s: u32,
     /// The tenant.
     pub site_id: SiteId,
-    /// The API key that asked for the URL: uploads at once are counted for each.
+    /// The API key that requested the URL. Concurrent uploads are limited per key.
     pub key_id: Uuid,
-    /// Whose file it will be.
+    /// The contact that will own the attachment.
     pub contact_id: ContactId,
-    /// The attachment that the upload makes; also what makes the URL single-use.
+    /// The attachment that the upload creates. It also makes the URL single-use.
     pub attachment_id: AttachmentId,
-    /// Most bytes that are taken.
+    /// Most bytes that the upload may have.
     pub max_bytes: u64,
-    /// The exact size, when it was announced.
+    /// The exact size, if it was declared.
     pub size_bytes: Option<u64>,
-    /// The SHA-256, when it was announced.
+    /// The SHA-256, if it was declared.
     pub sha256: Option<[u8; 32]>,
-    /// The declared MIME type, canonical.
+    /// The declared MIME type in canonical form.
     pub mime_type: String,
-    /// The file name as given.
+    /// The file name as the client sent it.
     pub file_name: String,
 }
 

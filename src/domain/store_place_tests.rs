@@ -1,28 +1,28 @@
-//! Settings that name a store, good and bad.
+//! Valid and invalid blob store settings.
 
 use super::*;
 
 fn bucket(text: &str) -> Bucket {
-    match StorePlace::parse(text).unwrap() {
-        StorePlace::S3(bucket) => bucket,
-        StorePlace::Local => panic!("{text} is local"),
+    match StoreLocation::parse(text).unwrap() {
+        StoreLocation::S3(bucket) => bucket,
+        StoreLocation::Local => panic!("{text} is local"),
     }
 }
 
 fn problem(text: &str) -> String {
-    StorePlace::parse(text).unwrap_err().to_string()
+    StoreLocation::parse(text).unwrap_err().to_string()
 }
 
 #[test]
-fn nothing_is_the_local_disk() {
-    assert_eq!(StorePlace::parse(""), Ok(StorePlace::Local));
-    assert_eq!(StorePlace::parse("local"), Ok(StorePlace::Local));
+fn an_empty_setting_is_the_local_disk() {
+    assert_eq!(StoreLocation::parse(""), Ok(StoreLocation::Local));
+    assert_eq!(StoreLocation::parse("local"), Ok(StoreLocation::Local));
 }
 
 #[test]
-fn a_place_is_the_same_however_it_is_reached() {
+fn a_store_is_the_same_however_it_is_reached() {
     let is_same = |one: &str, two: &str| {
-        StorePlace::parse(one).unwrap().is_same(&StorePlace::parse(two).unwrap())
+        StoreLocation::parse(one).unwrap().is_same(&StoreLocation::parse(two).unwrap())
     };
     assert!(is_same("", "local"));
     assert!(is_same("s3://files", "s3://files?style=host&checksums=sha256"));
@@ -42,7 +42,7 @@ fn a_place_is_the_same_however_it_is_reached() {
 }
 
 #[test]
-fn a_bucket_alone_is_in_the_default_region_by_path_and_without_checksums() {
+fn a_bare_bucket_uses_the_default_region_path_style_and_no_checksums() {
     let bucket = bucket("s3://files-1");
     assert_eq!((&*bucket.name, &*bucket.prefix), ("files-1", ""));
     assert_eq!((&*bucket.region, bucket.endpoint), ("us-east-1", None));
@@ -50,7 +50,7 @@ fn a_bucket_alone_is_in_the_default_region_by_path_and_without_checksums() {
 }
 
 #[test]
-fn every_parameter_is_read() {
+fn every_parameter_is_parsed() {
     let bucket = bucket(
         "s3://files/a/b/?endpoint=http://127.0.0.1:9000&region=eu-west-1&style=host&checksums=sha256\
          &ca=/etc/ssl/store.pem",
@@ -63,9 +63,9 @@ fn every_parameter_is_read() {
 }
 
 #[test]
-fn what_breaks_a_rule_is_named() {
+fn errors_name_the_invalid_part() {
     for (text, named) in [
-        ("files", "no URL"),
+        ("files", "not a URL"),
         ("http://files", "s3://"),
         ("s3://", "bucket"),
         ("s3://Ab", "bucket"),
@@ -74,7 +74,7 @@ fn what_breaks_a_rule_is_named() {
         ("s3://files/a//b", "prefix"),
         ("s3://files/a%2e%2e", "prefix"),
         ("s3://files?regoin=x", "\"regoin\""),
-        ("s3://files?region=a&region=b", "region: stands there twice"),
+        ("s3://files?region=a&region=b", "region: is given twice"),
         ("s3://files?region=", "region"),
         ("s3://files?style=virtual", "style"),
         ("s3://files?checksums=md5", "checksums"),
@@ -90,7 +90,7 @@ fn what_breaks_a_rule_is_named() {
 }
 
 #[test]
-fn credentials_in_the_url_are_refused_and_not_repeated() {
+fn credentials_in_the_url_are_rejected_and_not_repeated() {
     for text in [
         "s3://id:hidden@files",
         "s3://hidden@files",
@@ -98,13 +98,13 @@ fn credentials_in_the_url_are_refused_and_not_repeated() {
         "s3://files?AWS_SESSION_TOKEN=hidden",
     ] {
         let problem = problem(text);
-        assert!(problem.contains("holds credentials"), "{text}: {problem}");
+        assert!(problem.contains("contains credentials"), "{text}: {problem}");
         assert!(!problem.contains("hidden"), "{problem}");
     }
 }
 
 #[test]
-fn keys_come_from_the_default_profile_and_are_never_shown() {
+fn keys_come_from_the_default_profile_and_are_never_printed() {
     let text = "[other]\naws_access_key_id = no\n\n[default]\n# ours\naws_access_key_id = id\n\
                 aws_secret_access_key=hidden=+/\nregion = x\n";
     let keys = StoreKeys::parse_file(text).unwrap();
@@ -114,7 +114,7 @@ fn keys_come_from_the_default_profile_and_are_never_shown() {
 }
 
 #[test]
-fn a_file_without_a_key_says_which() {
+fn a_missing_key_is_named() {
     let text = "[default]\naws_access_key_id = id\naws_secret_access_key =\n";
     let problem = StoreKeys::parse_file(text).unwrap_err().to_string();
     assert!(problem.contains("aws_secret_access_key"), "{problem}");

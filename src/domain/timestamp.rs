@@ -1,4 +1,4 @@
-//! Times as the vendor writes them.
+//! Timestamps in the vendor's format.
 
 use time::OffsetDateTime;
 use time::format_description::BorrowedFormatItem;
@@ -8,8 +8,8 @@ use time::macros::format_description;
 const FORMAT: &[BorrowedFormatItem<'_>] =
     format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
 
-/// Unix milliseconds as `2030-01-02T03:04:05.678Z` (contract §8); empty outside the years
-/// that can be written.
+/// Formats Unix milliseconds as `2030-01-02T03:04:05.678Z` (contract §8); empty when the year is
+/// out of range.
 pub fn timestamp(ms: i64) -> String {
     OffsetDateTime::from_unix_timestamp_nanos(i128::from(ms) * 1_000_000)
         .ok()
@@ -17,7 +17,7 @@ pub fn timestamp(ms: i64) -> String {
         .unwrap_or_default()
 }
 
-/// Reads a time as RFC 3339 writes it, in any zone, as Unix milliseconds.
+/// Parses an RFC 3339 timestamp of any time zone as Unix milliseconds.
 pub fn parse_timestamp(text: &str) -> Option<i64> {
     let time = OffsetDateTime::parse(text, &Rfc3339).ok()?;
     i64::try_from(time.unix_timestamp_nanos() / 1_000_000).ok()
@@ -35,7 +35,7 @@ mod tests {
     }
 
     #[test]
-    fn times_are_read_in_any_zone_and_with_any_fraction() {
+    fn any_time_zone_and_fraction_is_parsed() {
         assert_eq!(parse_timestamp("2030-01-02T03:04:05.678Z"), Some(1_893_553_445_678));
         assert_eq!(parse_timestamp("2030-01-02T05:04:05+02:00"), Some(1_893_553_445_000));
         for text in ["", "2030-01-02", "yesterday", "2030-13-02T03:04:05Z"] {

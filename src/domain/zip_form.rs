@@ -1,5 +1,6 @@
-//! The form of ZIP files that are written as they are sent: stored, with the CRC-32 behind each file, ZIP64
-//! where a size or a place passes 4 GiB. Their length is known before the first byte.
+//! Headers of ZIP archives that are streamed. Files are stored uncompressed, with the CRC-32 in a
+//! data descriptor after each file, and ZIP64 where a size or offset reaches 4 GiB. The archive's
+//! length is known before the first byte is sent.
 
 use std::collections::HashSet;
 
@@ -7,23 +8,23 @@ use time::OffsetDateTime;
 
 use super::file_name::display_name;
 
-/// Longest name of an entry in bytes: common file systems take 255.
+/// Longest entry name in bytes. Common file systems allow 255.
 const MAX_NAME_BYTES: usize = 240;
-/// Longest extension in bytes that a name keeps when it is shortened.
+/// Longest extension, in bytes, that is preserved when a name is shortened.
 const MAX_EXTENSION_BYTES: usize = 16;
-/// A 32-bit field that says: look in the ZIP64 part.
+/// The value of a 32-bit field whose number is in the ZIP64 extra field.
 const IN_ZIP64: u32 = u32::MAX;
 /// The CRC-32 follows the file; the name is UTF-8.
 const FLAGS: u16 = 1 << 3 | 1 << 11;
-/// Needed to unpack: 2.0, or 4.5 for ZIP64.
+/// Version needed to extract: 2.0, or 4.5 for ZIP64.
 const VERSION: u16 = 20;
 const VERSION_ZIP64: u16 = 45;
-/// Made by Unix, so that the mode below counts.
+/// Version made by: Unix, so that the mode below applies.
 const MADE_BY: u16 = 3 << 8 | VERSION_ZIP64;
-/// A regular file that its owner may write and all may read.
+/// A regular file, writable by its owner and readable by all.
 const MODE: u32 = 0o100_644 << 16;
 
-/// A file of the archive.
+/// A file in the archive.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
     name: String,
@@ -33,7 +34,7 @@ pub struct Entry {
     offset: u64,
 }
 
-/// An archive whose files are known, but not their bytes.
+/// The layout of an archive whose files are known, but not yet their content.
 #[derive(Debug, Default)]
 pub struct Plan {
     entries: Vec<Entry>,
@@ -43,10 +44,9 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Adds a file by the name that its user gave it, which becomes harmless and unique, whatever the
-    /// case (S14, S32).
+    /// Adds a file. Its user-given name is sanitised and made unique, ignoring case (S14, S32).
     pub fn add(&mut self, file_name: &str, size_bytes: u64, modified_ms: i64) {
-        let name = self.unique(&display_name(file_name));
+        let name = self.unique_name(&display_name(file_name));
         let (date, time) = dos_time(modified_ms);
         let entry = Entry { name, size_bytes, date, time, offset: self.length };
         self.length += entry.local_header().len() as u64 + size_bytes;
@@ -55,22 +55,22 @@ impl Plan {
         self.entries.push(entry);
     }
 
-    /// The files, in their order.
+    /// The files in archive order.
     pub fn entries(&self) -> &[Entry] {
         &self.entries
     }
 
-    /// How many bytes the archive has.
+    /// Length of the archive in bytes.
     pub fn total_bytes(&self) -> u64 {
         self.length + self.directory_bytes + self.end().len() as u64
     }
 
-    /// What follows the directory.
+    /// The end records, which follow the central directory.
     pub fn end(&self) -> Vec<u8> {
         let (count, size, offset) = (self.entries.len() as u64, self.directory_bytes, self.length);
         let mut out = Vec::new();
         if count >= u64::from(u16::MAX) || size.max(offset) >= u64::from(IN_ZIP64) {
-            let here = offset + size;
+            let end = offset + size;
             out.extend(*b"PK\x06\x06");
             out.extend(44_u64.to_le_bytes());
             out.extend(MADE_BY.to_le_bytes());
@@ -80,30 +80,30 @@ impl Plan {
                 out.extend(number.to_le_bytes());
             }
             out.extend(*b"PK\x06\x07\0\0\0\0");
-            out.extend(here.to_le_bytes());
+            out.extend(end.to_le_bytes());
             out.extend(1_u32.to_le_bytes());
         }
         let short = u16::try_from(count).unwrap_or(u16::MAX);
         out.extend(*b"PK\x05\x06\0\0\0\0");
         out.extend(short.to_le_bytes());
         out.extend(short.to_le_bytes());
-        out.extend(low(size).to_le_bytes());
-        out.extend(low(offset).to_le_bytes());
+        out.extend(low_or_marker(size).to_le_bytes());
+        out.extend(low_or_marker(offset).to_le_bytes());
         out.extend([0; 2]);
         out
     }
 
-    fn unique(&mut self, shown: &str) -> String {
+    fn unique_name(&mut self, shown: &str) -> String {
         let (base, extension) = match shown.rfind('.') {
             Some(dot) if dot > 0 && shown.len() - dot <= MAX_EXTENSION_BYTES => shown.split_at(dot),
             _ => (shown, ""),
         };
-        let mut name = format!("{}{extension}", cut(base, MAX_NAME_BYTES - extension.len()));
+        let mut name = format!("{}{extension}", truncate(base, MAX_NAME_BYTES - extension.len()));
         let mut number = 2_u32;
-        // Lower case as Windows and macOS compare names; it ends, as the numbers rise.
+        // Windows and macOS compare names without case. The loop ends because the number grows.
         while !self.names.insert(name.to_lowercase()) {
-            let end = format!(" ({number}){extension}");
-            name = format!("{}{end}", cut(base, MAX_NAME_BYTES - end.len()));
+            let suffix = format!(" ({number}){extension}");
+            name = format!("{}{suffix}", truncate(base, MAX_NAME_BYTES - suffix.len()));
             number = number.saturating_add(1);
         }
         name
@@ -116,16 +116,21 @@ impl Entry {
         &self.name
     }
 
-    /// How many bytes it has.
+    /// Its size in bytes.
     pub fn size_bytes(&self) -> u64 {
         self.size_bytes
     }
 
-    /// What stands before its bytes. The sizes are known, so they stand here too, for readers that do not
-    /// wait for the directory.
+    /// The header before its content. It contains the sizes, which are known, for readers that do
+    /// not wait for the central directory.
     pub fn local_header(&self) -> Vec<u8> {
         let mut out = b"PK\x03\x04".to_vec();
-        self.begin(&mut out, 0, if self.is_large() { 20 } else { 0 }, self.is_large());
+        self.write_common_fields(
+            &mut out,
+            0,
+            if self.is_large() { 20 } else { 0 },
+            self.is_large(),
+        );
         out.extend(self.name.as_bytes());
         if self.is_large() {
             out.extend([1, 0, 16, 0]);
@@ -135,7 +140,7 @@ impl Entry {
         out
     }
 
-    /// What stands behind its bytes.
+    /// The data descriptor after its content.
     pub fn descriptor(&self, crc32: u32) -> Vec<u8> {
         let mut out = b"PK\x07\x08".to_vec();
         out.extend(crc32.to_le_bytes());
@@ -143,30 +148,30 @@ impl Entry {
             if self.is_large() {
                 out.extend(self.size_bytes.to_le_bytes());
             } else {
-                out.extend(low(self.size_bytes).to_le_bytes());
+                out.extend(low_or_marker(self.size_bytes).to_le_bytes());
             }
         }
         out
     }
 
-    /// What the directory says of it.
+    /// Its header in the central directory.
     pub fn directory_header(&self, crc32: u32) -> Vec<u8> {
         let mut extra = Vec::new();
         if self.is_large() {
             extra.extend(self.size_bytes.to_le_bytes());
             extra.extend(self.size_bytes.to_le_bytes());
         }
-        if low(self.offset) == IN_ZIP64 {
+        if low_or_marker(self.offset) == IN_ZIP64 {
             extra.extend(self.offset.to_le_bytes());
         }
         let extra_length = if extra.is_empty() { 0 } else { extra.len() as u16 + 4 };
         let mut out = b"PK\x01\x02".to_vec();
         out.extend(MADE_BY.to_le_bytes());
-        self.begin(&mut out, crc32, extra_length, extra_length > 0);
-        // No comment, the first disk, no internal attributes.
+        self.write_common_fields(&mut out, crc32, extra_length, extra_length > 0);
+        // No comment, first disk, no internal attributes.
         out.extend([0; 6]);
         out.extend(MODE.to_le_bytes());
-        out.extend(low(self.offset).to_le_bytes());
+        out.extend(low_or_marker(self.offset).to_le_bytes());
         out.extend(self.name.as_bytes());
         if extra_length > 0 {
             out.extend([1, 0]);
@@ -176,42 +181,43 @@ impl Entry {
         out
     }
 
-    /// What both headers share.
-    fn begin(&self, out: &mut Vec<u8>, crc32: u32, extra_length: u16, zip64: bool) {
+    /// Writes the fields that both headers share.
+    fn write_common_fields(&self, out: &mut Vec<u8>, crc32: u32, extra_length: u16, zip64: bool) {
         out.extend(if zip64 { VERSION_ZIP64 } else { VERSION }.to_le_bytes());
         out.extend(FLAGS.to_le_bytes());
-        // Stored.
+        // Compression method: stored.
         out.extend([0; 2]);
         out.extend(self.time.to_le_bytes());
         out.extend(self.date.to_le_bytes());
         out.extend(crc32.to_le_bytes());
-        out.extend(low(self.size_bytes).to_le_bytes());
-        out.extend(low(self.size_bytes).to_le_bytes());
-        // Names are bounded far below 65,536 bytes.
+        out.extend(low_or_marker(self.size_bytes).to_le_bytes());
+        out.extend(low_or_marker(self.size_bytes).to_le_bytes());
+        // The cast is lossless: names have at most MAX_NAME_BYTES.
         out.extend((self.name.len() as u16).to_le_bytes());
         out.extend(extra_length.to_le_bytes());
     }
 
     fn is_large(&self) -> bool {
-        low(self.size_bytes) == IN_ZIP64
+        low_or_marker(self.size_bytes) == IN_ZIP64
     }
 }
 
-/// A number of 32 bits, or the mark that it stands elsewhere.
-fn low(number: u64) -> u32 {
+/// The number in 32 bits, or [`IN_ZIP64`] when it does not fit.
+fn low_or_marker(number: u64) -> u32 {
     u32::try_from(number).unwrap_or(IN_ZIP64)
 }
 
-/// At most so many bytes of a text, and no part of a character.
-fn cut(text: &str, most_bytes: usize) -> &str {
-    let mut end = text.len().min(most_bytes);
+/// Truncates a text to `max_bytes` at a character boundary.
+fn truncate(text: &str, max_bytes: usize) -> &str {
+    let mut end = text.len().min(max_bytes);
     while !text.is_char_boundary(end) {
         end -= 1;
     }
     &text[..end]
 }
 
-/// Date and time in UTC, in steps of two seconds, as far as the form reaches.
+/// DOS date and time in UTC, with a resolution of two seconds. Times outside 1980 to 2107 become
+/// 1 January 1980.
 fn dos_time(ms: i64) -> (u16, u16) {
     let at = OffsetDateTime::from_unix_timestamp(ms / 1_000).ok();
     let Some(at) = at.filter(|at| (1980..2108).contains(&at.year())) else { return (0x21, 0) };
@@ -234,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_harmless_and_unique_whatever_their_case() {
+    fn names_are_sanitised_and_unique_ignoring_case() {
         assert_eq!(
             names(&[
                 "a.pdf",
@@ -267,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn times_outside_the_form_are_its_first_day() {
+    fn times_out_of_range_become_the_first_day() {
         assert_eq!(dos_time(0), (0x21, 0));
         assert_eq!(dos_time(i64::MAX), (0x21, 0));
         assert_eq!(dos_time(1_800_000_000_000), (47 << 9 | 1 << 5 | 15, 8 << 11));
@@ -275,7 +281,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_entry_leaves_its_folder_or_is_there_twice(given in prop::collection::vec(".{0,12}|(\\.\\.?/?){1,3}|[aA]", 0..20)) {
+        fn entry_names_are_unique_and_stay_in_their_folder(given in prop::collection::vec(".{0,12}|(\\.\\.?/?){1,3}|[aA]", 0..20)) {
             let given: Vec<&str> = given.iter().map(String::as_str).collect();
             let names = names(&given);
             let lower: HashSet<String> = names.iter().map(|name| name.to_lowercase()).collect();

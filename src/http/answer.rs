@@ -1,4 +1,4 @@
-//! JSON answers.
+//! JSON responses.
 
 use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -6,7 +6,7 @@ use axum::response::Response;
 use bytes::Bytes;
 use serde_json::Value;
 
-/// An answer from finished JSON.
+/// A response with serialised JSON.
 pub(super) fn raw_json(status: StatusCode, body: impl Into<Bytes>) -> Response {
     let mut response = Response::new(Body::from(body.into()));
     *response.status_mut() = status;
@@ -16,14 +16,14 @@ pub(super) fn raw_json(status: StatusCode, body: impl Into<Bytes>) -> Response {
     response
 }
 
-/// An answer from a value, which no cache keeps: it says who may do what, or holds a secret.
-pub(super) fn unkept_json(status: StatusCode, body: &Value) -> Response {
+/// A response that must not be cached, because it contains permissions or a secret.
+pub(super) fn no_store_json(status: StatusCode, body: &Value) -> Response {
     let mut response = json(status, body);
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }
 
-/// An answer from a value.
+/// A response with a JSON value.
 pub(super) fn json(status: StatusCode, body: &Value) -> Response {
     raw_json(status, body.to_string())
 }

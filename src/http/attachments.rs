@@ -27,9 +27,9 @@ use crate::domain::paging::Paging;
 use crate::domain::scope::Scope;
 use crate::error::{Error, Result};
 use crate::page_cache::{MediaView, Page, PageKey};
-use crate::wire::{self, Shapes};
+use crate::wire::{self, AttachmentWriter};
 
-/// What the official SDK calls itself in every request (contract §5).
+/// How the official SDK identifies itself in every request (contract §5).
 const SDK_HEADER: &str = "x-wix-bi-gateway";
 const SDK_MARK: &str = "environment=js-sdk";
 
@@ -46,14 +46,14 @@ pub(super) async fn list(
     let (path, query) = (ids(path)?, Query::parse(query.as_deref()));
     let copies = std::iter::once(path.as_str()).chain(query.all(CONTACT_ID));
     let mut violations = Violations::default();
-    let contact = violations.take(same_guid(CONTACT_ID, copies));
+    let contact = violations.collect(same_guid(CONTACT_ID, copies));
     let paging = paging(&query, None, &mut violations);
     violations.check()?;
-    answer_list(&app, &caller, &headers, ContactId(contact.unwrap_or_default()), paging).await
+    list_response(&app, &caller, &headers, ContactId(contact.unwrap_or_default()), paging).await
 }
 
-/// GET `/contacts/v4/attachments`, with the contact in a JSON body, as the seed's curl sends
-/// it, or in the query.
+/// GET `/contacts/v4/attachments`, with the contact in the query or in a JSON body, as the vendor's
+/// curl example sends it.
 pub(super) async fn list_by_body(
     State(app): State<Arc<App>>,
     RawQuery(query): RawQuery,
@@ -64,16 +64,16 @@ pub(super) async fn list_by_body(
     let body = json_object(body, idle(&app)).await?;
     let query = Query::parse(query.as_deref());
     let mut violations = Violations::default();
-    let in_body = violations.take(text_field(&body, CONTACT_ID));
+    let in_body = violations.collect(text_field(&body, CONTACT_ID));
     let contact = in_body.and_then(|in_body| {
-        violations.take(same_guid(CONTACT_ID, query.all(CONTACT_ID).chain(in_body)))
+        violations.collect(same_guid(CONTACT_ID, query.all(CONTACT_ID).chain(in_body)))
     });
     let paging = paging(&query, Some(&body), &mut violations);
     violations.check()?;
-    answer_list(&app, &caller, &headers, ContactId(contact.unwrap_or_default()), paging).await
+    list_response(&app, &caller, &headers, ContactId(contact.unwrap_or_default()), paging).await
 }
 
-async fn answer_list(
+async fn list_response(
     app: &Arc<App>,
     caller: &Caller,
     headers: &HeaderMap,
@@ -92,21 +92,21 @@ async fn answer_list(
         Some(page) if page.change == app.db.change_of(site.id, contact).await? => page,
         _ => make_page(app, site, key).await?,
     };
-    // The tag is made of hexadecimal digits, hyphens and quotes.
+    // The fallback is unreachable: tags hold only hexadecimal digits, hyphens and quotes.
     let etag =
         HeaderValue::from_maybe_shared(page.etag).unwrap_or(HeaderValue::from_static("\"\""));
-    let mut response = if etag_matches(headers, &etag) {
+    let mut response = if is_not_modified(headers, &etag) {
         StatusCode::NOT_MODIFIED.into_response()
     } else {
         answer::raw_json(StatusCode::OK, page.body)
     };
-    let answer = response.headers_mut();
-    answer.insert(header::ETAG, etag);
-    answer.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
+    let out = response.headers_mut();
+    out.insert(header::ETAG, etag);
+    out.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
     Ok(response)
 }
 
-fn etag_matches(headers: &HeaderMap, etag: &HeaderValue) -> bool {
+fn is_not_modified(headers: &HeaderMap, etag: &HeaderValue) -> bool {
     if !headers.contains_key(header::IF_NONE_MATCH) {
         return false;
     }
@@ -115,7 +115,7 @@ fn etag_matches(headers: &HeaderMap, etag: &HeaderValue) -> bool {
     tag.zip(given).is_some_and(|(tag, given)| !given.precondition_passes(&tag))
 }
 
-/// Writes rows on the database's own thread, straight into the answer's buffer.
+/// Serialises rows on the database thread, straight into the response's buffer.
 struct PageWriter {
     app: Arc<App>,
     site: Arc<Site>,
@@ -124,19 +124,22 @@ struct PageWriter {
 }
 
 async fn make_page(app: &Arc<App>, site: &Arc<Site>, key: PageKey) -> Result<Page> {
-    // Room for a full page at once: growing copies, and memory that is not touched costs nothing.
-    let mut body =
-        Vec::with_capacity(key.paging.limit as usize * wire::ATTACHMENT_JSON_BYTES + 256);
-    wire::begin_list(&mut body);
-    let writer = PageWriter { app: Arc::clone(app), site: Arc::clone(site), key, body };
+    let (writer_app, writer_site) = (Arc::clone(app), Arc::clone(site));
+    let writer = move || {
+        // Reserve a full page at once: growth would copy, and untouched memory costs nothing.
+        let mut body =
+            Vec::with_capacity(key.paging.limit as usize * wire::ATTACHMENT_JSON_BYTES + 256);
+        wire::begin_list(&mut body);
+        PageWriter { app: Arc::clone(&writer_app), site: Arc::clone(&writer_site), key, body }
+    };
     let listed =
         app.db.list(key.site, key.contact, key.paging, writer, PageWriter::write_rows).await?;
     let mut body = listed.visited.body;
     wire::end_list(&mut body, listed.totals, key.paging.offset);
     // The cache counts lengths.
     body.shrink_to_fit();
-    // The ids too: the form without an id in the path has one address for all contacts, and
-    // keys of several sites may ask at any address (S37).
+    // Site and contact are part of the tag: without an id in the path all contacts share a URL, and
+    // keys of several sites may request any URL (S37).
     let etag = format!(
         "\"{:08x}-{}-{}-{}-{}-{}-{}-{}\"",
         app.links_version,
@@ -156,8 +159,8 @@ async fn make_page(app: &Arc<App>, site: &Arc<Site>, key: PageKey) -> Result<Pag
 impl PageWriter {
     fn write_rows(&mut self, rows: Rows<'_>) {
         let signer = self.app.keys.media_signer(self.key.links_expire_s);
-        let shapes = Shapes::new(&self.site, &self.app.media_url, signer, self.key.view);
-        shapes.items(&mut self.body, rows);
+        let writer = AttachmentWriter::new(&self.site, &self.app.media_url, signer, self.key.view);
+        writer.items(&mut self.body, rows);
     }
 }
 
@@ -169,16 +172,16 @@ pub(super) async fn get(
     headers: HeaderMap,
 ) -> Result<Response> {
     let caller = Caller::with_scope(&app, &headers, Scope::View).await?;
-    let (contact, id) = both_ids(path, query.as_deref())?;
+    let (contact, id) = path_ids(path, query.as_deref())?;
     let site = caller.site();
     let attachment = app.db.attachment(site.id, id).await?;
     let attachment = attachment
         .filter(|attachment| attachment.contact_id == contact)
         .ok_or_else(|| Error::no_attachment(contact, id))?;
     let signer = app.keys.media_signer(app.links_expire_s(site));
-    let shapes = Shapes::new(site, &app.media_url, signer, view(&app, &headers));
+    let writer = AttachmentWriter::new(site, &app.media_url, signer, view(&app, &headers));
     let mut body = b"{\"attachment\":".to_vec();
-    shapes.attachment(&mut body, &AttachmentRow::from(&attachment));
+    writer.attachment(&mut body, &AttachmentRow::from(&attachment));
     body.push(b'}');
     Ok(answer::raw_json(StatusCode::OK, body))
 }
@@ -191,7 +194,7 @@ pub(super) async fn delete(
     headers: HeaderMap,
 ) -> Result<Response> {
     let caller = Caller::with_scope(&app, &headers, Scope::Modify).await?;
-    let (contact, id) = both_ids(path, query.as_deref())?;
+    let (contact, id) = path_ids(path, query.as_deref())?;
     actions::delete::delete(&app, caller.site().id, contact, id).await?;
     Ok(answer::json(StatusCode::OK, &json!({})))
 }
@@ -202,13 +205,13 @@ pub(super) fn ids<T>(path: Ids<T>) -> Result<T> {
         .map_err(|_| malformed("the path is not valid UTF-8".to_owned(), json!({})))
 }
 
-fn both_ids(path: Ids<(String, String)>, query: Option<&str>) -> Result<(ContactId, AttachmentId)> {
+fn path_ids(path: Ids<(String, String)>, query: Option<&str>) -> Result<(ContactId, AttachmentId)> {
     let ((contact, attachment), query) = (ids(path)?, Query::parse(query));
     let mut violations = Violations::default();
     let contact = std::iter::once(contact.as_str()).chain(query.all(CONTACT_ID));
-    let contact = violations.take(same_guid(CONTACT_ID, contact));
+    let contact = violations.collect(same_guid(CONTACT_ID, contact));
     let attachment = std::iter::once(attachment.as_str()).chain(query.all(ATTACHMENT_ID));
-    let attachment = violations.take(same_guid(ATTACHMENT_ID, attachment));
+    let attachment = violations.collect(same_guid(ATTACHMENT_ID, attachment));
     violations.check()?;
     Ok((ContactId(contact.unwrap_or_default()), AttachmentId(attachment.unwrap_or_default())))
 }
@@ -217,7 +220,7 @@ pub(super) fn idle(app: &App) -> Duration {
     Duration::from_secs(app.config.body_idle_seconds)
 }
 
-/// SDK callers get a URL that opens: with an id, the SDK would hide it (design §3).
+/// SDK callers get only the URL: if an id is present, the SDK hides the URL (contract §16).
 fn view(app: &App, headers: &HeaderMap) -> MediaView {
     match app.config.media_references {
         MediaReferences::Id => MediaView::Both,

@@ -1,5 +1,5 @@
-//! Contacts, `/dossier/v1/contacts…`: announced, deleted, merged, erased, restored. VIEW lists and gets;
-//! everything else asks for MODIFY.
+//! Contacts, `/dossier/v1/contacts…`: announce, delete, merge, erase, restore. Listing and getting
+//! need VIEW; everything else needs MODIFY.
 
 use std::sync::Arc;
 
@@ -30,13 +30,13 @@ use crate::error::{Error, Result, Rule, Violation};
 
 /// Longest label in characters.
 pub(super) const MAX_LABEL_CHARS: usize = 200;
-/// Contacts that are merged into another one at once (contract §12).
-pub(super) const MOST_SOURCES: usize = 5;
-/// Items of a page, and how many without a wish.
+/// Most contacts that one request merges (contract §12).
+pub(super) const MAX_MERGE_SOURCES: usize = 5;
+/// Items of a page: at most, and by default.
 pub(super) const MAX_LIMIT: u32 = 1_000;
 pub(super) const LIMIT: u32 = 100;
 
-/// By what contacts are sorted, as `sort` says it.
+/// The orders of a list, by their `sort` values. The first is the default.
 pub(super) const SORTS: [(&str, ContactOrder); 5] = [
     ("id", ContactOrder::Id),
     ("label", ContactOrder::Label),
@@ -45,8 +45,8 @@ pub(super) const SORTS: [(&str, ContactOrder); 5] = [
     ("-size", ContactOrder::Size),
 ];
 
-/// GET `/dossier/v1/contacts`: `search`, `sort`, `limit`, and `after`, the `next` of the page before or,
-/// by id, its last id.
+/// GET `/dossier/v1/contacts`: `search`, `sort`, `limit`, and `after`, which is the previous page's
+/// `next` or, when sorted by id, its last id.
 pub(super) async fn list(
     State(app): State<Arc<App>>,
     RawQuery(query): RawQuery,
@@ -55,24 +55,25 @@ pub(super) async fn list(
     let caller = Caller::with_scope(&app, &headers, Scope::View).await?;
     let query = Query::parse(query.as_deref());
     let mut violations = Violations::default();
-    let text = violations.take(listing::search(&query)).unwrap_or_default();
-    let order = violations.take(listing::choice(&query, "sort", &SORTS)).unwrap_or_default();
-    let limit = violations.take(listing::limit(&query, MAX_LIMIT, LIMIT)).unwrap_or(LIMIT);
+    let text = violations.collect(listing::search(&query)).unwrap_or_default();
+    let order = violations.collect(listing::choice(&query, "sort", &SORTS)).unwrap_or_default();
+    let limit = violations.collect(listing::limit(&query, MAX_LIMIT, LIMIT)).unwrap_or(LIMIT);
     let by_label = order == ContactOrder::Label;
-    let belongs_to = format!("contacts {order:?} {text}");
-    let after = violations.take(query.one("after")).flatten().and_then(|after| {
-        match parse_guid(after).filter(|_| order == ContactOrder::Id) {
-            Some(id) => Some(Cursor { key: SortKey::Number(0), id }),
-            None => violations.take(listing::cursor("after", after, &belongs_to, by_label)),
-        }
-    });
+    let list_key = format!("contacts {order:?} {text}");
+    let after =
+        violations.collect(query.one("after")).flatten().and_then(|after| {
+            match parse_guid(after).filter(|_| order == ContactOrder::Id) {
+                Some(id) => Some(Cursor { key: SortKey::Number(0), id }),
+                None => violations.collect(listing::cursor("after", after, &list_key, by_label)),
+            }
+        });
     violations.check()?;
     let search = ContactSearch { text, order };
-    // One more than the page shows whether there is another.
+    // One extra row shows whether there is another page.
     let mut found = app.db.contacts(caller.site().id, search, after, limit + 1).await?;
     let more = found.len() > limit as usize;
     found.truncate(limit as usize);
-    let next = found.last().filter(|_| more).map(|last| order.cursor(last).encode(&belongs_to));
+    let next = found.last().filter(|_| more).map(|last| order.cursor(last).encode(&list_key));
     let found: Vec<Value> = found.iter().map(listed_json).collect();
     Ok(answer::json(StatusCode::OK, &json!({ "contacts": found, "next": next })))
 }
@@ -83,21 +84,21 @@ pub(super) async fn get(
     path: Ids<String>,
     headers: HeaderMap,
 ) -> Result<Response> {
-    let (site, contact) = named(&app, path, &headers, Scope::View).await?;
-    answered(&app, site, contact).await
+    let (site, contact) = path_contact(&app, path, &headers, Scope::View).await?;
+    contact_response(&app, site, contact).await
 }
 
-/// PUT `/dossier/v1/contacts/{contact}`: makes it known, with a `label` for people if one is given.
+/// PUT `/dossier/v1/contacts/{contact}`: registers it, with an optional human-readable `label`.
 pub(super) async fn announce(
     State(app): State<Arc<App>>,
     path: Ids<String>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response> {
-    let (site, contact) = named(&app, path, &headers, Scope::Modify).await?;
+    let (site, contact) = path_contact(&app, path, &headers, Scope::Modify).await?;
     let body = json_object(body, idle(&app)).await?;
     let mut violations = Violations::default();
-    let label = violations.take(label(&body)).flatten();
+    let label = violations.collect(label(&body)).flatten();
     violations.check()?;
     match app.db.announce(site, contact, label, app.clock.now_ms()).await? {
         Announced::Known(known) => {
@@ -108,7 +109,7 @@ pub(super) async fn announce(
             let state = state.as_str();
             Err(Error::Conflict {
                 code: "CONTACT_GONE",
-                problem: format!("the contact was {state} and is not made anew"),
+                problem: format!("the contact was {state} and cannot be announced again"),
                 data: json!({ "state": state.to_ascii_uppercase() }),
             })
         }
@@ -121,22 +122,22 @@ pub(super) async fn delete(
     path: Ids<String>,
     headers: HeaderMap,
 ) -> Result<Response> {
-    let (site, contact) = named(&app, path, &headers, Scope::Modify).await?;
+    let (site, contact) = path_contact(&app, path, &headers, Scope::Modify).await?;
     contacts::delete(&app, site, contact).await?;
     Ok(answer::json(StatusCode::OK, &json!({})))
 }
 
-/// POST `/dossier/v1/contacts/{contact}/merge`: `sourceContactIds` go into the contact of the path.
+/// POST `/dossier/v1/contacts/{contact}/merge`: merges `sourceContactIds` into the path's contact.
 pub(super) async fn merge(
     State(app): State<Arc<App>>,
     path: Ids<String>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response> {
-    let (site, target) = named(&app, path, &headers, Scope::Modify).await?;
+    let (site, target) = path_contact(&app, path, &headers, Scope::Modify).await?;
     let body = json_object(body, idle(&app)).await?;
     let mut violations = Violations::default();
-    let sources = violations.take(sources(&body, target));
+    let sources = violations.collect(sources(&body, target));
     violations.check()?;
     let moved = contacts::merge(&app, site, target, sources.unwrap_or_default()).await?;
     let contact = app.db.contact(site, target).await?.as_ref().map(contact_json);
@@ -149,8 +150,8 @@ pub(super) async fn erase(
     path: Ids<String>,
     headers: HeaderMap,
 ) -> Result<Response> {
-    let (site, contact) = named(&app, path, &headers, Scope::Modify).await?;
-    Ok(receipt_answer(&contacts::erase(&app, site, contact).await?))
+    let (site, contact) = path_contact(&app, path, &headers, Scope::Modify).await?;
+    Ok(receipt_response(&contacts::erase(&app, site, contact).await?))
 }
 
 /// GET `/dossier/v1/receipts/{receipt}`.
@@ -167,7 +168,7 @@ pub(super) async fn receipt(
     let key = (caller.site().id, id);
     let found = contacts::receipt(&app.db, keys, key, app.clock.now_ms()).await?;
     let data = json!({ "receiptId": id.to_string() });
-    Ok(receipt_answer(&found.ok_or(Error::NotFound { what: "receipt", data })?))
+    Ok(receipt_response(&found.ok_or(Error::NotFound { what: "receipt", data })?))
 }
 
 /// POST `/dossier/v1/contacts/{contact}/restore`.
@@ -176,20 +177,20 @@ pub(super) async fn restore(
     path: Ids<String>,
     headers: HeaderMap,
 ) -> Result<Response> {
-    let (site, contact) = named(&app, path, &headers, Scope::Modify).await?;
+    let (site, contact) = path_contact(&app, path, &headers, Scope::Modify).await?;
     let (quotas, now_ms) = (app.quotas(site), app.clock.now_ms());
     contacts::restore(&app.db, (site, contact), quotas, now_ms).await?;
-    answered(&app, site, contact).await
+    contact_response(&app, site, contact).await
 }
 
-/// GET `/dossier/v1/contacts/{contact}/trash`: `limit`, and `after`, the last id of the page before.
+/// GET `/dossier/v1/contacts/{contact}/trash`: `limit`, and `after`, the previous page's last id.
 pub(super) async fn trash(
     State(app): State<Arc<App>>,
     path: Ids<String>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Result<Response> {
-    let (site, contact) = named(&app, path, &headers, Scope::View).await?;
+    let (site, contact) = path_contact(&app, path, &headers, Scope::View).await?;
     let (after, limit) = page(query.as_deref())?;
     let found = app.db.trashed(site, contact, after.map(AttachmentId), limit).await?;
     let found: Vec<Value> = found
@@ -216,8 +217,8 @@ pub(super) async fn restore_attachment(
     let caller = Caller::with_scope(&app, &headers, Scope::Modify).await?;
     let (contact, attachment) = ids(path)?;
     let mut violations = Violations::default();
-    let contact = violations.take(same_guid(CONTACT_ID, [contact.as_str()]));
-    let attachment = violations.take(same_guid(ATTACHMENT_ID, [attachment.as_str()]));
+    let contact = violations.collect(same_guid(CONTACT_ID, [contact.as_str()]));
+    let attachment = violations.collect(same_guid(ATTACHMENT_ID, [attachment.as_str()]));
     violations.check()?;
     let site = caller.site().id;
     let key = (site, ContactId(contact.unwrap_or_default()));
@@ -226,8 +227,8 @@ pub(super) async fn restore_attachment(
     Ok(answer::json(StatusCode::OK, &json!({})))
 }
 
-/// The contact of the path, for a caller with a scope.
-pub(super) async fn named(
+/// The path's contact, after a check of the caller's scope.
+pub(super) async fn path_contact(
     app: &App,
     path: Ids<String>,
     headers: &HeaderMap,
@@ -240,7 +241,7 @@ pub(super) async fn named(
     Ok((caller.site().id, ContactId(contact)))
 }
 
-async fn answered(app: &App, site: SiteId, contact: ContactId) -> Result<Response> {
+async fn contact_response(app: &App, site: SiteId, contact: ContactId) -> Result<Response> {
     let found = app
         .db
         .contact(site, contact)
@@ -267,26 +268,26 @@ fn contact_json(contact: &Contact) -> Value {
     json
 }
 
-/// In a list the id also has the name that stands beside attachments.
+/// In a list the id is also given as `contactId`, its name beside attachments.
 fn listed_json(contact: &Contact) -> Value {
     let mut json = contact_json(contact);
     json["contactId"] = json!(contact.id.to_string());
     json
 }
 
-fn receipt_answer(receipt: &Receipt) -> Response {
+fn receipt_response(receipt: &Receipt) -> Response {
     let body = json!({ "receipt": receipt.content, "signed": receipt.signed });
     answer::json(StatusCode::OK, &body)
 }
 
-/// `after` and `limit` of a query.
+/// Reads `after` and `limit` of a query.
 fn page(query: Option<&str>) -> Result<(Option<Uuid>, u32)> {
     let query = Query::parse(query);
     let mut violations = Violations::default();
-    let after = violations.take(query.one("after")).flatten().and_then(|text| {
-        violations.take(parse_guid(text).ok_or_else(|| Violation::not_a_guid("after")))
+    let after = violations.collect(query.one("after")).flatten().and_then(|text| {
+        violations.collect(parse_guid(text).ok_or_else(|| Violation::not_a_guid("after")))
     });
-    let limit = violations.take(listing::limit(&query, MAX_LIMIT, LIMIT));
+    let limit = violations.collect(listing::limit(&query, MAX_LIMIT, LIMIT));
     violations.check()?;
     Ok((after, limit.unwrap_or(LIMIT)))
 }
@@ -300,9 +301,9 @@ fn sources(body: &Map<String, Value>, target: ContactId) -> Field<Vec<ContactId>
     let field = "sourceContactIds";
     let given = array_field(body, field)?.filter(|given| !given.is_empty());
     let given = given.ok_or_else(|| Violation::required(field))?;
-    if given.len() > MOST_SOURCES {
-        let description = format!("must hold at most {MOST_SOURCES} ids");
-        return Err(Violation::new(field, Rule::Max(MOST_SOURCES as u64), description));
+    if given.len() > MAX_MERGE_SOURCES {
+        let description = format!("must contain at most {MAX_MERGE_SOURCES} ids");
+        return Err(Violation::new(field, Rule::Max(MAX_MERGE_SOURCES as u64), description));
     }
     let mut sources = Vec::with_capacity(given.len());
     for id in given {
@@ -310,11 +311,11 @@ fn sources(body: &Map<String, Value>, target: ContactId) -> Field<Vec<ContactId>
         let id = id.ok_or_else(|| Violation::not_a_guid(field))?;
         if id == target {
             let rule = Rule::Other("MERGE_INTO_ITSELF", json!({}));
-            return Err(Violation::new(field, rule, "must not hold the target"));
+            return Err(Violation::new(field, rule, "must not contain the target contact"));
         }
         if sources.contains(&id) {
             let rule = Rule::Other("DUPLICATE_ID", json!({}));
-            return Err(Violation::new(field, rule, "must not hold an id twice"));
+            return Err(Violation::new(field, rule, "must not contain an id twice"));
         }
         sources.push(id);
     }

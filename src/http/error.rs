@@ -1,4 +1,4 @@
-//! Gives each [`Error`] its status, code and body (contract §6). The one place that does.
+//! Maps each [`Error`] to its status, code and body (contract §6). Nothing else does.
 
 use std::sync::Arc;
 
@@ -8,17 +8,17 @@ use serde_json::{Value, json};
 
 use super::answer;
 use super::tus::UPLOAD_OFFSET;
-use crate::domain::quota::OverQuota;
+use crate::domain::quota::QuotaExceeded;
 use crate::domain::tus;
-use crate::error::{Error, Rule, UploadRefused, Violation};
+use crate::error::{Error, Rule, UploadError, Violation};
 
-/// When to come back to a store that takes no writes: a person has to look at its disk.
+/// `Retry-After` for a read-only store: an operator has to look at its disk.
 const READ_ONLY_SECONDS: u32 = 60;
 
-/// Internal errors travel in the response's extensions to the layer that logs them with the
-/// request's id; their text is never sent.
+/// The cause of an internal error. The response's extensions carry it to the layer that logs it
+/// with the request id; it is never sent.
 #[derive(Clone)]
-pub(super) struct Hidden(pub(super) Arc<anyhow::Error>);
+pub(super) struct InternalCause(pub(super) Arc<anyhow::Error>);
 
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
@@ -30,7 +30,7 @@ impl IntoResponse for Error {
             }
             Self::Internal(error) => {
                 let mut response = system_error(StatusCode::INTERNAL_SERVER_ERROR);
-                response.extensions_mut().insert(Hidden(Arc::new(error)));
+                response.extensions_mut().insert(InternalCause(Arc::new(error)));
                 return response;
             }
             Self::Busy { retry_after_seconds } => {
@@ -61,11 +61,11 @@ impl IntoResponse for Error {
             Self::MethodNotAllowed { .. } => {
                 (StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", json!({}))
             }
-            Self::OverQuota(OverQuota { scope, unit, limit, in_use }) => {
+            Self::QuotaExceeded(QuotaExceeded { scope, unit, limit, in_use }) => {
                 let data = json!({ "scope": scope, "unit": unit, "limit": limit, "use": in_use });
                 (StatusCode::FORBIDDEN, "QUOTA_EXCEEDED", data)
             }
-            Self::Upload(refused) => return upload_refused(&message, refused),
+            Self::Upload(error) => return upload_error(&message, error),
             Self::Conflict { code, data, .. } => (StatusCode::CONFLICT, code, data),
             Self::AlreadyUploaded => (StatusCode::CONFLICT, "ALREADY_EXISTS", json!({})),
             Self::TooLarge { code, limit_bytes } => {
@@ -111,35 +111,37 @@ fn range_outside(message: &str, size_bytes: u64) -> Response {
     response
 }
 
-/// tus 1.0.0 gives the statuses; the body is of the contract's form all the same.
-fn upload_refused(message: &str, refused: UploadRefused) -> Response {
-    let mut at = None;
-    let (status, code, data) = match refused {
-        UploadRefused::Offset { offset_bytes } => {
-            at = Some(offset_bytes);
+/// The statuses are those of tus 1.0.0, the bodies those of the contract.
+fn upload_error(message: &str, error: UploadError) -> Response {
+    let mut offset = None;
+    let (status, code, data) = match error {
+        UploadError::Offset { offset_bytes } => {
+            offset = Some(offset_bytes);
             (409, "UPLOAD_OFFSET_CONFLICT", json!({ "offset": offset_bytes }))
         }
-        UploadRefused::Unfinished { offset_bytes, length_bytes } => {
+        UploadError::Unfinished { offset_bytes, length_bytes } => {
             let data = json!({ "offset": offset_bytes, "length": length_bytes });
             (409, "UPLOAD_UNFINISHED", data)
         }
-        UploadRefused::Gone => (410, "UPLOAD_GONE", json!({})),
-        UploadRefused::Complete { .. } => (403, "UPLOAD_COMPLETE", json!({})),
-        UploadRefused::Locked => (423, "UPLOAD_LOCKED", json!({})),
-        UploadRefused::Checksum => (460, "CHECKSUM_MISMATCH", json!({})),
-        UploadRefused::Version => (412, "TUS_VERSION", json!({ "versions": [tus::VERSION] })),
-        UploadRefused::ContentType => (415, "CONTENT_TYPE", json!({ "expected": tus::PIECE_TYPE })),
+        UploadError::Gone => (410, "UPLOAD_GONE", json!({})),
+        UploadError::Complete { .. } => (403, "UPLOAD_COMPLETE", json!({})),
+        UploadError::Locked => (423, "UPLOAD_LOCKED", json!({})),
+        UploadError::Checksum => (460, "CHECKSUM_MISMATCH", json!({})),
+        UploadError::Version => (412, "TUS_VERSION", json!({ "versions": [tus::VERSION] })),
+        UploadError::ContentType => {
+            (415, "CONTENT_TYPE", json!({ "expected": tus::PATCH_CONTENT_TYPE }))
+        }
     };
-    // 460 is the protocol's own; every number from 100 to 999 is a status.
+    // 460 is specific to tus; `from_u16` accepts every number from 100 to 999.
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST);
     let mut response = answer::json(status, &application_error(message, code, &data));
-    if let Some(offset) = at {
+    if let Some(offset) = offset {
         response.headers_mut().insert(UPLOAD_OFFSET, HeaderValue::from(offset));
     }
     response
 }
 
-/// What is said of broken rules; `message` is the error's own.
+/// The body for violated fields. `message` is the error's own.
 pub(super) fn validation_error(message: &str, violations: &[Violation]) -> Value {
     let violations: Vec<Value> = violations.iter().map(violation).collect();
     json!({

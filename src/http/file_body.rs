@@ -1,4 +1,4 @@
-//! Streams parts of a file as a body: large reads, one at a time, never the whole file.
+//! Streams parts of a file as a response body: large reads, one at a time, never the whole file.
 
 use std::fs::File;
 use std::io;
@@ -10,21 +10,21 @@ use bytes::Bytes;
 use futures_util::stream;
 
 use crate::actions::download::Content;
-use crate::blobs::{Reading, Remote};
+use crate::blobs::{RangeReader, Remote};
 
-/// Bytes read at once.
+/// Bytes of one read.
 const READ_BYTES: usize = 128 * 1024;
 
-/// A piece of a body.
-pub(super) enum Piece {
-    /// Bytes at hand, such as the head of a part.
+/// A segment of a body.
+pub(super) enum Segment {
+    /// Bytes in memory, such as the head of a multipart part.
     Bytes(Bytes),
-    /// So many bytes of the file from an offset on.
+    /// A range of the file.
     File { offset: u64, length: u64 },
 }
 
-impl Piece {
-    /// How many bytes it sends.
+impl Segment {
+    /// Its length in bytes.
     pub(super) fn length(&self) -> u64 {
         match self {
             Self::Bytes(bytes) => bytes.len() as u64,
@@ -33,22 +33,24 @@ impl Piece {
     }
 }
 
-/// A body that sends the pieces of a content one after the other.
-pub(super) fn body(content: Content, pieces: Vec<Piece>) -> Body {
+/// A body that sends segments of `content` in order.
+pub(super) fn body(content: Content, segments: Vec<Segment>) -> Body {
     match content {
-        Content::File(file) => from_file(file, pieces),
-        Content::Bytes(bytes) => from_memory(&bytes, pieces),
-        Content::Remote(remote) => from_bucket(remote, pieces),
-        // Only ever answered without a body.
-        Content::Elsewhere(_) => Body::empty(),
+        Content::File(file) => from_file(file, segments),
+        Content::Bytes(bytes) => from_memory(&bytes, segments),
+        Content::Remote(remote) => from_bucket(remote, segments),
+        // Never read: redirects and HEAD responses have no body.
+        Content::Redirect(_) => Body::empty(),
     }
 }
 
-fn from_memory(bytes: &Bytes, pieces: Vec<Piece>) -> Body {
-    let mut parts = pieces.into_iter().map(|piece| match piece {
-        Piece::Bytes(bytes) => bytes,
-        // Ranges were settled against its length.
-        Piece::File { offset, length } => bytes.slice(offset as usize..(offset + length) as usize),
+fn from_memory(bytes: &Bytes, segments: Vec<Segment>) -> Body {
+    let mut parts = segments.into_iter().map(|segment| match segment {
+        Segment::Bytes(bytes) => bytes,
+        // In bounds: ranges are checked against the content's length.
+        Segment::File { offset, length } => {
+            bytes.slice(offset as usize..(offset + length) as usize)
+        }
     });
     match (parts.next(), parts.len()) {
         (Some(only), 0) => Body::from(only),
@@ -59,49 +61,51 @@ fn from_memory(bytes: &Bytes, pieces: Vec<Piece>) -> Body {
     }
 }
 
-/// What the store sends less than promised breaks the connection, like a file that is too short.
-fn from_bucket(remote: Remote, pieces: Vec<Piece>) -> Body {
-    let reading: Option<Reading> = None;
-    let state = (remote, pieces.into_iter(), reading);
-    Body::from_stream(stream::try_unfold(state, async |(remote, mut pieces, mut reading)| {
+/// Bytes missing from the bucket abort the connection, as in [`from_file`].
+fn from_bucket(remote: Remote, segments: Vec<Segment>) -> Body {
+    let reading: Option<RangeReader> = None;
+    let state = (remote, segments.into_iter(), reading);
+    Body::from_stream(stream::try_unfold(state, async |(remote, mut segments, mut reading)| {
         loop {
-            if let Some(going) = &mut reading
-                && let Some(bytes) = going.next().await?
+            if let Some(active) = &mut reading
+                && let Some(bytes) = active.next().await?
             {
-                return Ok::<_, io::Error>(Some((bytes, (remote, pieces, reading))));
+                return Ok::<_, io::Error>(Some((bytes, (remote, segments, reading))));
             }
-            match pieces.next() {
+            match segments.next() {
                 None => return Ok(None),
-                Some(Piece::Bytes(bytes)) => return Ok(Some((bytes, (remote, pieces, None)))),
-                Some(Piece::File { offset, length }) => reading = Some(remote.read(offset, length)),
+                Some(Segment::Bytes(bytes)) => return Ok(Some((bytes, (remote, segments, None)))),
+                Some(Segment::File { offset, length }) => {
+                    reading = Some(remote.read(offset, length));
+                }
             }
         }
     }))
 }
 
-/// A file that is shorter than promised
-/// breaks the connection, so that no client takes it for whole.
-fn from_file(file: File, pieces: Vec<Piece>) -> Body {
-    let state = (Arc::new(file), pieces.into_iter().collect::<std::collections::VecDeque<_>>());
-    Body::from_stream(stream::try_unfold(state, async |(file, mut pieces)| {
-        let bytes = match pieces.pop_front() {
+/// A file shorter than expected aborts the connection, so that no client takes it for complete.
+fn from_file(file: File, segments: Vec<Segment>) -> Body {
+    let state = (Arc::new(file), segments.into_iter().collect::<std::collections::VecDeque<_>>());
+    Body::from_stream(stream::try_unfold(state, async |(file, mut segments)| {
+        let bytes = match segments.pop_front() {
             None => return Ok::<_, io::Error>(None),
-            Some(Piece::Bytes(bytes)) => bytes,
-            Some(Piece::File { offset, length }) => {
+            Some(Segment::Bytes(bytes)) => bytes,
+            Some(Segment::File { offset, length }) => {
                 let bytes = read(&file, offset, length.min(READ_BYTES as u64) as usize).await?;
                 let read = bytes.len() as u64;
                 if length > read {
-                    pieces.push_front(Piece::File { offset: offset + read, length: length - read });
+                    segments
+                        .push_front(Segment::File { offset: offset + read, length: length - read });
                 }
                 bytes
             }
         };
-        Ok(Some((bytes, (file, pieces))))
+        Ok(Some((bytes, (file, segments))))
     }))
 }
 
-/// Reads at most so many bytes: what the system has in memory at once, which is as quick as
-/// any other work; what it must fetch from the disk on a blocking thread.
+/// Reads at most `length` bytes: inline if they are in the page cache, which is as quick as any
+/// other work, or else on a blocking thread.
 async fn read(file: &Arc<File>, offset: u64, length: usize) -> io::Result<Bytes> {
     if let Some(bytes) = read_cached(file, offset, length) {
         return Ok(bytes);
@@ -121,7 +125,7 @@ fn read_cached(file: &File, offset: u64, length: usize) -> Option<Bytes> {
 
     let mut bytes = vec![0; length];
     let mut target = [io::IoSliceMut::new(&mut bytes)];
-    // A refusal only says that the disk is needed; an error of the disk shows there.
+    // Any failure falls back to the blocking read, which reports real disk errors.
     let count = preadv2(file, &mut target, offset, ReadWriteFlags::NOWAIT).ok()?;
     bytes.truncate(count);
     (count > 0).then(|| Bytes::from(bytes))

@@ -1,5 +1,5 @@
-//! POST `/dossier/v1/inbound/wix`: the vendor's own webhooks of contacts. The token is all the authority
-//! there is.
+//! POST `/dossier/v1/inbound/wix`: receives the vendor's own contact webhooks. The token is the
+//! only credential.
 
 use std::sync::Arc;
 
@@ -12,30 +12,30 @@ use serde_json::json;
 use super::answer;
 use super::attachments::idle;
 use super::request::{malformed, small_body};
-use crate::actions::inbound::hear;
+use crate::actions::inbound::apply;
 use crate::app::App;
-use crate::domain::inbound::{InboundRefused, Unchecked};
+use crate::domain::inbound::{InboundError, Unchecked};
 use crate::error::{Error, Result};
 
-/// Takes a webhook. What was told before or changes nothing is answered 200 as well, so that it is
-/// not sent again.
+/// Applies a webhook. Duplicates and webhooks that change nothing get 200 as well, so that the
+/// vendor does not retry them.
 pub(super) async fn wix(State(app): State<Arc<App>>, body: Body) -> Result<Response> {
     let body = small_body(body, idle(&app)).await?;
-    let body = std::str::from_utf8(&body).map_err(|_| refused(InboundRefused::Malformed))?;
-    let token = Unchecked::parse(body).map_err(refused)?;
-    // One that is not known is answered as one whose signature is wrong.
+    let body = std::str::from_utf8(&body).map_err(|_| to_error(InboundError::Malformed))?;
+    let token = Unchecked::parse(body).map_err(to_error)?;
+    // An unknown instance gets the same error as a wrong signature.
     let key = app.db.inbound_key(token.instance_id).await?;
-    let key = key.ok_or_else(|| refused(InboundRefused::Forged))?;
-    let inbound = token.check(&key.public_key, app.clock.now_ms()).map_err(refused)?;
-    let is_new = hear(&app, key.site_id, inbound).await?;
+    let key = key.ok_or_else(|| to_error(InboundError::Forged))?;
+    let inbound = token.check(&key.public_key, app.clock.now_ms()).map_err(to_error)?;
+    let is_new = apply(&app, key.site_id, inbound).await?;
     Ok(answer::json(StatusCode::OK, &json!({ "applied": is_new })))
 }
 
-fn refused(refused: InboundRefused) -> Error {
-    match refused {
-        InboundRefused::Malformed => malformed(refused.to_string(), json!({})),
-        InboundRefused::Forged | InboundRefused::NotFresh => {
-            Error::PermissionDenied { problem: refused.to_string() }
+fn to_error(error: InboundError) -> Error {
+    match error {
+        InboundError::Malformed => malformed(error.to_string(), json!({})),
+        InboundError::Forged | InboundError::NotFresh => {
+            Error::PermissionDenied { problem: error.to_string() }
         }
     }
 }

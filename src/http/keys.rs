@@ -1,5 +1,5 @@
-//! API keys of the caller's site, `/dossier/v1/keys…`: shown, made, revoked, which asks for ADMIN; and which
-//! one is calling.
+//! API keys of the caller's site, `/dossier/v1/keys…`: list, create and revoke, which need ADMIN;
+//! and `/dossier/v1/whoami`.
 
 use std::sync::Arc;
 
@@ -24,18 +24,19 @@ use crate::domain::scope::{Role, Scope, Scopes};
 use crate::domain::timestamp::timestamp;
 use crate::error::{Error, Result, Rule, Violation};
 
-/// Keys that a site has at most by this way, revoked ones too: all are shown at once.
-pub(super) const MOST_KEYS: usize = 1_000;
+/// Most keys of a site when created here, revoked ones included: they are all listed at once.
+pub(super) const MAX_KEYS: usize = 1_000;
 
-/// GET `/dossier/v1/keys`: those of the site, oldest first, without their secrets.
+/// GET `/dossier/v1/keys`: the site's keys, oldest first, without their secrets.
 pub(super) async fn list(State(app): State<Arc<App>>, headers: HeaderMap) -> Result<Response> {
     let caller = Caller::with_scope(&app, &headers, Scope::Admin).await?;
-    let keys = app.db.keys_of(caller.site().id, MOST_KEYS as u32).await?;
+    let keys = app.db.site_keys(caller.site().id, MAX_KEYS as u32).await?;
     let keys: Vec<Value> = keys.iter().map(key_json).collect();
-    Ok(answer::unkept_json(StatusCode::OK, &json!({ "keys": keys })))
+    Ok(answer::no_store_json(StatusCode::OK, &json!({ "keys": keys })))
 }
 
-/// POST `/dossier/v1/keys`: makes one with a `name` and `scopes`. `apiKey` is the secret, shown this once.
+/// POST `/dossier/v1/keys`: creates one with a `name` and `scopes`. `apiKey` is the secret,
+/// returned only this once.
 pub(super) async fn add(
     State(app): State<Arc<App>>,
     headers: HeaderMap,
@@ -44,26 +45,26 @@ pub(super) async fn add(
     let caller = Caller::with_scope(&app, &headers, Scope::Admin).await?;
     let body = json_object(body, idle(&app)).await?;
     let mut violations = Violations::default();
-    let name = violations.take(name(&body)).unwrap_or_default();
-    let scopes = violations.take(scopes(&body)).unwrap_or_default();
+    let name = violations.collect(name(&body)).unwrap_or_default();
+    let scopes = violations.collect(scopes(&body)).unwrap_or_default();
     violations.check()?;
     let site = caller.site().id;
-    if app.db.keys_of(site, MOST_KEYS as u32).await?.len() >= MOST_KEYS {
+    if app.db.site_keys(site, MAX_KEYS as u32).await?.len() >= MAX_KEYS {
         return Err(Error::Conflict {
             code: "TOO_MANY_KEYS",
-            problem: format!("the site has {MOST_KEYS} keys already"),
-            data: json!({ "limit": MOST_KEYS }),
+            problem: format!("the site already has {MAX_KEYS} keys, the most allowed"),
+            data: json!({ "limit": MAX_KEYS }),
         });
     }
     let now_ms = app.clock.now_ms();
-    let made = create_key(&app.db, now_ms, site, &name, scopes).await?;
-    let key = dated(named(made.id, &name, scopes), now_ms, None);
-    let body = json!({ "key": key, "apiKey": made.secret });
-    Ok(answer::unkept_json(StatusCode::OK, &body))
+    let created = create_key(&app.db, now_ms, site, &name, scopes).await?;
+    let key = with_dates(key_identity(created.id, &name, scopes), now_ms, None);
+    let body = json!({ "key": key, "apiKey": created.secret });
+    Ok(answer::no_store_json(StatusCode::OK, &body))
 }
 
-/// DELETE `/dossier/v1/keys/{key}`: it and its sessions open nothing from now on; other nodes follow
-/// within a second. Again changes nothing.
+/// DELETE `/dossier/v1/keys/{key}`: revokes a key and ends its sessions at once; other nodes follow
+/// within a second. Idempotent.
 pub(super) async fn revoke(
     State(app): State<Arc<App>>,
     path: Ids<String>,
@@ -73,22 +74,22 @@ pub(super) async fn revoke(
     let path = ids(path)?;
     let id = parse_guid(&path);
     let id = id.ok_or_else(|| Error::Invalid(vec![Violation::not_a_guid("keyId")]))?;
-    if !app.db.revoke_key_of(caller.site().id, id, app.clock.now_ms()).await? {
+    if !app.db.revoke_site_key(caller.site().id, id, app.clock.now_ms()).await? {
         return Err(unknown(id));
     }
     app.registry.refresh(&app.db).await?;
     Ok(answer::json(StatusCode::OK, &json!({})))
 }
 
-/// GET `/dossier/v1/whoami`: the caller's key and site, whatever the key may do.
+/// GET `/dossier/v1/whoami`: the caller's key and site, whatever the key's scopes.
 pub(super) async fn whoami(State(app): State<Arc<App>>, headers: HeaderMap) -> Result<Response> {
     let caller = Caller::with_any_scope(&app, &headers).await?;
     let (key, site) = (caller.key(), caller.site());
     let body = json!({
-        "key": named(key.id, &key.name, key.scopes),
+        "key": key_identity(key.id, &key.name, key.scopes),
         "site": { "id": site.id.to_string(), "name": site.name },
     });
-    Ok(answer::unkept_json(StatusCode::OK, &body))
+    Ok(answer::no_store_json(StatusCode::OK, &body))
 }
 
 fn unknown(id: Uuid) -> Error {
@@ -96,11 +97,11 @@ fn unknown(id: Uuid) -> Error {
 }
 
 fn key_json(key: &ApiKey) -> Value {
-    dated(named(key.id, &key.name, key.scopes), key.created_at_ms, key.revoked_at_ms)
+    with_dates(key_identity(key.id, &key.name, key.scopes), key.created_at_ms, key.revoked_at_ms)
 }
 
-/// What everybody may know of a key who has it.
-fn named(id: Uuid, name: &str, scopes: Scopes) -> Value {
+/// What a key's holder may know of it.
+fn key_identity(id: Uuid, name: &str, scopes: Scopes) -> Value {
     json!({
         "id": id.to_string(),
         "name": name,
@@ -109,7 +110,7 @@ fn named(id: Uuid, name: &str, scopes: Scopes) -> Value {
     })
 }
 
-fn dated(mut key: Value, created_at_ms: i64, revoked_at_ms: Option<i64>) -> Value {
+fn with_dates(mut key: Value, created_at_ms: i64, revoked_at_ms: Option<i64>) -> Value {
     key["createdAt"] = json!(timestamp(created_at_ms));
     key["revokedAt"] = json!(revoked_at_ms.map(timestamp));
     key
@@ -133,7 +134,7 @@ fn scopes(body: &Map<String, Value>) -> Field<Scopes> {
     let scopes = texts.and_then(|texts| Scopes::parse(&texts.join(" ")).ok());
     let scopes = scopes.ok_or_else(|| {
         let rule = Rule::Other("UNKNOWN_SCOPE", json!({ "known": ids_of(Scopes::ALL) }));
-        Violation::new(field, rule, "holds an unknown scope")
+        Violation::new(field, rule, "contains an unknown scope")
     })?;
     if scopes.is_empty() { Err(Violation::required(field)) } else { Ok(scopes) }
 }

@@ -1,4 +1,4 @@
-//! Reads what the queries of our own lists share: search, sort, limit, and where the page before ended.
+//! Parses the query parameters that our own lists share: search, sort, limit and cursor.
 
 use serde_json::json;
 
@@ -8,10 +8,10 @@ use crate::domain::cursor::{Cursor, SortKey};
 use crate::domain::file_name::MAX_FILE_NAME_CHARS;
 use crate::error::{Rule, Violation};
 
-/// Longest text that is searched for: as long as the longest name.
+/// Longest search text in characters: that of the longest name.
 pub(super) const MAX_SEARCH_CHARS: usize = MAX_FILE_NAME_CHARS;
 
-/// The text of `search`; empty when there is none.
+/// Parses `search`; empty by default.
 pub(super) fn search(query: &Query<'_>) -> Field<String> {
     let field = "search";
     let Some(text) = query.one(field)? else { return Ok(String::new()) };
@@ -19,7 +19,7 @@ pub(super) fn search(query: &Query<'_>) -> Field<String> {
     at_most_chars(field, text, MAX_SEARCH_CHARS).map(ToOwned::to_owned)
 }
 
-/// A number from 1 to `most` in `limit`.
+/// Parses `limit`, a number from 1 to `most`.
 pub(super) fn limit(query: &Query<'_>, most: u32, default: u32) -> Field<u32> {
     let Some(text) = query.one("limit")? else { return Ok(default) };
     let number = text.parse().ok().filter(|limit| (1..=most).contains(limit));
@@ -27,7 +27,7 @@ pub(super) fn limit(query: &Query<'_>, most: u32, default: u32) -> Field<u32> {
     number.ok_or_else(|| Violation::new("limit", Rule::Max(most.into()), description))
 }
 
-/// One of some values with names; the first without a wish.
+/// Parses one of several named values; the first by default.
 pub(super) fn choice<T: Copy>(
     query: &Query<'_>,
     field: &'static str,
@@ -38,24 +38,25 @@ pub(super) fn choice<T: Copy>(
     chosen.ok_or_else(|| not_one_of(field, &choices.iter().map(|one| one.0).collect::<Vec<_>>()))
 }
 
-/// A value is not one of those that there are.
+/// The violation for a value that is not one of `names`.
 pub(super) fn not_one_of(field: &'static str, names: &[&str]) -> Violation {
     let rule = Rule::Other("INVALID_ENUM_VALUE", json!({ "values": names }));
     Violation::new(field, rule, format!("must be one of: {}", names.join(", ")))
 }
 
-/// The cursor that an answer of the same list gave as `next`; of one that is sorted by texts or by numbers.
+/// Parses a cursor: the `next` of a response to the same query, whose order is by text or by
+/// number.
 pub(super) fn cursor(
     field: &'static str,
     text: &str,
-    belongs_to: &str,
+    list_key: &str,
     by_text: bool,
 ) -> Field<Cursor> {
-    let cursor = Cursor::decode(text, belongs_to);
+    let cursor = Cursor::decode(text, list_key);
     let fits = |cursor: &Cursor| matches!(cursor.key, SortKey::Text(_)) == by_text;
     cursor.filter(fits).ok_or_else(|| {
         let rule = Rule::Other("INVALID_CURSOR", json!({}));
-        let description = "must be the `next` of an answer to the same search, filter and sort";
+        let description = "must be the `next` of a response to the same search, filter and sort";
         Violation::new(field, rule, description)
     })
 }

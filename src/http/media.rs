@@ -1,5 +1,5 @@
-//! What media links open (design §5): originals, previews and transforms. Who may, and what a link
-//! means; `media_answer` sends it.
+//! Media links (contract §10) to originals, previews and transforms: checks a link and resolves it.
+//! `media_answer` sends the result.
 
 use std::sync::Arc;
 
@@ -9,14 +9,14 @@ use axum::response::{IntoResponse as _, Response};
 use serde_json::json;
 
 use super::attachments::{Ids, ids};
-use super::media_answer::{Asked, answer, safe_headers, set};
+use super::media_answer::{MediaRequest, respond, safe_headers, set};
 use super::request::Query;
-use crate::actions::download::{self, Wanted};
+use crate::actions::download::{self, MediaVariant};
 use crate::app::App;
 use crate::config::TransformsAllowed;
 use crate::domain::attachment::MediaId;
-use crate::domain::signing::TokenRefused;
-use crate::domain::transform::{Problem, Refused, Transform};
+use crate::domain::signing::TokenError;
+use crate::domain::transform::{Problem, Rejection, Transform};
 use crate::error::{Error, Result, Rule, Violation};
 
 /// GET and HEAD `/media/{mediaId}` and `/ugd/{mediaId}`.
@@ -27,8 +27,11 @@ pub(super) async fn original(
     method: Method,
     headers: HeaderMap,
 ) -> Response {
-    let asked = Asked { method: &method, headers: &headers };
-    finish(serve(&app, ids(path), query.as_deref(), What::Part(Wanted::Original), asked).await)
+    let request = MediaRequest { method: &method, headers: &headers };
+    finish(
+        serve(&app, ids(path), query.as_deref(), Selector::Part(MediaVariant::Original), request)
+            .await,
+    )
 }
 
 /// GET and HEAD `/media/{mediaId}/preview`, and `/ugd/{mediaId}/preview` of documents.
@@ -39,12 +42,15 @@ pub(super) async fn preview(
     method: Method,
     headers: HeaderMap,
 ) -> Response {
-    let asked = Asked { method: &method, headers: &headers };
-    finish(serve(&app, ids(path), query.as_deref(), What::Part(Wanted::Preview), asked).await)
+    let request = MediaRequest { method: &method, headers: &headers };
+    finish(
+        serve(&app, ids(path), query.as_deref(), Selector::Part(MediaVariant::Preview), request)
+            .await,
+    )
 }
 
-/// GET and HEAD `/media/{mediaId}/v1/{transform}/{name}`. The path is read as it came: nothing of it
-/// is ever written with a percent sign.
+/// GET and HEAD `/media/{mediaId}/v1/{transform}/{name}`. The path is not percent-decoded: valid
+/// transforms contain no encoded characters.
 pub(super) async fn transform(
     State(app): State<Arc<App>>,
     uri: Uri,
@@ -52,26 +58,26 @@ pub(super) async fn transform(
     method: Method,
     headers: HeaderMap,
 ) -> Response {
-    let asked = Asked { method: &method, headers: &headers };
+    let request = MediaRequest { method: &method, headers: &headers };
     let mut parts = uri.path().splitn(5, '/').skip(2);
     let (media_id, path) = (parts.next().unwrap_or_default(), parts.nth(1).unwrap_or_default());
-    let what = What::Transform(path);
-    finish(serve(&app, Ok(media_id.to_owned()), query.as_deref(), what, asked).await)
+    let selector = Selector::Transform(path);
+    finish(serve(&app, Ok(media_id.to_owned()), query.as_deref(), selector, request).await)
 }
 
-/// What a path names.
-enum What<'a> {
-    Part(Wanted),
+/// The content that a path selects.
+enum Selector<'a> {
+    Part(MediaVariant),
     Transform(&'a str),
 }
 
-/// Gives every answer of a link, refusals too, its safe headers. A refusal is not kept: the
-/// same link may open later, for example when a preview has been made.
-fn finish(answer: Result<Response>) -> Response {
-    let mut response = answer.unwrap_or_else(|error| {
-        let mut refusal = error.into_response();
-        set(refusal.headers_mut(), header::CACHE_CONTROL, "no-store");
-        refusal
+/// Adds the safe headers to every response, errors included. Errors are not cached: the same link
+/// may work later, for example once its preview is rendered.
+fn finish(result: Result<Response>) -> Response {
+    let mut response = result.unwrap_or_else(|error| {
+        let mut response = error.into_response();
+        set(response.headers_mut(), header::CACHE_CONTROL, "no-store");
+        response
     });
     safe_headers(response.headers_mut());
     response
@@ -81,8 +87,8 @@ async fn serve(
     app: &Arc<App>,
     path: Result<String>,
     query: Option<&str>,
-    what: What<'_>,
-    asked: Asked<'_>,
+    selector: Selector<'_>,
+    request: MediaRequest<'_>,
 ) -> Result<Response> {
     let not_found = || Error::NotFound { what: "file", data: json!({}) };
     let path = path?;
@@ -92,58 +98,67 @@ async fn serve(
     let token = query.one("token").ok().flatten().unwrap_or_default();
     let now_ms = app.clock.now_ms();
     let checked = app.keys.check_media(token, site.id, media_id.attachment_id, now_ms);
-    let expires_s = checked.map_err(|refused| Error::InvalidLink {
-        problem: match refused {
-            TokenRefused::Forged => "this link is not valid",
-            TokenRefused::Expired => "this link has expired; ask for the attachment again",
+    let expires_s = checked.map_err(|error| Error::InvalidLink {
+        problem: match error {
+            TokenError::Forged => "this link is not valid",
+            TokenError::Expired => "this link has expired; get the attachment again for a new one",
         },
     })?;
-    let wanted = match what {
-        What::Part(wanted) => wanted,
-        What::Transform(path) => allowed(app, &media_id, path, &asked)?,
+    let variant = match selector {
+        Selector::Part(variant) => variant,
+        Selector::Transform(path) => allowed_transform(app, &media_id, path, &request)?,
     };
-    let opened = download::open(app, site.id, media_id.attachment_id, wanted).await?;
+    let opened = download::open(app, site.id, media_id.attachment_id, variant).await?;
     let opened = opened
         .filter(|opened| opened.attachment.media_id(&site.media_prefix) == media_id)
         .ok_or_else(not_found)?;
-    let left_s = i64::from(expires_s) - now_ms / 1_000;
-    answer(opened, &wanted, left_s, asked).await
+    let remaining_s = i64::from(expires_s) - now_ms / 1_000;
+    respond(opened, &variant, remaining_s, request).await
 }
 
-/// The transform of a path, if the settings allow it: before any work is done (S38).
-fn allowed(app: &App, media_id: &MediaId<'_>, path: &str, asked: &Asked<'_>) -> Result<Wanted> {
+/// The path's transform, if the settings allow it. Checked before any work is done (S38).
+fn allowed_transform(
+    app: &App,
+    media_id: &MediaId<'_>,
+    path: &str,
+    request: &MediaRequest<'_>,
+) -> Result<MediaVariant> {
     let allowed = app.config.transforms;
     if allowed == TransformsAllowed::Off {
-        let problem = "this server makes no transforms (setting transforms)".to_owned();
+        let problem = "transforms are disabled on this server (setting transforms)".to_owned();
         return Err(Error::PermissionDenied { problem });
     }
     let transform = Transform::parse(path)
-        .map_err(|refused| Error::Invalid(refused.into_iter().map(violation).collect()))?;
+        .map_err(|rejections| Error::Invalid(rejections.into_iter().map(violation).collect()))?;
     let is_png = media_id.extension == "png";
     if allowed == TransformsAllowed::Presets && !transform.is_preset(is_png) {
-        let problem = "this link opens only the transforms that are presets (setting transforms)";
+        let problem = "only preset transforms are allowed on this server (setting transforms)";
         return Err(Error::PermissionDenied { problem: problem.to_owned() });
     }
-    Ok(Wanted::Transform(transform, asked.reads_webp()))
+    Ok(MediaVariant::Transform(transform, request.accepts_webp()))
 }
 
-fn violation(refused: Refused) -> Violation {
-    let Refused { token, problem } = refused;
+fn violation(rejection: Rejection) -> Violation {
+    let Rejection { token, problem } = rejection;
     let other = |rule, data, text: &str| Violation::new(token, Rule::Other(rule, data), text);
     match problem {
-        Problem::Form => {
-            other("TRANSFORM_FORM", json!({}), "is not <step>/<options>/<name>, or crop before it")
-        }
+        Problem::Malformed => other(
+            "TRANSFORM_FORM",
+            json!({}),
+            "must be <step>/<options>/<name>, optionally after crop/<options>/",
+        ),
         Problem::Missing => Violation::required(token),
         Problem::NotAnInteger => Violation::new(token, Rule::Format("INT32"), "is not an integer"),
         Problem::NotANumber => Violation::new(
             token,
             Rule::Format("NUMBER"),
-            "is not made of as many plain numbers as it needs",
+            "must be plain numbers, as many as the option takes",
         ),
-        Problem::UnknownValue(value) => {
-            other("INVALID_ENUM_VALUE", json!({ "value": value }), "is not one of its values")
-        }
+        Problem::UnknownValue(value) => other(
+            "INVALID_ENUM_VALUE",
+            json!({ "value": value }),
+            "is not one of the allowed values",
+        ),
         Problem::Below(least) => {
             let rule = u64::try_from(least)
                 .map_or(Rule::Other("MIN", json!({ "threshold": least })), Rule::Min);
@@ -153,11 +168,13 @@ fn violation(refused: Refused) -> Violation {
             let rule = Rule::Max(u64::from(most.unsigned_abs()));
             Violation::new(token, rule, format!("must be at most {most}"))
         }
-        Problem::Doubled => other("DOUBLED_OPTION", json!({}), "must not be given more than once"),
-        Problem::NotHere => other("FIELD_NOT_ALLOWED", json!({}), "is no option of this step"),
-        Problem::Unknown(text) => {
-            other("UNKNOWN_OPTION", json!({ "option": text }), "has a part that is not known")
+        Problem::Repeated => other("DOUBLED_OPTION", json!({}), "must not be given more than once"),
+        Problem::NotApplicable => {
+            other("FIELD_NOT_ALLOWED", json!({}), "is not an option of this step")
         }
-        Problem::NotMade => other("NOT_MADE", json!({}), "is not made by this server"),
+        Problem::Unknown(text) => {
+            other("UNKNOWN_OPTION", json!({ "option": text }), "contains an unknown step or option")
+        }
+        Problem::Unsupported => other("NOT_MADE", json!({}), "is not supported by this server"),
     }
 }

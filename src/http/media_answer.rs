@@ -1,5 +1,5 @@
-//! Sends what a media link opens: whole, in parts, or not again, with headers that keep a browser
-//! from running anything (S11, S13).
+//! Responses to media links: whole files, ranges and 304s, with headers that keep a browser from
+//! running anything (S11, S13).
 
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -9,93 +9,94 @@ use axum::response::Response;
 use bytes::Bytes;
 use headers::{ETag, HeaderMapExt as _, LastModified};
 
-use super::conditional::{self, Send};
-use super::file_body::{self, Piece};
-use crate::actions::download::{Content, Opened, Wanted};
+use super::conditional::{self, Evaluated};
+use super::file_body::{self, Segment};
+use crate::actions::download::{Content, MediaVariant, OpenedMedia};
 use crate::blobs::Remote;
-use crate::domain::byte_range::{ByteRange, RangeAnswer};
+use crate::domain::byte_range::{ByteRange, RangeSelection};
 use crate::domain::content_disposition::{Disposition, content_disposition};
 use crate::domain::hex;
-use crate::domain::media_type::{MediaType, name_as, shows_inline};
+use crate::domain::media_type::{MediaType, name_for_type, shows_inline};
 use crate::error::{Error, Result};
 
-/// Separates the parts of a multi-range answer; long enough never to stand in a file by
-/// chance.
+/// Separates the parts of a multi-range response; long enough not to occur in a file by chance.
 const BOUNDARY: &str = "dossier-part-3f1d0c6a9b7e4852";
 
-/// How it was asked.
+/// The parts of a request that shape its response.
 #[derive(Clone, Copy)]
-pub(super) struct Asked<'a> {
+pub(super) struct MediaRequest<'a> {
     pub(super) method: &'a Method,
     pub(super) headers: &'a HeaderMap,
 }
 
-impl Asked<'_> {
-    /// Whether the client says that it reads WebP. Only naming it counts: everything else claims to
-    /// read everything. A quality of 0 means that it does not.
-    pub(super) fn reads_webp(&self) -> bool {
+impl MediaRequest<'_> {
+    /// Whether `Accept` names WebP. Wildcards do not count: clients without WebP support send them
+    /// too. A quality of 0 means no.
+    pub(super) fn accepts_webp(&self) -> bool {
         let values = self.headers.get_all(header::ACCEPT).iter();
         let texts = values.filter_map(|value| value.to_str().ok());
         texts.flat_map(|text| text.split(',')).any(|range| {
             let mut parts = range.split(';').map(str::trim);
             let is_webp = parts.next().is_some_and(|name| name.eq_ignore_ascii_case("image/webp"));
-            let refuses = |part: &str| {
+            let rejects = |part: &str| {
                 let quality = part.strip_prefix("q=").or(part.strip_prefix("Q="));
                 quality.is_some_and(|quality| quality.trim_matches(['0', '.']).is_empty())
             };
-            is_webp && !parts.any(refuses)
+            is_webp && !parts.any(rejects)
         })
     }
 }
 
-/// Answers with what was opened; `left_s` is how long the link still opens it.
+/// Responds with the opened content. `remaining_s` is the link's remaining lifetime in seconds.
 ///
 /// # Errors
 ///
-/// When a precondition does not hold or a range lies outside.
-pub(super) async fn answer(
-    opened: Opened,
-    wanted: &Wanted,
-    left_s: i64,
-    asked: Asked<'_>,
+/// When a precondition fails or the range is outside the file.
+pub(super) async fn respond(
+    opened: OpenedMedia,
+    variant: &MediaVariant,
+    remaining_s: i64,
+    request: MediaRequest<'_>,
 ) -> Result<Response> {
     let attachment = &opened.attachment;
-    let etag = etag(&opened, wanted)?;
+    let etag = etag(&opened, variant)?;
     let created = UNIX_EPOCH + Duration::from_millis(attachment.created_at_ms.max(0) as u64);
     let modified = LastModified::from(created);
-    let Asked { method, headers } = asked;
+    let MediaRequest { method, headers } = request;
     let send = conditional::decide(headers, method, (&etag, modified), opened.size_bytes)?;
     let mut response = Response::new(Body::empty());
     let out = response.headers_mut();
     out.typed_insert(etag);
     out.typed_insert(modified);
-    let cache = format!("private, max-age={}, immutable", left_s.max(0));
+    let cache = format!("private, max-age={}, immutable", remaining_s.max(0));
     set(out, header::CACHE_CONTROL, &cache);
     out.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
-    if matches!(wanted, Wanted::Transform(transform, _) if transform.is_negotiated()) {
+    if matches!(variant, MediaVariant::Transform(transform, _) if transform.is_negotiated()) {
         out.insert(header::VARY, HeaderValue::from_static("accept"));
     }
-    set(out, header::CONTENT_DISPOSITION, &disposition(&opened, wanted));
+    set(out, header::CONTENT_DISPOSITION, &disposition(&opened, variant));
     match (send, &opened.content) {
-        (Send::NotModified, _) => *response.status_mut() = StatusCode::NOT_MODIFIED,
-        // What the bucket is asked for next is a GET, so a HEAD is answered here.
-        (_, Content::Elsewhere(remote)) if method == Method::GET => {
-            return elsewhere(remote, &opened, wanted, &cache).await;
+        (Evaluated::NotModified, _) => *response.status_mut() = StatusCode::NOT_MODIFIED,
+        // The presigned URL is for GET only, so HEAD is not redirected.
+        (_, Content::Redirect(remote)) if method == Method::GET => {
+            return redirect_to_bucket(remote, &opened, variant, &cache).await;
         }
-        (Send::Parts(parts), _) => send_parts(&mut response, opened, parts, method == Method::HEAD),
+        (Evaluated::Parts(parts), _) => {
+            send_parts(&mut response, opened, parts, method == Method::HEAD);
+        }
     }
     Ok(response)
 }
 
-/// Sends the client to the bucket, which answers ranges itself. The URL opens for minutes, so the
-/// answer is not kept; the file may be.
-async fn elsewhere(
+/// Redirects the client to the bucket, which serves ranges itself. The URL is valid for minutes,
+/// so the redirect must not be cached; the file may be.
+async fn redirect_to_bucket(
     remote: &Remote,
-    opened: &Opened,
-    wanted: &Wanted,
+    opened: &OpenedMedia,
+    variant: &MediaVariant,
     cache: &str,
 ) -> Result<Response> {
-    let (media_type, disposition) = (opened.media_type.to_string(), disposition(opened, wanted));
+    let (media_type, disposition) = (opened.media_type.to_string(), disposition(opened, variant));
     let headers = [
         ("content-type", &*media_type),
         ("content-disposition", &disposition),
@@ -109,20 +110,20 @@ async fn elsewhere(
     Ok(response)
 }
 
-/// The name that a browser saves under; what was made of a file has the extension of what it is.
-fn disposition(opened: &Opened, wanted: &Wanted) -> String {
+/// The name that a browser saves under. Previews and transforms get the extension of their own
+/// type.
+fn disposition(opened: &OpenedMedia, variant: &MediaVariant) -> String {
     let (media_type, name) = (&opened.media_type, &opened.attachment.file_name);
     let kind = if shows_inline(media_type) { Disposition::Inline } else { Disposition::Attachment };
-    match wanted {
-        Wanted::Original => content_disposition(kind, name),
-        Wanted::Preview | Wanted::Transform(..) => {
-            content_disposition(kind, &name_as(name, media_type))
+    match variant {
+        MediaVariant::Original => content_disposition(kind, name),
+        MediaVariant::Preview | MediaVariant::Transform(..) => {
+            content_disposition(kind, &name_for_type(name, media_type))
         }
     }
 }
 
-/// Nothing that a link opens may run, be sniffed, be embedded by strangers, or tell others
-/// where it was (S11, S22).
+/// Keeps content from running scripts and being sniffed, and its URL out of `Referer` (S11, S22).
 pub(super) fn safe_headers(out: &mut HeaderMap) {
     for (name, value) in [
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
@@ -140,30 +141,35 @@ pub(super) fn set(out: &mut HeaderMap, name: header::HeaderName, text: &str) {
     }
 }
 
-fn send_parts(response: &mut Response, opened: Opened, parts: RangeAnswer, head_only: bool) {
-    let Opened { content, size_bytes, media_type, .. } = opened;
-    let (status, content_type, pieces) = match parts {
-        // The caller has answered an unsatisfiable range.
-        RangeAnswer::Whole | RangeAnswer::Unsatisfiable => {
-            let whole = Piece::File { offset: 0, length: size_bytes };
+fn send_parts(
+    response: &mut Response,
+    opened: OpenedMedia,
+    parts: RangeSelection,
+    head_only: bool,
+) {
+    let OpenedMedia { content, size_bytes, media_type, .. } = opened;
+    let (status, content_type, segments) = match parts {
+        // `decide` has already rejected unsatisfiable ranges.
+        RangeSelection::Whole | RangeSelection::Unsatisfiable => {
+            let whole = Segment::File { offset: 0, length: size_bytes };
             (StatusCode::OK, media_type.to_string(), vec![whole])
         }
-        RangeAnswer::One(range) => {
+        RangeSelection::One(range) => {
             set(response.headers_mut(), header::CONTENT_RANGE, &content_range(range, size_bytes));
-            (StatusCode::PARTIAL_CONTENT, media_type.to_string(), vec![file_piece(range)])
+            (StatusCode::PARTIAL_CONTENT, media_type.to_string(), vec![file_segment(range)])
         }
-        RangeAnswer::Many(ranges) => {
+        RangeSelection::Many(ranges) => {
             let content_type = format!("multipart/byteranges; boundary={BOUNDARY}");
-            let pieces = byteranges(&ranges, &media_type, size_bytes);
-            (StatusCode::PARTIAL_CONTENT, content_type, pieces)
+            let segments = byteranges(&ranges, &media_type, size_bytes);
+            (StatusCode::PARTIAL_CONTENT, content_type, segments)
         }
     };
-    let length: u64 = pieces.iter().map(Piece::length).sum();
+    let length: u64 = segments.iter().map(Segment::length).sum();
     *response.status_mut() = status;
     set(response.headers_mut(), header::CONTENT_TYPE, &content_type);
     response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
     if !head_only {
-        *response.body_mut() = file_body::body(content, pieces);
+        *response.body_mut() = file_body::body(content, segments);
     }
 }
 
@@ -171,37 +177,37 @@ fn content_range(range: ByteRange, size_bytes: u64) -> String {
     format!("bytes {}-{}/{size_bytes}", range.start, range.end)
 }
 
-fn file_piece(range: ByteRange) -> Piece {
-    Piece::File { offset: range.start, length: range.len() }
+fn file_segment(range: ByteRange) -> Segment {
+    Segment::File { offset: range.start, length: range.len() }
 }
 
 /// `multipart/byteranges` (RFC 9110 §14.6).
-fn byteranges(ranges: &[ByteRange], media_type: &MediaType, size_bytes: u64) -> Vec<Piece> {
-    let mut pieces = Vec::with_capacity(ranges.len() * 2 + 1);
+fn byteranges(ranges: &[ByteRange], media_type: &MediaType, size_bytes: u64) -> Vec<Segment> {
+    let mut segments = Vec::with_capacity(ranges.len() * 2 + 1);
     for range in ranges {
         let range_line = content_range(*range, size_bytes);
         let head = format!(
             "\r\n--{BOUNDARY}\r\nContent-Type: {media_type}\r\nContent-Range: {range_line}\r\n\r\n"
         );
-        pieces.push(Piece::Bytes(Bytes::from(head)));
-        pieces.push(file_piece(*range));
+        segments.push(Segment::Bytes(Bytes::from(head)));
+        segments.push(file_segment(*range));
     }
-    pieces.push(Piece::Bytes(Bytes::from(format!("\r\n--{BOUNDARY}--\r\n"))));
-    pieces
+    segments.push(Segment::Bytes(Bytes::from(format!("\r\n--{BOUNDARY}--\r\n"))));
+    segments
 }
 
-/// Strong: the SHA-256 of the original; what was made of it has its name and its maker's version
-/// behind it.
-fn etag(opened: &Opened, wanted: &Wanted) -> Result<ETag> {
+/// A strong tag: the SHA-256 of the original. Derived content appends its name and the version of
+/// the code that renders it.
+fn etag(opened: &OpenedMedia, variant: &MediaVariant) -> Result<ETag> {
     let hash = hex::encode(&opened.attachment.sha256);
-    let tag = match wanted {
-        Wanted::Original => format!("\"{hash}\""),
-        Wanted::Preview => format!("\"{hash}-preview-1\""),
-        Wanted::Transform(transform, webp) => {
+    let tag = match variant {
+        MediaVariant::Original => format!("\"{hash}\""),
+        MediaVariant::Preview => format!("\"{hash}-preview-1\""),
+        MediaVariant::Transform(transform, webp) => {
             format!("\"{hash}-{}\"", transform.result_id(*webp))
         }
     };
-    tag.parse().map_err(|_| Error::Internal(anyhow::anyhow!("a hash made no ETag")))
+    tag.parse().map_err(|_| Error::Internal(anyhow::anyhow!("a hash is not a valid ETag")))
 }
 
 #[cfg(test)]
@@ -209,7 +215,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn webp_is_for_those_who_name_it() {
+    fn accept_must_name_webp() {
         for (accept, reads) in [
             (&["image/avif,image/webp,image/apng,*/*;q=0.8"][..], true),
             (&["IMAGE/WebP ; q=0.5"], true),
@@ -224,8 +230,8 @@ mod tests {
             for value in accept {
                 headers.append(header::ACCEPT, HeaderValue::from_static(value));
             }
-            let asked = Asked { method: &Method::GET, headers: &headers };
-            assert_eq!(asked.reads_webp(), reads, "{accept:?}");
+            let request = MediaRequest { method: &Method::GET, headers: &headers };
+            assert_eq!(request.accepts_webp(), reads, "{accept:?}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Everything over HTTP: every route and layer, on one screen.
+//! The HTTP server: every route and every layer in one place.
 
 mod answer;
 mod attachments;
@@ -52,15 +52,15 @@ pub use openapi::openapi;
 pub use routes::Route;
 pub use uploads::form;
 
-/// Where the SDK looks, on the vendor's own host and on any other (contract §2).
+/// The SDK's path prefixes, on the vendor's own host and on any other (contract §2).
 const PREFIXES: [&str; 2] = ["/contacts/v4/attachments", "/_api/contacts/v4/attachments"];
 
-/// Where a load balancer asks.
+/// The load balancer's health check.
 const HEALTH: &str = "/dossier/v1/health";
-/// What begins the paths of media links.
+/// Path prefixes of media links.
 const MEDIA_PATHS: [&str; 2] = ["/media/", "/ugd/"];
 
-/// How long browsers may remember a preflight.
+/// How long browsers may cache a preflight.
 const PREFLIGHT_AGE: Duration = Duration::from_hours(1);
 
 /// All routes of the service, without the layers around them.
@@ -80,7 +80,7 @@ fn routes() -> Routes {
     own_routes(file_routes(routes))
 }
 
-/// What opens by a signature in the address.
+/// Routes authorised by a signature in the URL.
 fn file_routes(routes: Routes) -> Routes {
     const UPLOAD: &str = "/upload/tus/{token}/{upload}";
     routes
@@ -91,7 +91,7 @@ fn file_routes(routes: Routes) -> Routes {
         .post("/upload/tus", tus::create)
         .post("/upload/tus/", tus::create)
         .put("/upload/tus/{token}", tus::finish)
-        .put("/upload/{token}/{again}", tus::finish_again)
+        .put("/upload/{token}/{again}", tus::finish_at_upload_url)
         .head(UPLOAD, tus::progress)
         .patch(UPLOAD, tus::append)
         .delete(UPLOAD, tus::terminate)
@@ -103,7 +103,7 @@ fn file_routes(routes: Routes) -> Routes {
         .get("/ugd/{media}/preview", media::preview)
 }
 
-/// What is not of the vendor's contract.
+/// Routes outside the vendor's contract.
 fn own_routes(routes: Routes) -> Routes {
     const CONTACT: &str = "/dossier/v1/contacts/{contact}";
     const SESSION: &str = "/dossier/v1/session";
@@ -115,8 +115,8 @@ fn own_routes(routes: Routes) -> Routes {
         .get("/", page::index)
         .get("/page/{version}/{*file}", page::asset)
         .get(SESSION, session::show)
-        .post(SESSION, session::begin)
-        .delete(SESSION, session::end)
+        .post(SESSION, session::sign_in)
+        .delete(SESSION, session::sign_out)
         .get("/dossier/v1/media/{site}/{attachment}", stable_links::follow)
         .get("/dossier/v1/contacts", contacts::list)
         .get(CONTACT, contacts::get)
@@ -129,7 +129,7 @@ fn own_routes(routes: Routes) -> Routes {
         .get("/dossier/v1/contacts/{contact}/attachments", files::list)
         .patch("/dossier/v1/contacts/{contact}/attachments/{attachment}", files::change)
         .post("/dossier/v1/contacts/{contact}/attachments/bulk-delete", files::bulk_delete)
-        .post("/dossier/v1/contacts/{contact}/upload-urls", upload_urls::generate_some)
+        .post("/dossier/v1/contacts/{contact}/upload-urls", upload_urls::generate_many)
         .get("/dossier/v1/contacts/{contact}/zip", zip::zip)
         .get("/dossier/v1/usage", files::usage)
         .get("/dossier/v1/whoami", keys::whoami)
@@ -152,33 +152,33 @@ fn own_routes(routes: Routes) -> Routes {
         .post("/dossier/v1/webhooks/{webhook}/replay", webhooks::replay)
 }
 
-/// Everything that [`router`] answers.
+/// All routes of [`router`].
 pub fn known_routes() -> Vec<Route> {
     routes().known()
 }
 
-/// All routes of the service.
+/// The service's router, with all its layers.
 pub fn router(app: &Arc<App>) -> Router {
     routes()
         .router()
         .fallback(unknown_route)
-        .method_not_allowed_fallback(unknown_method)
-        // As one layer, the outermost first: each layer of its own costs a box for each request.
+        .method_not_allowed_fallback(method_not_allowed)
+        // One tuple, outermost first: separate layers would each cost a box per request.
         .layer((
             middleware::from_fn_with_state(
                 (Arc::<trace::RequestIds>::default(), Arc::clone(app)),
                 trace::request,
             ),
-            CatchPanicLayer::custom(trace::answer_panic),
+            CatchPanicLayer::custom(trace::panic_response),
             middleware::from_fn(unread::drain),
             cors(&app.config.cors_origins),
-            // Every handler counts the bytes that it reads.
+            // Every handler limits the bytes that it reads.
             DefaultBodyLimit::disable(),
         ))
         .with_state(Arc::clone(app))
 }
 
-/// What a monitor asks for, on a listener of its own, so that it is never public by accident.
+/// The router for monitoring. It has its own listener, so that it is never public by accident.
 pub fn metrics_router(app: &Arc<App>) -> Router {
     monitor().router().with_state(Arc::clone(app))
 }
@@ -187,7 +187,7 @@ fn monitor() -> Routes {
     Routes::default().get("/metrics", metrics)
 }
 
-/// Everything that [`metrics_router`] answers.
+/// All routes of [`metrics_router`].
 pub fn monitor_routes() -> Vec<Route> {
     monitor().known()
 }
@@ -198,8 +198,8 @@ async fn metrics(State(app): State<Arc<App>>) -> Response {
     ([(header::CONTENT_TYPE, form)], app.metrics.text()).into_response()
 }
 
-/// What pages on other hosts may do (contract §15). The cookie is for the page of this host alone, so no
-/// credentials are allowed, and not the header that goes with it (S26, S27).
+/// What other origins may do (contract §15). The session cookie is for this host's own page alone,
+/// so neither credentials nor the CSRF header are allowed (S26, S27).
 fn cors(origins: &[String]) -> CorsLayer {
     let names = |names: &'static [&'static str]| -> Vec<HeaderName> {
         names.iter().map(|name| HeaderName::from_static(name)).collect()
@@ -263,7 +263,7 @@ const EXPOSED_HEADERS: &[&str] = &[
     "retry-after",
 ];
 
-/// GET `/dossier/v1/health`: whether the database answers and everything can be written.
+/// GET `/dossier/v1/health`: whether the database is available and everything is writable.
 async fn health(State(app): State<Arc<App>>) -> Result<Response, Error> {
     app.db.ping().await?;
     let version = env!("CARGO_PKG_VERSION");
@@ -280,27 +280,27 @@ async fn health(State(app): State<Arc<App>>) -> Result<Response, Error> {
         "status": "read-only",
         "version": version,
         "problems": problems,
-        "remedy": "put right what the problems name, then start the server again",
+        "remedy": "fix the listed problems, then restart the server",
     });
     Ok(answer::json(StatusCode::SERVICE_UNAVAILABLE, &body))
 }
 
-/// Whether a request came to the host of media links and asks for something else (S12).
-fn is_elsewhere(app: &App, request: &Request) -> bool {
+/// Whether a request to the media host is for anything but media or the health check (S12).
+fn is_blocked_on_media_host(app: &App, request: &Request) -> bool {
     let Some(host) = &app.media_host else { return false };
     let header = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
     let named = request.uri().authority().map(Authority::as_str).or(header);
     let path = request.uri().path();
-    named.is_some_and(|named| host.is_named_by(named))
+    named.is_some_and(|named| host.matches_authority(named))
         && path != HEALTH
         && !MEDIA_PATHS.iter().any(|begin| path.starts_with(begin))
 }
 
 async fn unknown_route(method: Method, uri: Uri) -> Error {
     let data = json!({ "method": method.as_str(), "path": uri.path() });
-    Error::NotFound { what: "this address", data }
+    Error::NotFound { what: "this URL", data }
 }
 
-async fn unknown_method(method: Method) -> Error {
+async fn method_not_allowed(method: Method) -> Error {
     Error::MethodNotAllowed { method: method.to_string() }
 }

@@ -1,4 +1,5 @@
-//! How the server does and what waits at the caller's site, GET `/dossier/v1/operations`. Asks for ADMIN.
+//! The server's state and the queues of the caller's site, GET `/dossier/v1/operations`. Needs
+//! ADMIN.
 
 use std::sync::Arc;
 
@@ -15,7 +16,7 @@ use crate::domain::scope::Scope;
 use crate::domain::timestamp::timestamp;
 use crate::error::Result;
 
-/// GET `/dossier/v1/operations`: numbers up to [`crate::db::MOST_COUNTED`], and no names.
+/// GET `/dossier/v1/operations`: counts, capped at [`crate::db::COUNT_LIMIT`], without any names.
 pub(super) async fn show(State(app): State<Arc<App>>, headers: HeaderMap) -> Result<Response> {
     let caller = Caller::with_scope(&app, &headers, Scope::Admin).await?;
     let found = app.db.operations(caller.site().id).await?;
@@ -24,7 +25,7 @@ pub(super) async fn show(State(app): State<Arc<App>>, headers: HeaderMap) -> Res
         .scrub_progress
         .and_then(|progress| serde_json::from_str(&progress).ok())
         .unwrap_or_default();
-    // Zero is "not yet".
+    // Zero means never.
     let time = |time_ms: i64| (time_ms > 0).then(|| timestamp(time_ms));
     let body = json!({
         "server": {
@@ -57,5 +58,5 @@ pub(super) async fn show(State(app): State<Arc<App>>, headers: HeaderMap) -> Res
             "everyFileRead": found.check.map(|check| check.hashed),
         },
     });
-    Ok(answer::unkept_json(StatusCode::OK, &body))
+    Ok(answer::no_store_json(StatusCode::OK, &body))
 }

@@ -1,5 +1,5 @@
-//! The page for people: files of `page/`, built into the program. They are read by a browser, which is
-//! told to load nothing from elsewhere but what links of the media host open (S11, S12).
+//! The web page: the files of `page/`, compiled into the program. Its policy lets a browser load
+//! nothing from elsewhere but images of the media host (S11, S12).
 
 use std::io::Write as _;
 use std::sync::{Arc, LazyLock};
@@ -22,14 +22,14 @@ use crate::app::App;
 use crate::domain::hex;
 use crate::error::{Error, Result};
 
-/// What somebody reads where the page is off.
-pub(super) const OFF: &str = "the page is off: files and pages should not share a host. Set media_url to \
-                              a host of its own, or page = \"on\"";
-/// Stands in the HTML for the version of the files that it loads.
+/// Why the page is disabled, and how to enable it.
+pub(super) const OFF: &str = "the page is disabled, because it should not share a host with the \
+                              stored files. Set media_url to a separate host, or page = \"on\"";
+/// The HTML's placeholder for the version of the files that it loads.
 const VERSION_MARK: &str = "{version}";
 const HTML: &str = include_str!("../../page/index.html");
 
-/// What stands around the style and the script in the HTML: what is seen before any file has come.
+/// The tags around the inline style and script, which render before any file is loaded.
 const STYLE: (&str, &str) = ("<style>", "</style>");
 const SCRIPT: (&str, &str) = ("<script>", "</script>");
 
@@ -41,18 +41,19 @@ struct Asset {
     gzip: Bytes,
 }
 
-/// All files, and their version: it stands in their addresses, so that they can be kept for ever.
+/// All files and their version. The version is part of their URLs, so they can be cached
+/// indefinitely.
 struct Assets {
     files: Vec<Asset>,
     version: String,
     html: Bytes,
     html_gzip: Bytes,
-    /// The style and the script in the HTML, as a policy names them.
+    /// CSP source expressions of the inline style and script.
     style: String,
     script: String,
 }
 
-/// Names the files of `page/` with their types.
+/// Embeds the files of `page/` with their types.
 macro_rules! assets {
     ($($name:literal $media_type:literal),* $(,)?) => {
         [$(($name, $media_type, include_bytes!(concat!("../../page/", $name)).as_slice())),*]
@@ -108,17 +109,17 @@ static ASSETS: LazyLock<Assets> = LazyLock::new(|| {
     Assets { files, version, html_gzip, style, script, html: Bytes::from(html) }
 });
 
-/// The hash by which a policy allows what stands between these in the HTML (CSP3 §2.3.1).
+/// The hash by which a policy allows the inline content between two tags (CSP3 §2.3.1).
 fn source_hash(html: &str, (begin, end): (&str, &str)) -> String {
     let source = html.split_once(begin).and_then(|(_, rest)| rest.split_once(end));
     let hash = Sha256::digest(source.map_or("", |(source, _)| source));
     format!("'sha256-{}'", STANDARD.encode(hash))
 }
 
-/// Packed once, when the page is first asked for.
+/// Compresses a file. Done once, on the first request for the page.
 fn gzip(plain: &[u8]) -> Bytes {
     let mut packed = GzEncoder::new(Vec::new(), Compression::best());
-    // Memory takes whatever it is given.
+    // Writing to memory does not fail.
     let packed = packed.write_all(plain).and_then(|()| packed.finish());
     packed.unwrap_or_default().into()
 }
@@ -145,7 +146,7 @@ pub(super) async fn index(State(app): State<Arc<App>>, headers: HeaderMap) -> Re
     Ok(response)
 }
 
-/// GET `/page/{version}/{file}`. Another version than this one is of a page from before an update.
+/// GET `/page/{version}/{file}`. A different version comes from a page loaded before an update.
 pub(super) async fn asset(path: Ids<(String, String)>, headers: HeaderMap) -> Result<Response> {
     let Path((version, name)) = path.map_err(|_| not_found())?;
     let assets = &*ASSETS;
@@ -153,13 +154,13 @@ pub(super) async fn asset(path: Ids<(String, String)>, headers: HeaderMap) -> Re
     let asset = found.filter(|_| version == assets.version).ok_or_else(not_found)?;
     let plain = Bytes::from_static(asset.plain);
     let mut response = file(asset.media_type, plain, asset.gzip.clone(), &headers);
-    let kept = HeaderValue::from_static("public, max-age=31536000, immutable");
-    response.headers_mut().insert(header::CACHE_CONTROL, kept);
+    let immutable = HeaderValue::from_static("public, max-age=31536000, immutable");
+    response.headers_mut().insert(header::CACHE_CONTROL, immutable);
     Ok(response)
 }
 
 fn not_found() -> Error {
-    Error::NotFound { what: "this file of the page", data: json!({}) }
+    Error::NotFound { what: "this page file", data: json!({}) }
 }
 
 fn file(media_type: &'static str, plain: Bytes, packed: Bytes, headers: &HeaderMap) -> Response {
@@ -179,8 +180,8 @@ fn file(media_type: &'static str, plain: Bytes, packed: Bytes, headers: &HeaderM
     response
 }
 
-/// Pictures may come from the host of links, and uploads go where their URLs lead, by whatever name the page
-/// was opened.
+/// Allows images from the media host and uploads to the public URL, whatever host name the page was
+/// opened under.
 fn content_security_policy(app: &App) -> String {
     let origin = |url: &str| Url::parse(url).map(|url| url.origin().ascii_serialization());
     let (media, public) = (origin(&app.media_url), origin(&app.public_url));

@@ -1,5 +1,5 @@
-//! Reads requests as contract §3 says: ids from path, query and body, which must agree (S17);
-//! paging; JSON bodies with every violation reported at once.
+//! Parses requests as contract §3 requires: ids from path, query and body, which must agree (S17);
+//! paging; JSON bodies, with all violations reported at once.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -17,15 +17,13 @@ use crate::error::{Error, Result, Rule, Violation};
 /// Largest JSON body.
 const MAX_JSON_BYTES: usize = 64 * 1024;
 
-/// Values of `contactId`.
 pub(super) const CONTACT_ID: &str = "contactId";
-/// Values of `attachmentId`.
 pub(super) const ATTACHMENT_ID: &str = "attachmentId";
 const LIMIT: &str = "paging.limit";
 const OFFSET: &str = "paging.offset";
 
-/// The parameters of a query, decoded. All of them, so that none can hide behind others; their
-/// number is bounded by the size of a request's head.
+/// The decoded parameters of a query. It keeps repeated ones, so that none can hide behind another;
+/// the size of a request's head bounds their number.
 pub(super) struct Query<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
 
 impl<'a> Query<'a> {
@@ -38,11 +36,11 @@ impl<'a> Query<'a> {
         self.0.iter().filter(move |(key, _)| key == name).map(|(_, value)| value.as_ref())
     }
 
-    /// The one value of a parameter.
+    /// The value of a parameter that may be given once.
     ///
     /// # Errors
     ///
-    /// A violation when it stands there more than once.
+    /// A violation when it is given more than once.
     pub(super) fn one<'q>(
         &'q self,
         name: &'static str,
@@ -57,7 +55,7 @@ impl<'a> Query<'a> {
     }
 }
 
-/// Collects violations, so that all are reported.
+/// Collects violations, so that all are reported at once.
 #[derive(Default)]
 pub(super) struct Violations(Vec<Violation>);
 
@@ -66,24 +64,24 @@ impl Violations {
         self.0.push(violation);
     }
 
-    /// Keeps the value, or the violation.
-    pub(super) fn take<T>(&mut self, outcome: std::result::Result<T, Violation>) -> Option<T> {
+    /// Returns the value, or records the violation.
+    pub(super) fn collect<T>(&mut self, outcome: std::result::Result<T, Violation>) -> Option<T> {
         outcome.map_err(|violation| self.push(violation)).ok()
     }
 
     /// # Errors
     ///
-    /// When there were any.
+    /// When any violation was recorded.
     pub(super) fn check(self) -> Result<()> {
         if self.0.is_empty() { Ok(()) } else { Err(Error::Invalid(self.0)) }
     }
 }
 
-/// An id that stands in several places: the first is the one, the others must equal it.
+/// An id that may be given in several places: all must equal the first.
 ///
 /// # Errors
 ///
-/// A violation when it is nowhere, is no GUID, or differs.
+/// A violation when it is missing, not a GUID, or inconsistent.
 pub(super) fn same_guid<'a>(
     field: &'static str,
     copies: impl IntoIterator<Item = &'a str>,
@@ -100,7 +98,7 @@ pub(super) fn same_guid<'a>(
     Ok(first)
 }
 
-/// Paging from the query, or else from the body's `paging` object.
+/// Paging from the query, or else the body's `paging` object.
 pub(super) fn paging(
     query: &Query<'_>,
     body: Option<&Map<String, Value>>,
@@ -115,7 +113,7 @@ pub(super) fn paging(
         }
     };
     let mut part = |field: &'static str, name: &str, read: fn(Option<&str>) -> Parsed| {
-        let text = violations.take(query.one(field))?;
+        let text = violations.collect(query.one(field))?;
         let number = match text {
             Some(text) => read(Some(text)),
             None => match from_body.and_then(|paging| paging.get(name)) {
@@ -124,7 +122,7 @@ pub(super) fn paging(
                 Some(_) => Err(PagingProblem::NotAnInteger),
             },
         };
-        violations.take(number.map_err(|problem| paging_violation(field, problem)))
+        violations.collect(number.map_err(|problem| paging_violation(field, problem)))
     };
     let limit = part(LIMIT, "limit", paging::parse_limit);
     let offset = part(OFFSET, "offset", paging::parse_offset);
@@ -150,11 +148,11 @@ fn not_an_object(field: &'static str) -> Violation {
     Violation::new(field, Rule::Format("OBJECT"), "is not an object")
 }
 
-/// A text field of a JSON body; absent and null are the same (contract §3).
+/// A string field of a JSON body; absent and null are the same (contract §3).
 ///
 /// # Errors
 ///
-/// A violation when it is there and not a text, or one with a NUL, which PostgreSQL cannot keep.
+/// A violation when it is not a string or contains NUL, which PostgreSQL cannot store.
 pub(super) fn text_field<'b>(
     body: &'b Map<String, Value>,
     field: &'static str,
@@ -166,11 +164,11 @@ pub(super) fn text_field<'b>(
     }
 }
 
-/// An array of a JSON object, if it is there.
+/// An array field of a JSON object; absent and null are the same.
 ///
 /// # Errors
 ///
-/// A violation of the field when it is something else.
+/// A violation when it is not an array.
 pub(super) fn array_field<'b>(
     body: &'b Map<String, Value>,
     field: &'static str,
@@ -182,11 +180,11 @@ pub(super) fn array_field<'b>(
     }
 }
 
-/// A text of so many characters at most.
+/// Checks the length of a text in characters.
 ///
 /// # Errors
 ///
-/// A violation of the field when it has more.
+/// A violation when it has more than `most`.
 pub(super) fn at_most_chars<'t>(
     field: &'static str,
     text: &'t str,
@@ -199,23 +197,23 @@ pub(super) fn at_most_chars<'t>(
     Err(Violation::new(field, Rule::MaxLength(most as u64), description))
 }
 
-/// A text without the character NUL.
+/// Checks that a text contains no NUL.
 ///
 /// # Errors
 ///
-/// A violation of the field when there is one.
+/// A violation when it does.
 pub(super) fn without_nul<'t>(
     field: &'static str,
     text: &'t str,
 ) -> std::result::Result<&'t str, Violation> {
     if text.contains('\0') {
         let rule = Rule::Other("NUL_CHARACTER", json!({}));
-        return Err(Violation::new(field, rule, "must not hold the character U+0000"));
+        return Err(Violation::new(field, rule, "must not contain the character U+0000"));
     }
     Ok(text)
 }
 
-/// Reads a JSON object, bounded in size and time. No body at all is an empty object.
+/// Reads a JSON object, bounded in size and time. An empty body is an empty object.
 ///
 /// # Errors
 ///
@@ -238,7 +236,7 @@ pub(super) async fn json_object(body: Body, idle: Duration) -> Result<Map<String
     }
 }
 
-/// A whole body, bounded in size. All of it must be there in that time: it is small.
+/// Reads a small body to its end. `time` is the deadline for the whole of it, not an idle timeout.
 ///
 /// # Errors
 ///
@@ -248,7 +246,9 @@ pub(super) async fn small_body(body: Body, time: Duration) -> Result<Bytes> {
         let (mut stream, mut bytes) = (body.into_data_stream(), Vec::new());
         while let Some(chunk) = stream.next().await {
             let Ok(chunk) = chunk else {
-                return Err(Error::Interrupted { problem: "the body ended before its time" });
+                return Err(Error::Interrupted {
+                    problem: "the connection closed before the body was complete",
+                });
             };
             bytes.extend_from_slice(&chunk);
             if bytes.len() > MAX_JSON_BYTES {

@@ -1,5 +1,5 @@
-//! The last requests of the caller's site, GET `/dossier/v1/requests`, and what a request says of its caller
-//! while it is answered.
+//! The last requests of the caller's site, GET `/dossier/v1/requests`, and the caller of the
+//! request in progress.
 
 use std::cell::RefCell;
 use std::future::Future;
@@ -18,35 +18,37 @@ use crate::domain::scope::Scope;
 use crate::domain::timestamp::timestamp;
 use crate::error::{Result, Rule, Violation};
 use crate::registry::KnownKey;
-use crate::request_log::Logged;
+use crate::request_log::LoggedRequest;
 
-/// This request itself is not shown: whoever looks again and again would see nothing else.
+/// This route is not logged: a client that polls it would see little else.
 pub(super) const ROUTE: &str = "/dossier/v1/requests";
 
-/// Who calls, and with which scope.
-pub(super) type Called = (Arc<KnownKey>, Option<Scope>);
+/// A caller's key and the scope that it used.
+pub(super) type RecordedCaller = (Arc<KnownKey>, Option<Scope>);
 
 tokio::task_local! {
-    /// Of the request that this task answers; handlers get no other way to the layer around them.
-    static CALLED: RefCell<Option<Called>>;
+    /// The caller of this task's request: how handlers report it to the layer around them.
+    static CALLER: RefCell<Option<RecordedCaller>>;
 }
 
-/// Answers a request, and returns who called, if that became known.
-pub(super) async fn noting<T>(answering: impl Future<Output = T>) -> (T, Option<Called>) {
-    let noted = async {
-        let answer = answering.await;
-        (answer, CALLED.with(RefCell::take))
+/// Runs a request, and returns its caller if it was authenticated.
+pub(super) async fn record_caller<T>(
+    request: impl Future<Output = T>,
+) -> (T, Option<RecordedCaller>) {
+    let recorded = async {
+        let output = request.await;
+        (output, CALLER.with(RefCell::take))
     };
-    CALLED.scope(RefCell::new(None), noted).await
+    CALLER.scope(RefCell::new(None), recorded).await
 }
 
-/// Notes who calls.
-pub(super) fn note(key: &Arc<KnownKey>, scope: Option<Scope>) {
-    // Outside a request nobody wants to know.
-    let _ = CALLED.try_with(|called| called.replace(Some((Arc::clone(key), scope))));
+/// Records the caller of the current request.
+pub(super) fn set_caller(key: &Arc<KnownKey>, scope: Option<Scope>) {
+    // Outside a request there is nothing to record into.
+    let _ = CALLER.try_with(|caller| caller.replace(Some((Arc::clone(key), scope))));
 }
 
-/// Answers with those behind `after`, oldest first.
+/// Lists the requests after `after`, oldest first.
 pub(super) async fn list(
     State(app): State<Arc<App>>,
     RawQuery(query): RawQuery,
@@ -55,18 +57,18 @@ pub(super) async fn list(
     let caller = Caller::with_scope(&app, &headers, Scope::Admin).await?;
     let query = Query::parse(query.as_deref());
     let mut violations = Violations::default();
-    let after = violations.take(query.one("after")).flatten().and_then(|text| {
+    let after = violations.collect(query.one("after")).flatten().and_then(|text| {
         let number = text.parse::<u64>().ok();
         let problem = || Violation::new("after", Rule::Format("UINT64"), "is not a whole number");
-        violations.take(number.ok_or_else(problem))
+        violations.collect(number.ok_or_else(problem))
     });
     violations.check()?;
     let found = app.requests.after(caller.site().id, after.unwrap_or(0));
     let found: Vec<Value> = found.iter().map(logged_json).collect();
-    Ok(answer::unkept_json(StatusCode::OK, &json!({ "requests": found })))
+    Ok(answer::no_store_json(StatusCode::OK, &json!({ "requests": found })))
 }
 
-fn logged_json(logged: &Logged) -> Value {
+fn logged_json(logged: &LoggedRequest) -> Value {
     json!({
         "seq": logged.seq,
         "at": timestamp(logged.at_ms),

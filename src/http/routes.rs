@@ -1,5 +1,4 @@
-//! Routes as they are registered: the router that answers them, and the list of them for whoever must know
-//! all. One is never without the other.
+//! Registers routes with the router and in a list at the same time, so that the two cannot differ.
 
 use std::sync::Arc;
 
@@ -9,32 +8,33 @@ use axum::routing::{MethodFilter, on};
 
 use crate::app::App;
 
-/// Something that is answered.
+/// A method of a path that the server handles.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Route {
-    /// Its path, with parameters in braces; the last may begin with `*`, and then holds slashes.
+    /// The path, with parameters in braces. A last parameter that begins with `*` may contain
+    /// slashes.
     pub path: String,
-    /// Its method. GET answers HEAD as well.
+    /// The method. GET includes HEAD.
     pub method: &'static str,
 }
 
-/// Routes being registered.
+/// The routes registered so far.
 #[derive(Default)]
 pub(super) struct Routes {
     router: Router<Arc<App>>,
     known: Vec<Route>,
 }
 
-/// One method for each HTTP method.
+/// Defines a registering function for each HTTP method.
 macro_rules! methods {
     ($($name:ident $filter:ident),*) => {$(
-        /// Answers this method of a path.
+        /// Registers the handler of this method of a path.
         pub(super) fn $name<H, T>(self, path: &str, handler: H) -> Self
         where
             H: Handler<T, Arc<App>>,
             T: 'static,
         {
-            self.answer(MethodFilter::$filter, stringify!($filter), path, handler)
+            self.register(MethodFilter::$filter, stringify!($filter), path, handler)
         }
     )*};
 }
@@ -42,7 +42,7 @@ macro_rules! methods {
 impl Routes {
     methods!(get GET, head HEAD, put PUT, post POST, patch PATCH, delete DELETE);
 
-    fn answer<H, T>(
+    fn register<H, T>(
         mut self,
         filter: MethodFilter,
         method: &'static str,
@@ -58,12 +58,12 @@ impl Routes {
         self
     }
 
-    /// What answers them.
+    /// The router of all routes.
     pub(super) fn router(self) -> Router<Arc<App>> {
         self.router
     }
 
-    /// All of them.
+    /// The list of all routes.
     pub(super) fn known(self) -> Vec<Route> {
         self.known
     }

@@ -1,5 +1,5 @@
-//! Being signed in at the page, `/dossier/v1/session`: a cookie that only this host gets, and a token
-//! beside it for everything that changes something (S27).
+//! Sessions of the page, `/dossier/v1/session`: a cookie for this host alone, and a CSRF token for
+//! every request that changes something (S27).
 
 use std::sync::Arc;
 
@@ -21,54 +21,54 @@ use crate::domain::session::SiteToken;
 use crate::domain::timestamp::timestamp;
 use crate::error::{Error, Result, Rule, Violation};
 
-/// The cookie. One of a secure origin has a name that only such an origin can set.
+/// The cookie. On a secure origin its `__Host-` name can be set by no other origin.
 const COOKIE: &str = "dossier_session";
 const SECURE_COOKIE: &str = "__Host-dossier_session";
-/// What a page sends with everything that changes something.
+/// The page sends it with every request that changes something.
 pub(super) const CSRF_HEADER: HeaderName = HeaderName::from_static("x-csrf-token");
-/// Stands in place of a cookie that was taken away. Whoever sends it harms nobody but themselves.
-const REFUSED: HeaderName = HeaderName::from_static("x-dossier-cookie-refused");
+/// Marks a request whose cookie was removed. A client that sends it can only harm itself.
+const COOKIE_REJECTED: HeaderName = HeaderName::from_static("x-dossier-cookie-refused");
 
-/// The session of a request, if it has one.
-pub(super) fn token_of(headers: &HeaderMap) -> Option<SiteToken> {
+/// The session token in a request's cookies.
+pub(super) fn session_token(headers: &HeaderMap) -> Option<SiteToken> {
     let cookies = headers.typed_get::<Cookie>()?;
     [SECURE_COOKIE, COOKIE].into_iter().find_map(|name| SiteToken::parse(cookies.get(name)?))
 }
 
-/// Takes the cookie away from a request that would change something and does not show that a page of
-/// this host has sent it. Before anything reads the request, so that no handler can forget it.
-pub(super) fn guard(request: &mut Request) {
+/// Removes the cookie from a state-changing request without its session's CSRF token, which proves
+/// that this host's page sent it. It runs before every handler, so that none can forget it.
+pub(super) fn strip_unverified_cookie(request: &mut Request) {
     let is_reading = [Method::GET, Method::HEAD].contains(request.method());
     if is_reading || !request.headers().contains_key(header::COOKIE) {
         return;
     }
     let headers = request.headers_mut();
-    let token = token_of(headers);
+    let token = session_token(headers);
     let given = headers.get(CSRF_HEADER).map(HeaderValue::as_bytes).unwrap_or_default();
     if !token.as_ref().is_some_and(|token| token.has_csrf_token(given)) {
         headers.remove(header::COOKIE);
         if token.is_some() {
-            headers.insert(REFUSED, HeaderValue::from_static("1"));
+            headers.insert(COOKIE_REJECTED, HeaderValue::from_static("1"));
         }
     }
 }
 
-/// Why there is no session although there was a cookie.
+/// Fails if [`strip_unverified_cookie`] removed the cookie.
 ///
 /// # Errors
 ///
-/// 403 when [`guard`] took it away.
-pub(super) fn check_guard(headers: &HeaderMap) -> Result<()> {
-    if !headers.contains_key(REFUSED) {
+/// 403 when it did.
+pub(super) fn check_csrf(headers: &HeaderMap) -> Result<()> {
+    if !headers.contains_key(COOKIE_REJECTED) {
         return Ok(());
     }
-    let problem = "with a session, X-CSRF-Token must hold the token of that session".to_owned();
+    let problem = "X-CSRF-Token must contain the csrfToken of this session".to_owned();
     Err(Error::PermissionDenied { problem })
 }
 
-/// POST `/dossier/v1/session`: signs in with an `apiKey`, or with the `link` that `dossier sign-in`
-/// prints.
-pub(super) async fn begin(
+/// POST `/dossier/v1/session`: signs in with an `apiKey`, or with the `link` printed by
+/// `dossier sign-in`.
+pub(super) async fn sign_in(
     State(app): State<Arc<App>>,
     headers: HeaderMap,
     body: Body,
@@ -77,11 +77,11 @@ pub(super) async fn begin(
     check_json(&headers)?;
     let body = json_object(body, idle(&app)).await?;
     let mut violations = Violations::default();
-    let key = violations.take(text_field(&body, "apiKey")).flatten();
-    let link = violations.take(text_field(&body, "link")).flatten();
+    let key = violations.collect(text_field(&body, "apiKey")).flatten();
+    let link = violations.collect(text_field(&body, "link")).flatten();
     if key.is_some() == link.is_some() {
         let rule = Rule::Other("ONE_OF", json!({ "fields": ["apiKey", "link"] }));
-        violations.push(Violation::new("apiKey", rule, "or link must be given, and not both"));
+        violations.push(Violation::new("apiKey", rule, "or link is required, but not both"));
     }
     violations.check()?;
     let signed_in = match (key, link) {
@@ -90,21 +90,21 @@ pub(super) async fn begin(
     };
     let (token, expires_at_ms) = (signed_in.token, signed_in.expires_at_ms);
     let caller = Caller::signed_in(signed_in.key, token.clone(), expires_at_ms);
-    let mut response = described(&app, &caller)?;
+    let mut response = session_response(&app, &caller)?;
     let cookie = cookie(is_secure(&app, &headers), &token.to_string(), SESSION_LIFE_MS / 1_000)?;
     response.headers_mut().append(header::SET_COOKIE, cookie);
     Ok(response)
 }
 
-/// GET `/dossier/v1/session`: who is signed in.
+/// GET `/dossier/v1/session`: the current session.
 pub(super) async fn show(State(app): State<Arc<App>>, headers: HeaderMap) -> Result<Response> {
-    described(&app, &Caller::with_session(&app, &headers).await?)
+    session_response(&app, &Caller::with_session(&app, &headers).await?)
 }
 
-/// DELETE `/dossier/v1/session`: signs out, and takes the cookie away also when it was over already.
-pub(super) async fn end(State(app): State<Arc<App>>, headers: HeaderMap) -> Result<Response> {
-    check_guard(&headers)?;
-    if let Some(token) = token_of(&headers) {
+/// DELETE `/dossier/v1/session`: signs out. It clears the cookie even if the session was over.
+pub(super) async fn sign_out(State(app): State<Arc<App>>, headers: HeaderMap) -> Result<Response> {
+    check_csrf(&headers)?;
+    if let Some(token) = session_token(&headers) {
         app.db.end_session(token.site, token.hash()).await?;
     }
     let mut response = Response::new(Body::empty());
@@ -115,7 +115,7 @@ pub(super) async fn end(State(app): State<Arc<App>>, headers: HeaderMap) -> Resu
     Ok(response)
 }
 
-/// Whether people may sign in here at all (S12).
+/// Rejects sign-ins while the page is disabled (S12).
 fn check_page(app: &App) -> Result<()> {
     if app.page_is_on {
         return Ok(());
@@ -123,7 +123,7 @@ fn check_page(app: &App) -> Result<()> {
     Err(Error::PermissionDenied { problem: super::page::OFF.to_owned() })
 }
 
-/// A form of another page cannot send JSON, so nobody is signed in by one unawares.
+/// Requires JSON, which an HTML form cannot send, so that no other site signs people in unawares.
 fn check_json(headers: &HeaderMap) -> Result<()> {
     let given = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let given = given.and_then(|given| given.split(';').next()).map(str::trim);
@@ -134,9 +134,9 @@ fn check_json(headers: &HeaderMap) -> Result<()> {
     Err(Error::Malformed { problem, data: json!({}) })
 }
 
-fn described(app: &App, caller: &Caller) -> Result<Response> {
+fn session_response(app: &App, caller: &Caller) -> Result<Response> {
     let (key, site) = (caller.key(), caller.site());
-    let session = caller.session().ok_or(Error::Unauthenticated("nobody is signed in"))?;
+    let session = caller.session().ok_or(Error::Unauthenticated("not signed in"))?;
     let body = json!({
         "site": { "id": site.id.to_string(), "name": site.name },
         "role": key.scopes.role().map(Role::as_str),
@@ -151,10 +151,10 @@ fn described(app: &App, caller: &Caller) -> Result<Response> {
             "trashDays": app.config.trash_days,
         },
     });
-    Ok(answer::unkept_json(StatusCode::OK, &body))
+    Ok(answer::no_store_json(StatusCode::OK, &body))
 }
 
-/// Whether the page came over HTTPS, as its own origin says: a proxy may stand before us.
+/// Whether the page was loaded over HTTPS. Its origin tells: a proxy may terminate TLS.
 fn is_secure(app: &App, headers: &HeaderMap) -> bool {
     match headers.get(header::ORIGIN) {
         Some(origin) => origin.as_bytes().starts_with(b"https://"),

@@ -1,4 +1,4 @@
-//! Addresses of media that stay: for those who must store one. With a key they lead to a fresh link.
+//! Permanent media URLs, for clients that must store one. With a key they redirect to a fresh link.
 
 use std::sync::Arc;
 
@@ -15,30 +15,30 @@ use crate::domain::ids::{AttachmentId, SiteId};
 use crate::domain::scope::Scope;
 use crate::error::{Error, Result, Rule, Violation};
 use crate::page_cache::MediaView;
-use crate::wire::Shapes;
+use crate::wire::AttachmentWriter;
 
 const SITE_ID: &str = "siteId";
 const PART: &str = "part";
 const PREVIEW: &str = "preview";
 
-/// GET and HEAD `/dossier/v1/media/{siteId}/{attachmentId}`: 302 to a link of the original, with
-/// `?preview` or `?part=preview` to that of the preview.
+/// GET and HEAD `/dossier/v1/media/{siteId}/{attachmentId}`: 302 to a link to the original, or with
+/// `?preview` or `?part=preview` to the preview.
 pub(super) async fn follow(
     State(app): State<Arc<App>>,
     path: Ids<(String, String)>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Result<Response> {
-    let caller = Caller::known(&app, &headers).await?;
+    let caller = Caller::authenticate(&app, &headers).await?;
     let ((site, attachment), query) = (ids(path)?, Query::parse(query.as_deref()));
     let mut violations = Violations::default();
-    let site = violations.take(same_guid(SITE_ID, [&*site]));
-    let attachment = violations.take(same_guid(ATTACHMENT_ID, [&*attachment]));
-    let is_preview = violations.take(is_preview(&query));
+    let site = violations.collect(same_guid(SITE_ID, [&*site]));
+    let attachment = violations.collect(same_guid(ATTACHMENT_ID, [&*attachment]));
+    let is_preview = violations.collect(is_preview(&query));
     violations.check()?;
     let site = SiteId(site.unwrap_or_default());
     let id = AttachmentId(attachment.unwrap_or_default());
-    // A site of others looks like one that does not exist (S16).
+    // A foreign site looks like one that does not exist (S16).
     let not_found = || Error::NotFound {
         what: "attachment",
         data: json!({ SITE_ID: site.to_string(), ATTACHMENT_ID: id.to_string() }),
@@ -53,15 +53,15 @@ pub(super) async fn follow(
         return Err(not_found());
     }
     let signer = app.keys.media_signer(app.links_expire_s(caller.site()));
-    let shapes = Shapes::new(caller.site(), &app.media_url, signer, MediaView::Url);
-    let link = HeaderValue::from_bytes(&shapes.link(&attachment, is_preview));
+    let writer = AttachmentWriter::new(caller.site(), &app.media_url, signer, MediaView::Url);
+    let link = HeaderValue::from_bytes(&writer.link(&attachment, is_preview));
     let link = link.map_err(anyhow::Error::from)?;
     let mut response = StatusCode::FOUND.into_response();
-    let answer = response.headers_mut();
-    answer.insert(header::LOCATION, link);
-    // The next one who asks gets a link that lives longer.
-    answer.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    answer.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    let out = response.headers_mut();
+    out.insert(header::LOCATION, link);
+    // Every request gets a new link with its full lifetime.
+    out.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    out.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     Ok(response)
 }
 
@@ -72,7 +72,7 @@ fn is_preview(query: &Query<'_>) -> std::result::Result<bool, Violation> {
         (None, Some(_)) => {
             let rule =
                 Rule::Other("INVALID_ENUM_VALUE", json!({ "values": ["original", PREVIEW] }));
-            Err(Violation::new(PART, rule, "is neither original nor preview"))
+            Err(Violation::new(PART, rule, "must be original or preview"))
         }
     }
 }

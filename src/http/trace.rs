@@ -1,5 +1,5 @@
-//! Gives every request an id and writes its one log line. The line names the route, never the
-//! address: tokens and file names stay out of the log (S22).
+//! Gives every request an id and writes its one log line. The line contains the route, never the
+//! URL, which keeps tokens and file names out of the log (S22).
 
 use std::any::Any;
 use std::sync::Arc;
@@ -11,16 +11,16 @@ use axum::http::{HeaderValue, header::HeaderName};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 
-use super::error::Hidden;
+use super::error::InternalCause;
 use super::{requests, session, tus};
 use crate::app::App;
 use crate::error::Error;
-use crate::request_log::Logged;
+use crate::request_log::LoggedRequest;
 
-/// The SDK shows it with every error (contract §6).
+/// The SDK reports it with every error (contract §6).
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-wix-request-id");
 
-/// Makes request ids: the process's own random start, then a count.
+/// Generates request ids: a random prefix per process, then a counter.
 pub(super) struct RequestIds {
     start: u64,
     count: AtomicU64,
@@ -48,29 +48,29 @@ pub(super) async fn request(
 ) -> Response {
     let id = ids.next();
     let (route, start) = (request.extensions().get::<MatchedPath>().cloned(), Instant::now());
-    let mut called = None;
+    let mut caller = None;
     let method = request.method().clone();
-    // Here, because the layer of CORS takes every OPTIONS for a preflight.
-    let mut response = if super::is_elsewhere(&app, &request) {
+    // Handled here because the CORS layer treats every OPTIONS as a preflight.
+    let mut response = if super::is_blocked_on_media_host(&app, &request) {
         super::unknown_route(method.clone(), request.uri().clone()).await.into_response()
     } else if let Some(response) = tus::discovery(app.config.upload_max_bytes, &request) {
         response
     } else {
-        session::guard(&mut request);
-        let (response, caller) = requests::noting(next.run(request)).await;
-        called = caller;
+        session::strip_unverified_cookie(&mut request);
+        let (response, recorded) = requests::record_caller(next.run(request)).await;
+        caller = recorded;
         response
     };
-    if let Some(Hidden(error)) = response.extensions_mut().remove::<Hidden>() {
-        tracing::error!(request_id = ?id, error = format!("{error:#}"), "a request failed");
+    if let Some(InternalCause(error)) = response.extensions_mut().remove::<InternalCause>() {
+        tracing::error!(request_id = ?id, error = format!("{error:#}"), "request failed");
     }
     let status = response.status().as_u16();
-    app.metrics.answered(method.as_str(), status);
+    app.metrics.count_request(method.as_str(), status);
     let ms = start.elapsed().as_millis();
     let route = route.as_ref().map(MatchedPath::as_str).unwrap_or_default();
-    tracing::debug!(request_id = ?id, %method, route, status, ms, "answered");
-    if let Some((key, scope)) = called.filter(|_| route != requests::ROUTE) {
-        app.requests.add(Logged {
+    tracing::debug!(request_id = ?id, %method, route, status, ms, "request completed");
+    if let Some((key, scope)) = caller.filter(|_| route != requests::ROUTE) {
+        app.requests.add(LoggedRequest {
             seq: 0,
             at_ms: app.clock.now_ms(),
             method: method.to_string(),
@@ -85,9 +85,9 @@ pub(super) async fn request(
     response
 }
 
-/// A handler that panicked is our fault and looks like any other.
+/// Turns a handler's panic into an internal error.
 #[expect(clippy::needless_pass_by_value, reason = "the layer asks for this signature")]
-pub(super) fn answer_panic(panic: Box<dyn Any + Send>) -> Response {
+pub(super) fn panic_response(panic: Box<dyn Any + Send>) -> Response {
     let text = panic
         .downcast_ref::<&str>()
         .map(|text| (*text).to_owned())

@@ -1,6 +1,6 @@
-//! Resumable uploads, tus 1.0.0, as contract §9 maps them: an endpoint beside the upload URLs
-//! that takes the token in its metadata, the upload URL itself as an endpoint, and the final PUT
-//! of the vendor's documented code. The token is all the authority there is.
+//! Resumable uploads, tus 1.0.0, as contract §9 maps them: an endpoint beside the upload URLs that
+//! reads the token from `Upload-Metadata`, the upload URL itself as an endpoint, and the final PUT
+//! of the vendor's documented code. The token is the only credential.
 
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
@@ -14,23 +14,24 @@ use serde_json::json;
 
 use super::attachments::Ids;
 use super::request::malformed;
-use super::uploads::{cut_short, descriptor, token_refused};
+use super::uploads::{connection_lost, descriptor, token_error};
 use crate::actions::upload::resumable::{self, PieceRequest, Progress};
 use crate::app::App;
 use crate::domain::ids::BlobId;
 use crate::domain::signing::UploadGrant;
 use crate::domain::tus::{self, BadHeader, Checksum};
-use crate::error::{Error, Result, UploadRefused};
+use crate::error::{Error, Result, UploadError};
 
-/// Says the version; in every request and answer of the protocol.
+/// The protocol version, in every request and response.
 pub(super) const TUS_RESUMABLE: HeaderName = HeaderName::from_static("tus-resumable");
-/// Where an upload stands.
+/// The number of bytes received.
 pub(super) const UPLOAD_OFFSET: HeaderName = HeaderName::from_static("upload-offset");
 const UPLOAD_LENGTH: HeaderName = HeaderName::from_static("upload-length");
 const UPLOAD_DEFER_LENGTH: HeaderName = HeaderName::from_static("upload-defer-length");
 const UPLOAD_EXPIRES: HeaderName = HeaderName::from_static("upload-expires");
 
-/// OPTIONS of an upload address that is no preflight of a browser: what is offered.
+/// Responds to OPTIONS of an upload URL, unless it is a browser's preflight, with what the server
+/// supports.
 pub(super) fn discovery(max_bytes: u64, request: &Request) -> Option<Response> {
     let is_preflight = request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
     if request.method() != Method::OPTIONS
@@ -45,7 +46,7 @@ pub(super) fn discovery(max_bytes: u64, request: &Request) -> Option<Response> {
     headers.insert("tus-extension", HeaderValue::from_static(tus::EXTENSIONS));
     headers.insert("tus-max-size", HeaderValue::from(max_bytes));
     headers.insert("tus-checksum-algorithm", HeaderValue::from_static(tus::CHECKSUM_ALGORITHMS));
-    Some(spoken(Ok(response)))
+    Some(with_version(Ok(response)))
 }
 
 /// POST `/upload/tus`.
@@ -54,12 +55,12 @@ pub(super) async fn create(
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    let token = versioned(&headers).and_then(|()| {
+    let token = check_version(&headers).and_then(|()| {
         let metadata = text(&headers, "Upload-Metadata")?;
-        Ok(metadata.map(tus::token).transpose()?.flatten().unwrap_or_default())
+        Ok(metadata.map(tus::metadata_token).transpose()?.flatten().unwrap_or_default())
     });
-    spoken(match token {
-        Ok(token) => begin(&app, &token, &headers, body).await,
+    with_version(match token {
+        Ok(token) => create_upload(&app, &token, &headers, body).await,
         Err(error) => Err(error),
     })
 }
@@ -72,39 +73,51 @@ pub(super) async fn create_at(
     body: Body,
 ) -> Response {
     let token = path.map(|Path(token)| token).unwrap_or_default();
-    let checked = versioned(headers).and_then(|()| {
-        // Of no use here, but an error all the same when it cannot be read.
-        text(headers, "Upload-Metadata")?.map(tus::token).transpose()?;
+    let checked = check_version(headers).and_then(|()| {
+        // The metadata is not needed here, but must be valid.
+        text(headers, "Upload-Metadata")?.map(tus::metadata_token).transpose()?;
         Ok(())
     });
-    spoken(match checked {
-        Ok(()) => begin(app, &token, headers, body).await,
+    with_version(match checked {
+        Ok(()) => create_upload(app, &token, headers, body).await,
         Err(error) => Err(error),
     })
 }
 
-async fn begin(app: &Arc<App>, token: &str, headers: &HeaderMap, body: Body) -> Result<Response> {
-    // Authority before anything else (S40).
-    let grant = app.keys.check_upload(token, app.clock.now_ms()).map_err(token_refused)?;
+async fn create_upload(
+    app: &Arc<App>,
+    token: &str,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Response> {
+    // Authorise before anything else (S40).
+    let grant = app.keys.check_upload(token, app.clock.now_ms()).map_err(token_error)?;
     let length = bytes(headers, "Upload-Length")?;
     let deferred = text(headers, "Upload-Defer-Length")?;
     match (length, deferred) {
         (Some(_), None) | (None, Some("1")) => {}
-        (None, None) => return Err(bad("Upload-Length", "is missing")),
-        (Some(_), Some(_)) => return Err(bad("Upload-Defer-Length", "excludes Upload-Length")),
-        (None, Some(_)) => return Err(bad("Upload-Defer-Length", "must be 1")),
+        (None, None) => {
+            return Err(bad_header(
+                "Upload-Length",
+                "is missing; send it, or Upload-Defer-Length: 1",
+            ));
+        }
+        (Some(_), Some(_)) => {
+            return Err(bad_header("Upload-Defer-Length", "must not be sent with Upload-Length"));
+        }
+        (None, Some(_)) => return Err(bad_header("Upload-Defer-Length", "must be 1")),
     }
-    let with_piece = is_piece(headers);
-    let request = if with_piece { piece(headers, 0)? } else { PieceRequest::default() };
+    let with_chunk = has_chunk(headers);
+    let request = if with_chunk { chunk_request(headers, 0)? } else { PieceRequest::default() };
     let (upload, expires_at_ms) = resumable::create(app, &grant, length).await?;
     let mut progress =
         Progress { offset_bytes: 0, length_bytes: length, expires_at_ms: Some(expires_at_ms) };
-    if with_piece {
-        let body = body.into_data_stream().map_err(cut_short);
+    if with_chunk {
+        let body = body.into_data_stream().map_err(connection_lost);
         progress = resumable::append(app, grant, upload, request, body).await?;
     }
     let location = format!("{}upload/tus/{token}/{}", app.public_url, upload.0.simple());
-    let mut response = answer(StatusCode::CREATED, progress);
+    let mut response = progress_headers(StatusCode::CREATED, progress);
     let location = HeaderValue::try_from(location).map_err(anyhow::Error::from)?;
     response.headers_mut().insert(header::LOCATION, location);
     Ok(response)
@@ -116,18 +129,18 @@ pub(super) async fn progress(
     path: Ids<(String, String)>,
     headers: HeaderMap,
 ) -> Response {
-    spoken(show_progress(&app, path, &headers).await)
+    with_version(progress_response(&app, path, &headers).await)
 }
 
-async fn show_progress(
+async fn progress_response(
     app: &Arc<App>,
     path: Ids<(String, String)>,
     headers: &HeaderMap,
 ) -> Result<Response> {
-    versioned(headers)?;
-    let (grant, upload) = named(app, path)?;
+    check_version(headers)?;
+    let (grant, upload) = upload_in_path(app, path)?;
     let progress = resumable::progress(app, &grant, upload).await?;
-    let mut response = answer(StatusCode::OK, progress);
+    let mut response = progress_headers(StatusCode::OK, progress);
     let headers = response.headers_mut();
     match progress.length_bytes {
         Some(length) => headers.insert(UPLOAD_LENGTH, HeaderValue::from(length)),
@@ -144,26 +157,27 @@ pub(super) async fn append(
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    spoken(take_piece(&app, path, &headers, body).await)
+    with_version(append_chunk(&app, path, &headers, body).await)
 }
 
-async fn take_piece(
+async fn append_chunk(
     app: &Arc<App>,
     path: Ids<(String, String)>,
     headers: &HeaderMap,
     body: Body,
 ) -> Result<Response> {
-    versioned(headers)?;
-    let (grant, upload) = named(app, path)?;
-    if !is_piece(headers) {
-        return Err(UploadRefused::ContentType.into());
+    check_version(headers)?;
+    let (grant, upload) = upload_in_path(app, path)?;
+    if !has_chunk(headers) {
+        return Err(UploadError::ContentType.into());
     }
-    let offset = bytes(headers, "Upload-Offset")?.ok_or(bad("Upload-Offset", "is missing"))?;
-    let mut request = piece(headers, offset)?;
+    let offset =
+        bytes(headers, "Upload-Offset")?.ok_or(bad_header("Upload-Offset", "is missing"))?;
+    let mut request = chunk_request(headers, offset)?;
     request.length_bytes = bytes(headers, "Upload-Length")?;
-    let body = body.into_data_stream().map_err(cut_short);
+    let body = body.into_data_stream().map_err(connection_lost);
     let progress = resumable::append(app, grant, upload, request, body).await?;
-    Ok(answer(StatusCode::NO_CONTENT, progress))
+    Ok(progress_headers(StatusCode::NO_CONTENT, progress))
 }
 
 /// DELETE `/upload/tus/{token}/{upload}`.
@@ -172,18 +186,22 @@ pub(super) async fn terminate(
     path: Ids<(String, String)>,
     headers: HeaderMap,
 ) -> Response {
-    spoken(end(&app, path, &headers).await)
+    with_version(terminate_upload(&app, path, &headers).await)
 }
 
-async fn end(app: &Arc<App>, path: Ids<(String, String)>, headers: &HeaderMap) -> Result<Response> {
-    versioned(headers)?;
-    let (grant, upload) = named(app, path)?;
+async fn terminate_upload(
+    app: &Arc<App>,
+    path: Ids<(String, String)>,
+    headers: &HeaderMap,
+) -> Result<Response> {
+    check_version(headers)?;
+    let (grant, upload) = upload_in_path(app, path)?;
     resumable::terminate(app, &grant, upload).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
 /// POST `/upload/tus/{token}/{upload}` with `X-HTTP-Method-Override`, for clients behind proxies
-/// that let no other method pass.
+/// that block other methods.
 pub(super) async fn overridden(
     State(app): State<Arc<App>>,
     path: Ids<(String, String)>,
@@ -191,24 +209,24 @@ pub(super) async fn overridden(
     body: Body,
 ) -> Response {
     let method = headers.get("x-http-method-override").map(HeaderValue::as_bytes);
-    spoken(match method {
-        Some(b"PATCH") => take_piece(&app, path, &headers, body).await,
-        Some(b"DELETE") => end(&app, path, &headers).await,
-        Some(b"HEAD") => show_progress(&app, path, &headers).await,
+    with_version(match method {
+        Some(b"PATCH") => append_chunk(&app, path, &headers, body).await,
+        Some(b"DELETE") => terminate_upload(&app, path, &headers).await,
+        Some(b"HEAD") => progress_response(&app, path, &headers).await,
         _ => Err(Error::MethodNotAllowed { method: "POST".to_owned() }),
     })
 }
 
 /// PUT `/upload/tus/{token}`: the last step of the vendor's documented code. Its body, `{}`, and
-/// its `filename` say nothing new.
+/// its `filename` are ignored: the upload already has them.
 pub(super) async fn finish(State(app): State<Arc<App>>, path: Ids<String>) -> Result<Response> {
     let token = path.map(|Path(token)| token).unwrap_or_default();
-    let grant = app.keys.check_upload_ever(&token).map_err(token_refused)?;
+    let grant = app.keys.check_upload_ignoring_expiry(&token).map_err(token_error)?;
     descriptor(&app, &resumable::finished(&app, &grant).await?)
 }
 
-/// PUT `/upload/{token}/{token}`: the same step of clients whose endpoint is the upload URL.
-pub(super) async fn finish_again(
+/// PUT `/upload/{token}/{token}`: the same for clients whose endpoint is the upload URL.
+pub(super) async fn finish_at_upload_url(
     State(app): State<Arc<App>>,
     path: Ids<(String, String)>,
 ) -> Result<Response> {
@@ -219,19 +237,19 @@ pub(super) async fn finish_again(
     finish(State(app), Ok(Path(token))).await
 }
 
-/// Every answer of the protocol says its version.
-fn spoken(answer: Result<Response>) -> Response {
-    let is_other_version = matches!(answer, Err(Error::Upload(UploadRefused::Version)));
-    let mut response = answer.into_response();
+/// Adds the protocol version, which every response carries.
+fn with_version(result: Result<Response>) -> Response {
+    let is_unsupported = matches!(result, Err(Error::Upload(UploadError::Version)));
+    let mut response = result.into_response();
     let version = HeaderValue::from_static(tus::VERSION);
-    if is_other_version {
+    if is_unsupported {
         response.headers_mut().insert("tus-version", version.clone());
     }
     response.headers_mut().insert(TUS_RESUMABLE, version);
     response
 }
 
-fn answer(status: StatusCode, progress: Progress) -> Response {
+fn progress_headers(status: StatusCode, progress: Progress) -> Response {
     let mut response = status.into_response();
     let headers = response.headers_mut();
     headers.insert(UPLOAD_OFFSET, HeaderValue::from(progress.offset_bytes));
@@ -244,14 +262,14 @@ fn answer(status: StatusCode, progress: Progress) -> Response {
     response
 }
 
-fn named(app: &App, path: Ids<(String, String)>) -> Result<(UploadGrant, BlobId)> {
+fn upload_in_path(app: &App, path: Ids<(String, String)>) -> Result<(UploadGrant, BlobId)> {
     let (token, upload) = path.map(|Path(parts)| parts).unwrap_or_default();
-    let grant = app.keys.check_upload_ever(&token).map_err(token_refused)?;
-    let upload = uuid::Uuid::try_parse(&upload).map_err(|_| UploadRefused::Gone)?;
+    let grant = app.keys.check_upload_ignoring_expiry(&token).map_err(token_error)?;
+    let upload = uuid::Uuid::try_parse(&upload).map_err(|_| UploadError::Gone)?;
     Ok((grant, BlobId(upload)))
 }
 
-fn piece(headers: &HeaderMap, offset_bytes: u64) -> Result<PieceRequest> {
+fn chunk_request(headers: &HeaderMap, offset_bytes: u64) -> Result<PieceRequest> {
     Ok(PieceRequest {
         offset_bytes,
         length_bytes: None,
@@ -260,31 +278,31 @@ fn piece(headers: &HeaderMap, offset_bytes: u64) -> Result<PieceRequest> {
     })
 }
 
-fn is_piece(headers: &HeaderMap) -> bool {
-    headers.get(header::CONTENT_TYPE).is_some_and(|value| value == tus::PIECE_TYPE)
+fn has_chunk(headers: &HeaderMap) -> bool {
+    headers.get(header::CONTENT_TYPE).is_some_and(|value| value == tus::PATCH_CONTENT_TYPE)
 }
 
-fn versioned(headers: &HeaderMap) -> Result<()> {
+fn check_version(headers: &HeaderMap) -> Result<()> {
     match headers.get(TUS_RESUMABLE) {
         Some(version) if version == tus::VERSION => Ok(()),
-        _ => Err(UploadRefused::Version.into()),
+        _ => Err(UploadError::Version.into()),
     }
 }
 
 fn text<'a>(headers: &'a HeaderMap, name: &'static str) -> Result<Option<&'a str>> {
-    Ok(tus::one(name, headers.get_all(name).iter().map(HeaderValue::as_bytes))?)
+    Ok(tus::single_value(name, headers.get_all(name).iter().map(HeaderValue::as_bytes))?)
 }
 
 fn bytes(headers: &HeaderMap, name: &'static str) -> Result<Option<u64>> {
-    Ok(text(headers, name)?.map(|value| tus::bytes(name, value)).transpose()?)
+    Ok(text(headers, name)?.map(|value| tus::byte_count(name, value)).transpose()?)
 }
 
-fn bad(header: &'static str, problem: &'static str) -> Error {
+fn bad_header(header: &'static str, problem: &'static str) -> Error {
     BadHeader { header, problem }.into()
 }
 
 impl From<BadHeader> for Error {
-    fn from(bad: BadHeader) -> Self {
-        malformed(bad.to_string(), json!({ "header": bad.header }))
+    fn from(error: BadHeader) -> Self {
+        malformed(error.to_string(), json!({ "header": error.header }))
     }
 }

@@ -1,7 +1,6 @@
-//! Reads, and throws away, what a handler left of a request's body, so that the client gets to
-//! read the answer: HTTP/1 would break the connection under a client that is still sending,
-//! and HTTP/2 would reset the stream, which some clients take for a failure even though the
-//! answer is complete.
+//! Drains what a handler left unread of a request's body, so that the client receives the response:
+//! HTTP/1 would close the connection while the client is still sending, and HTTP/2 would reset the
+//! stream, which some clients treat as a failure although the response is complete.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,46 +16,46 @@ use bytes::Bytes;
 use futures_util::StreamExt as _;
 use hyper::body::{Frame, SizeHint};
 
-/// What is still read of a body at most.
+/// Most bytes to drain.
 const MAX_BYTES: usize = 16 * 1024 * 1024;
-/// How long that may take.
+/// Longest time to drain.
 const MAX_TIME: Duration = Duration::from_secs(2);
 
-/// The layer. A request without a body passes it untouched.
+/// The layer. Requests without a body pass through untouched.
 pub(super) async fn drain(request: Request, next: Next) -> Response {
-    // A client that waits for "100 Continue" sends nothing that would need reading.
+    // A client that waits for "100 Continue" sends nothing that needs draining.
     if request.body().is_end_stream() || request.headers().contains_key(header::EXPECT) {
         return next.run(request).await;
     }
     let (parts, body) = request.into_parts();
-    let body = Lent(Arc::new(Mutex::new(body)));
-    let left = body.clone();
+    let body = SharedBody(Arc::new(Mutex::new(body)));
+    let unread = body.clone();
     let response = next.run(Request::from_parts(parts, Body::new(body))).await;
-    let read_on = async {
-        let (mut left, mut bytes) = (Body::new(left).into_data_stream(), 0);
-        while let Some(Ok(chunk)) = left.next().await {
+    let drain = async {
+        let (mut unread, mut bytes) = (Body::new(unread).into_data_stream(), 0);
+        while let Some(Ok(chunk)) = unread.next().await {
             bytes += chunk.len();
             if bytes > MAX_BYTES {
                 break;
             }
         }
     };
-    // Time-out or end: the answer goes out either way.
-    let _ = tokio::time::timeout(MAX_TIME, read_on).await;
+    // The response is sent whether or not the body ended in time.
+    let _ = tokio::time::timeout(MAX_TIME, drain).await;
     response
 }
 
-/// A body that can be read on after its reader has dropped it.
+/// A body that can still be read after the handler has dropped it.
 #[derive(Clone)]
-struct Lent(Arc<Mutex<Body>>);
+struct SharedBody(Arc<Mutex<Body>>);
 
-impl Lent {
+impl SharedBody {
     fn body(&self) -> MutexGuard<'_, Body> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl HttpBody for Lent {
+impl HttpBody for SharedBody {
     type Data = Bytes;
     type Error = axum::Error;
 

@@ -1,4 +1,4 @@
-//! Generate upload URL (contract §2, §4): checks the request and signs what it allows.
+//! Generate upload URL (contract §2, §4): validates the request and signs what it permits.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ use super::request::{
 };
 use crate::actions::upload::check_contact;
 use crate::app::App;
-use crate::domain::file_name::{FileName, FileNameRefused, MAX_FILE_NAME_CHARS};
+use crate::domain::file_name::{FileName, FileNameError, MAX_FILE_NAME_CHARS};
 use crate::domain::hex;
 use crate::domain::ids::{AttachmentId, ContactId};
 use crate::domain::media_type::{MediaType, SUPPORTED_DOCUMENTS, extension_fits};
@@ -30,8 +30,8 @@ use crate::error::{Error, Result, Rule, Violation};
 /// Longest `mimeType` in characters (contract §4).
 const MAX_MIME_TYPE_CHARS: usize = 255;
 
-/// Files that one request asks URLs for: with the longest names they fit into the largest body.
-pub(super) const MOST_URLS: usize = 40;
+/// Most files of one request: with the longest names they fit into the largest body.
+pub(super) const MAX_UPLOAD_URLS: usize = 40;
 
 /// POST `/contacts/v4/attachments/{contactId}/upload-url`. Signs a URL; nothing is stored.
 pub(super) async fn generate(
@@ -46,18 +46,18 @@ pub(super) async fn generate(
     let body = json_object(body, idle(&app)).await?;
     let query = Query::parse(query.as_deref());
     let mut violations = Violations::default();
-    let repeated = violations.take(text_field(&body, CONTACT_ID)).flatten();
+    let repeated = violations.collect(text_field(&body, CONTACT_ID)).flatten();
     let copies = std::iter::once(path.as_str()).chain(query.all(CONTACT_ID)).chain(repeated);
-    let contact = violations.take(same_guid(CONTACT_ID, copies));
-    let wish = Wish::read(&body, app.config.upload_max_bytes, violations)?;
+    let contact = violations.collect(same_guid(CONTACT_ID, copies));
+    let upload = UploadRequest::read(&body, app.config.upload_max_bytes, violations)?;
     let contact = ContactId(contact.unwrap_or_default());
-    check_contact(&app, caller.site().id, contact, wish.size_bytes.unwrap_or(0)).await?;
-    Ok(answer::json(StatusCode::OK, &wish.sign(&app, &caller, contact)))
+    check_contact(&app, caller.site().id, contact, upload.size_bytes.unwrap_or(0)).await?;
+    Ok(answer::json(StatusCode::OK, &upload.sign(&app, &caller, contact)))
 }
 
-/// POST `/dossier/v1/contacts/{contact}/upload-urls`: the same for several `files`, each with a URL or an error
-/// of its own. Quotas are looked at when the bytes come.
-pub(super) async fn generate_some(
+/// POST `/dossier/v1/contacts/{contact}/upload-urls`: the same for several `files`, each with a URL
+/// or an error of its own. Quotas are checked when the bytes arrive.
+pub(super) async fn generate_many(
     State(app): State<Arc<App>>,
     path: Ids<String>,
     headers: HeaderMap,
@@ -67,16 +67,16 @@ pub(super) async fn generate_some(
     let path = ids(path)?;
     let body = json_object(body, idle(&app)).await?;
     let mut violations = Violations::default();
-    let contact = violations.take(same_guid(CONTACT_ID, [path.as_str()]));
-    let files = violations.take(files(&body));
+    let contact = violations.collect(same_guid(CONTACT_ID, [path.as_str()]));
+    let files = violations.collect(files(&body));
     violations.check()?;
     let contact = ContactId(contact.unwrap_or_default());
     check_contact(&app, caller.site().id, contact, 0).await?;
     let mut uploads = Vec::new();
     for file in files.unwrap_or_default() {
-        let wish = Wish::read(file, app.config.upload_max_bytes, Violations::default());
-        uploads.push(match wish {
-            Ok(wish) => wish.sign(&app, &caller, contact),
+        let upload = UploadRequest::read(file, app.config.upload_max_bytes, Violations::default());
+        uploads.push(match upload {
+            Ok(upload) => upload.sign(&app, &caller, contact),
             Err(error) => match &error {
                 Error::Invalid(violations) => {
                     json!({ "error": validation_error(&error.to_string(), violations) })
@@ -92,32 +92,33 @@ fn files(body: &Map<String, Value>) -> Field<Vec<&Map<String, Value>>> {
     let field = "files";
     let given = array_field(body, field)?.filter(|given| !given.is_empty());
     let given = given.ok_or_else(|| Violation::required(field))?;
-    if given.len() > MOST_URLS {
-        let description = format!("must hold at most {MOST_URLS} files");
-        return Err(Violation::new(field, Rule::Max(MOST_URLS as u64), description));
+    if given.len() > MAX_UPLOAD_URLS {
+        let description = format!("must contain at most {MAX_UPLOAD_URLS} files");
+        return Err(Violation::new(field, Rule::Max(MAX_UPLOAD_URLS as u64), description));
     }
     let objects = given.iter().map(Value::as_object).collect::<Option<_>>();
-    objects.ok_or_else(|| Violation::new(field, Rule::Format("OBJECT"), "must hold objects"))
+    objects
+        .ok_or_else(|| Violation::new(field, Rule::Format("OBJECT"), "must contain only objects"))
 }
 
-/// A file that a URL is wanted for.
-struct Wish {
+/// A file to sign an upload URL for.
+struct UploadRequest {
     file_name: FileName,
     mime_type: MediaType,
     size_bytes: Option<u64>,
     sha256: Option<[u8; 32]>,
 }
 
-impl Wish {
-    /// Reads it, or says what is wrong with it after what was wrong before.
+impl UploadRequest {
+    /// Parses it. Violations are added to those found before.
     fn read(body: &Map<String, Value>, max_bytes: u64, mut violations: Violations) -> Result<Self> {
-        let file_name = violations.take(file_name(body));
-        let mime_type = violations.take(mime_type(body));
+        let file_name = violations.collect(file_name(body));
+        let mime_type = violations.collect(mime_type(body));
         if let (Some(name), Some(mime_type)) = (&file_name, &mime_type) {
-            violations.take(extension_agrees(name, mime_type));
+            violations.collect(extension_agrees(name, mime_type));
         }
-        let size_bytes = violations.take(size_in_bytes(body, max_bytes)).flatten();
-        let sha256 = violations.take(sha256(body)).flatten();
+        let size_bytes = violations.collect(size_in_bytes(body, max_bytes)).flatten();
+        let sha256 = violations.collect(sha256(body)).flatten();
         violations.check()?;
         let (Some(file_name), Some(mime_type)) = (file_name, mime_type) else {
             return Err(Error::Internal(anyhow::anyhow!("a missing field was not reported")));
@@ -144,7 +145,7 @@ impl Wish {
     }
 }
 
-/// A value, or the rule that its field breaks.
+/// A field's value, or the rule that it breaks.
 pub(super) type Field<T> = std::result::Result<T, Violation>;
 
 fn file_name(body: &Map<String, Value>) -> Field<FileName> {
@@ -153,13 +154,13 @@ fn file_name(body: &Map<String, Value>) -> Field<FileName> {
     checked_name(field, name)
 }
 
-/// A file name within its limits, or the violation of the field that held it.
+/// Parses a file name given in `field`.
 pub(super) fn checked_name(field: &'static str, name: &str) -> Field<FileName> {
-    FileName::new(without_nul(field, name)?.to_owned()).map_err(|refused| match refused {
-        FileNameRefused::Empty => {
+    FileName::new(without_nul(field, name)?.to_owned()).map_err(|error| match error {
+        FileNameError::Empty => {
             Violation::new(field, Rule::MinLength(1), "must have at least 1 character")
         }
-        FileNameRefused::TooLong => {
+        FileNameError::TooLong => {
             let rule = Rule::MaxLength(MAX_FILE_NAME_CHARS as u64);
             let description = format!("must have at most {MAX_FILE_NAME_CHARS} characters");
             Violation::new(field, rule, description)
@@ -189,11 +190,11 @@ fn extension_agrees(name: &FileName, media_type: &MediaType) -> Field<()> {
     }
     let data = json!({ "mimeType": media_type.as_str() });
     let rule = Rule::Other("EXTENSION_MISMATCH", data);
-    let description = format!("has an extension that does not belong to {media_type}");
+    let description = format!("must have an extension of the MIME type {media_type}");
     Err(Violation::new("fileName", rule, description))
 }
 
-/// An additive field: the exact size, as a number or as digits in a text (design §4).
+/// An additive field: the exact size, as a number or a string of digits (contract §4).
 fn size_in_bytes(body: &Map<String, Value>, max_bytes: u64) -> Field<Option<u64>> {
     let field = "sizeInBytes";
     let size = match body.get(field) {
@@ -202,7 +203,8 @@ fn size_in_bytes(body: &Map<String, Value>, max_bytes: u64) -> Field<Option<u64>
         Some(Value::String(text)) => text.parse().ok(),
         Some(_) => None,
     };
-    let not_a_size = || Violation::new(field, Rule::Format("UINT64"), "is not a number of bytes");
+    let not_a_size =
+        || Violation::new(field, Rule::Format("UINT64"), "is not a whole number of bytes");
     let size = size.ok_or_else(not_a_size)?;
     if size > max_bytes {
         let description = format!("must be at most {max_bytes}");
@@ -211,7 +213,7 @@ fn size_in_bytes(body: &Map<String, Value>, max_bytes: u64) -> Field<Option<u64>
     Ok(Some(size))
 }
 
-/// An additive field: the SHA-256 of the file in hexadecimal (design §4).
+/// An additive field: the SHA-256 of the file in hexadecimal (contract §4).
 fn sha256(body: &Map<String, Value>) -> Field<Option<[u8; 32]>> {
     let field = "sha256";
     let Some(text) = text_field(body, field)? else { return Ok(None) };

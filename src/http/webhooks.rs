@@ -1,5 +1,5 @@
-//! Subscriptions and their deliveries, `/dossier/v1/webhooks…`: who is told of events, what became
-//! of that, and telling again. All of it asks for MODIFY.
+//! Webhook subscriptions, `/dossier/v1/webhooks…`, with their delivery log, tests and replays.
+//! Everything but the public key needs MODIFY.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,8 +14,8 @@ use super::answer;
 use super::attachments::{Ids, idle, ids};
 use super::auth::Caller;
 use super::request::json_object;
-use super::webhooks_request::{self as request, Replay, Wanted};
-use crate::actions::webhooks::{NewSubscription, pretend, replay_since, subscribe};
+use super::webhooks_request::{self as request, Replay, SubscriptionFields};
+use crate::actions::webhooks::{NewSubscription, replay_since, send_test_event, subscribe};
 use crate::app::App;
 use crate::db::{Delivery, Subscription, SubscriptionChange};
 use crate::domain::ids::{SiteId, SubscriptionId, parse_guid};
@@ -24,9 +24,9 @@ use crate::domain::timestamp::timestamp;
 use crate::domain::webhook::{EventType, EventTypes};
 use crate::error::{Error, Result, Violation};
 
-/// How often it is looked whether a test has ended.
-const LOOK_EVERY: Duration = Duration::from_millis(10);
-/// How much longer than a receiver may take a test is waited for.
+/// How often a test polls for its delivery's outcome.
+const TEST_POLL_INTERVAL: Duration = Duration::from_millis(10);
+/// How much longer than the receiver's timeout a test waits.
 const TEST_MARGIN: Duration = Duration::from_secs(3);
 
 /// GET `/dossier/v1/webhooks`.
@@ -45,19 +45,19 @@ pub(super) async fn add(
 ) -> Result<Response> {
     let caller = Caller::with_scope(&app, &headers, Scope::Modify).await?;
     let body = json_object(body, idle(&app)).await?;
-    let (wanted, target) = Wanted::new(&body, app.config.webhook_reach())?;
+    let (fields, target) = SubscriptionFields::new(&body, app.config.webhook_reach())?;
     let new = NewSubscription {
         site_id: caller.site().id,
         target,
-        event_types: wanted.event_types.unwrap_or(EventTypes::ALL),
-        app_id: wanted.app_id,
-        instance_id: wanted.instance_id,
+        event_types: fields.event_types.unwrap_or(EventTypes::ALL),
+        app_id: fields.app_id,
+        instance_id: fields.instance_id,
         is_local: false,
         expires_at_ms: None,
     };
     let keys = Arc::clone(&app.webhooks.keys);
-    let made = subscribe(&app.db, keys, new, app.clock.now_ms()).await?;
-    Ok(answered(&made))
+    let created = subscribe(&app.db, keys, new, app.clock.now_ms()).await?;
+    Ok(webhook_response(&created))
 }
 
 /// GET `/dossier/v1/webhooks/{id}`.
@@ -67,10 +67,10 @@ pub(super) async fn get(
     headers: HeaderMap,
 ) -> Result<Response> {
     let (_, found) = subscription(&app, path, &headers).await?;
-    Ok(answered(&found))
+    Ok(webhook_response(&found))
 }
 
-/// PATCH `/dossier/v1/webhooks/{id}`: what stands in the body is changed.
+/// PATCH `/dossier/v1/webhooks/{id}`: changes the fields in the body.
 pub(super) async fn change(
     State(app): State<Arc<App>>,
     path: Ids<String>,
@@ -79,17 +79,17 @@ pub(super) async fn change(
 ) -> Result<Response> {
     let (site, found) = subscription(&app, path, &headers).await?;
     let body = json_object(body, idle(&app)).await?;
-    let wanted = Wanted::read(&body, app.config.webhook_reach())?;
+    let fields = SubscriptionFields::read(&body, app.config.webhook_reach())?;
     let change = SubscriptionChange {
-        url: wanted.target.map(|target| target.url().to_string()),
-        event_types: wanted.event_types,
-        app_id: wanted.app_id,
-        instance_id: wanted.instance_id,
-        is_enabled: wanted.is_enabled,
+        url: fields.target.map(|target| target.url().to_string()),
+        event_types: fields.event_types,
+        app_id: fields.app_id,
+        instance_id: fields.instance_id,
+        is_enabled: fields.is_enabled,
     };
     let now_ms = app.clock.now_ms();
     let changed = app.db.change_subscription(site, found.id, change, now_ms).await?;
-    Ok(answered(&changed.ok_or_else(|| no_webhook(found.id))?))
+    Ok(webhook_response(&changed.ok_or_else(|| no_webhook(found.id))?))
 }
 
 /// DELETE `/dossier/v1/webhooks/{id}`.
@@ -105,8 +105,7 @@ pub(super) async fn remove(
     Ok(answer::json(StatusCode::OK, &json!({})))
 }
 
-/// POST `/dossier/v1/webhooks/{id}/test`: tells it once of something made up, and waits for what
-/// comes of that.
+/// POST `/dossier/v1/webhooks/{id}/test`: sends a test event and waits for the outcome.
 pub(super) async fn test(
     State(app): State<Arc<App>>,
     path: Ids<String>,
@@ -117,23 +116,24 @@ pub(super) async fn test(
     let event_type = types.find(|event_type| found.event_types.contains(*event_type));
     let event_type = event_type.unwrap_or(EventType::Created);
     let now_ms = app.clock.now_ms();
-    let (told, _) = pretend(&app.db, (site, Some(found.id)), event_type, None, now_ms).await?;
-    let patience = Duration::from_millis(app.config.webhook_timeout_ms) + TEST_MARGIN;
-    let deadline = tokio::time::Instant::now() + patience;
+    let (sent, _) =
+        send_test_event(&app.db, (site, Some(found.id)), event_type, None, now_ms).await?;
+    let timeout = Duration::from_millis(app.config.webhook_timeout_ms) + TEST_MARGIN;
+    let deadline = tokio::time::Instant::now() + timeout;
     loop {
         let deliveries = app.db.deliveries((site, found.id), None, None, 100).await?;
-        let ours = deliveries.into_iter().find(|one| one.event_id == told.event.id);
+        let ours = deliveries.into_iter().find(|delivery| delivery.event_id == sent.event.id);
         let tried = ours.as_ref().is_some_and(|ours| !ours.attempts.is_empty());
         if tried || tokio::time::Instant::now() > deadline {
             let delivery = ours.as_ref().map(delivery_json);
             return Ok(answer::json(StatusCode::OK, &json!({ "delivery": delivery })));
         }
-        tokio::time::sleep(LOOK_EVERY).await;
+        tokio::time::sleep(TEST_POLL_INTERVAL).await;
     }
 }
 
-/// GET `/dossier/v1/webhooks/{id}/deliveries`: the newest event first; `state`, `limit` and
-/// `before`, the last event's id of the page before.
+/// GET `/dossier/v1/webhooks/{id}/deliveries`, newest event first: `state`, `limit`, and `before`,
+/// the id of the previous page's last event.
 pub(super) async fn deliveries(
     State(app): State<Arc<App>>,
     path: Ids<String>,
@@ -141,14 +141,14 @@ pub(super) async fn deliveries(
     headers: HeaderMap,
 ) -> Result<Response> {
     let (site, found) = subscription(&app, path, &headers).await?;
-    let asked = request::asked(query.as_deref())?;
-    let found = app.db.deliveries((site, found.id), asked.state, asked.before, asked.limit).await?;
+    let query = request::delivery_query(query.as_deref())?;
+    let found = app.db.deliveries((site, found.id), query.state, query.before, query.limit).await?;
     let found: Vec<Value> = found.iter().map(delivery_json).collect();
     Ok(answer::json(StatusCode::OK, &json!({ "deliveries": found })))
 }
 
-/// POST `/dossier/v1/webhooks/{id}/replay`: `eventIds`, or everything `since` a time, told again
-/// with the same event ids.
+/// POST `/dossier/v1/webhooks/{id}/replay`: delivers `eventIds`, or everything `since` a time,
+/// again with the same event ids.
 pub(super) async fn replay(
     State(app): State<Arc<App>>,
     path: Ids<String>,
@@ -165,8 +165,8 @@ pub(super) async fn replay(
     Ok(answer::json(StatusCode::OK, &json!({ "replayed": count })))
 }
 
-/// GET `/dossier/v1/webhooks/public-key`: what receivers check tokens with. Public, as it says, and
-/// a JSON Web Key Set (RFC 7517) besides.
+/// GET `/dossier/v1/webhooks/public-key`: the keys with which receivers verify tokens, also as a
+/// JSON Web Key Set (RFC 7517). It needs no authorisation.
 pub(super) async fn public_key(State(app): State<Arc<App>>) -> Result<Response> {
     let keys = Arc::clone(&app.webhooks.keys);
     let current = app.tasks.spawn_blocking(move || keys.current()).await;
@@ -188,7 +188,7 @@ pub(super) async fn public_key(State(app): State<Arc<App>>) -> Result<Response> 
     Ok((cache, answer::json(StatusCode::OK, &body)).into_response())
 }
 
-/// The subscription of the path, of the caller's own site.
+/// The path's subscription, if it belongs to the caller's site.
 async fn subscription(
     app: &App,
     path: Ids<String>,
@@ -207,7 +207,7 @@ fn no_webhook(id: SubscriptionId) -> Error {
     Error::NotFound { what: "webhook", data: json!({ "webhookId": id.to_string() }) }
 }
 
-fn answered(subscription: &Subscription) -> Response {
+fn webhook_response(subscription: &Subscription) -> Response {
     answer::json(StatusCode::OK, &json!({ "webhook": subscription_json(subscription) }))
 }
 

@@ -1,5 +1,5 @@
-//! Work that repeats: each job runs at once, then on its tick, until the server stops. One
-//! that fails is logged and tried again on the next tick. The telling of events waits for news.
+//! Recurring jobs: each runs at once, then on its interval, until the server stops. A failure is
+//! logged and retried on the next tick. Event delivery is woken by new events.
 
 mod deliver;
 
@@ -15,68 +15,70 @@ use crate::app::App;
 use crate::error::Result;
 use crate::registry;
 
-/// How often it is looked for what is over.
-const SWEEP_EVERY: Duration = Duration::from_secs(10);
-/// How often it is looked for contacts that are being closed and receipts that can be completed.
-const CONTACTS_EVERY: Duration = Duration::from_secs(1);
-/// How often it is asked whether the scrub is to begin again.
-const SCRUB_EVERY: Duration = Duration::from_mins(1);
-/// How often uploads that failed in this process are settled.
-const RECOVER_EVERY: Duration = Duration::from_mins(1);
+/// How often the sweep runs.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
+/// How often contacts being closed and erasures that can be completed are polled.
+const CONTACTS_INTERVAL: Duration = Duration::from_secs(1);
+/// How often the scrub checks whether a round is due.
+const SCRUB_INTERVAL: Duration = Duration::from_mins(1);
+/// How often failed uploads of this process are settled.
+const RECOVER_INTERVAL: Duration = Duration::from_mins(1);
 
-/// How often the cache of this server is looked through for what belongs to blobs that another one
-/// has removed. Until then nothing opens it: the row is looked up first.
-const CACHE_EVERY: Duration = Duration::from_hours(6);
+/// How often this server's transform cache is checked for blobs that another node has removed.
+/// Until then nothing opens them: the row is looked up first.
+const CACHE_INTERVAL: Duration = Duration::from_hours(6);
 
 /// Starts all jobs.
 pub fn start(app: &Arc<App>) {
-    every(app, "recover", RECOVER_EVERY, async |app| {
+    every(app, "recover", RECOVER_INTERVAL, async |app| {
         let (kept, removed) = recover(&app).await?;
         if kept + removed > 0 {
-            tracing::info!(kept, removed, "settled uploads that were left behind");
+            tracing::info!(kept, removed, "settled leftover uploads");
         }
         Ok(())
     });
-    every(app, "sweep", SWEEP_EVERY, async |app| {
+    every(app, "sweep", SWEEP_INTERVAL, async |app| {
         loop {
             let swept = sweep(&app).await?;
             if swept != Swept::default() {
-                tracing::debug!(?swept, "took away what was over");
+                tracing::debug!(?swept, "swept expired data");
             }
             if !swept.is_full() || app.tasks.is_stopping() {
                 return Ok(());
             }
         }
     });
-    every(app, "contacts", CONTACTS_EVERY, async |app| contacts::go_on(&app).await);
-    every(app, "scrub", SCRUB_EVERY, async |app| {
+    every(app, "contacts", CONTACTS_INTERVAL, async |app| {
+        contacts::continue_unfinished(&app).await
+    });
+    every(app, "scrub", SCRUB_INTERVAL, async |app| {
         while scrub::step(&app).await? == Step::More && !app.tasks.is_stopping() {}
         Ok(())
     });
     if app.blobs.is_shared() {
-        every(app, "cached transforms", CACHE_EVERY, async |app| look_through_cache(&app).await);
+        every(app, "cached transforms", CACHE_INTERVAL, async |app| index_cache(&app).await);
     } else {
-        // From then on whoever removes a blob removes what was made of it.
+        // Once is enough: afterwards, removing a blob also removes its transforms.
         let shared = Arc::clone(app);
         app.tasks.spawn(async move {
-            if let Err(error) = look_through_cache(&shared).await {
-                tracing::warn!(?error, "cached transforms could not be looked through");
+            if let Err(error) = index_cache(&shared).await {
+                tracing::warn!(?error, "the transform cache could not be indexed");
             }
         });
     }
     deliver::start(app);
     every(app, "registry", registry::REFRESH_EVERY, async |app| {
-        app.db.notice_others().await?;
+        app.db.detect_external_changes().await?;
         app.registry.refresh(&app.db).await
     });
 }
 
-async fn look_through_cache(app: &App) -> Result<()> {
+async fn index_cache(app: &App) -> Result<()> {
     let cache = Arc::clone(&app.transforms.cache);
     Ok(app.tasks.spawn_blocking(move || cache.rebuild()).await.map_err(anyhow::Error::from)??)
 }
 
-fn every<F, W>(app: &Arc<App>, name: &'static str, tick: Duration, work: W)
+fn every<F, W>(app: &Arc<App>, name: &'static str, interval: Duration, work: W)
 where
     W: Fn(Arc<App>) -> F + Send + 'static,
     F: Future<Output = Result<()>> + Send,
@@ -85,10 +87,10 @@ where
     app.tasks.spawn(async move {
         loop {
             if let Err(error) = work(Arc::clone(&shared)).await {
-                tracing::error!(job = name, ?error, "a job failed and will be tried again");
+                tracing::error!(job = name, ?error, "a job failed and will be retried");
             }
             tokio::select! {
-                () = tokio::time::sleep(tick) => {}
+                () = tokio::time::sleep(interval) => {}
                 () = shared.tasks.stopping() => return,
             }
         }

@@ -1,5 +1,5 @@
-//! The thread that looks after one worker: starts it, gives it orders, ends it at its deadline,
-//! after a crash, after enough pictures or when there is nothing to do, and buries it.
+//! The thread that supervises one worker. It starts the worker and sends it requests. It ends and
+//! reaps the worker at its deadline, after a crash, after enough pictures, or when it is idle.
 
 use std::fs::File;
 use std::io::{self, ErrorKind};
@@ -11,67 +11,68 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
+use dossier_image::Rendered;
 use rustix::param::page_size;
 
-use super::protocol::{self, Answer, Order, Until};
-use super::{BUSY, Job, Shared, WORKER_COMMAND, Waiting};
-use crate::domain::image::Rendered;
+use super::protocol::{self, DeadlineReader, RenderRequest, Reply};
+use super::{BUSY, Job, QueuedJob, Shared, WORKER_COMMAND};
 use crate::error::Result;
 use crate::metrics::{Outcome, Pictures};
 
-/// How often an idle worker is looked at: one that has ended by itself is buried.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// A worker makes so many pictures at most: whatever a library leaks, and whatever a stranger's
-/// file has done to the process, ends there.
-const PICTURES_MAX: u32 = 100;
-/// A worker that holds more memory than this after a picture is ended.
-const KEPT_MAX_BYTES: u64 = 64 * 1024 * 1024;
-/// A crash may be the end of a worker that a picture before had damaged, so it is tried again once.
-const TRIES: u32 = 2;
+/// How often an idle worker is polled: one that has exited is reaped.
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
+/// Most pictures per worker. It bounds what a library leaks, and what a hostile file may have done
+/// to the process.
+const MAX_PICTURES: u32 = 100;
+/// A worker that holds more memory than this after a picture is replaced.
+const MAX_RESIDENT_BYTES: u64 = 64 * 1024 * 1024;
+/// Attempts when a worker crashes. A previous picture may have damaged the worker, so there is one
+/// retry.
+const ATTEMPTS: u32 = 2;
 
-/// Looks after a worker until there is nothing to do for it.
+/// Supervises a worker until it is no longer needed.
 pub(super) fn run(shared: &Shared) {
-    let mut keeper = Keeper { shared, worker: None };
-    // Ahead of the first picture. What prevents it is said when there is one.
-    keeper.worker = keeper.start().ok();
-    while let Some(Waiting { job, answer }) = keeper.next() {
-        let made = if answer.is_closed() { Ok(None) } else { keeper.make(job) };
-        // Before the answer: whoever has it may look.
+    let mut supervisor = Supervisor { shared, worker: None };
+    // Before the first picture. If this fails, the first picture retries it and logs the error.
+    supervisor.worker = supervisor.start().ok();
+    while let Some(QueuedJob { job, reply }) = supervisor.next() {
+        let rendered = if reply.is_closed() { Ok(None) } else { supervisor.render(job) };
+        // Before the reply: its receiver may read the count.
         shared.state().busy -= 1;
-        // Nobody waits any more when the one who asked has gone.
-        let _ = answer.send(made);
-        keeper.recycle();
+        // Fails when the caller no longer waits.
+        let _ = reply.send(rendered);
+        supervisor.recycle();
     }
 }
 
-struct Keeper<'a> {
+struct Supervisor<'a> {
     shared: &'a Shared,
     worker: Option<Worker>,
 }
 
-/// How a try ended.
-enum Tried {
-    Made(Rendered),
-    Refused(String),
+/// The outcome of an attempt.
+enum Attempt {
+    Rendered(Rendered),
+    Rejected(String),
     TimedOut,
     Crashed(io::Error),
 }
 
-impl Keeper<'_> {
-    /// Waits for a picture to make. `None` when this keeper is not needed any more.
-    fn next(&mut self) -> Option<Waiting> {
+impl Supervisor<'_> {
+    /// Waits for a job. `None` when this supervisor is no longer needed.
+    fn next(&mut self) -> Option<QueuedJob> {
         let idle_since = Instant::now();
         let mut state = self.shared.state();
         loop {
-            if let Some(waiting) = state.next() {
+            if let Some(queued) = state.next() {
                 state.busy += 1;
-                return Some(waiting);
+                return Some(queued);
             }
             if state.closed || idle_since.elapsed() > self.shared.settings.idle_max {
-                state.keepers -= 1;
+                state.supervisors -= 1;
                 return None;
             }
-            let pause = LOOK_EVERY.min(self.shared.settings.idle_max);
+            let pause = POLL_INTERVAL.min(self.shared.settings.idle_max);
             let waited = self.shared.changed.wait_timeout(state, pause);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
             if self.worker.as_mut().is_some_and(Worker::has_ended) {
@@ -80,48 +81,48 @@ impl Keeper<'_> {
         }
     }
 
-    fn make(&mut self, job: Job) -> Result<Option<Rendered>> {
+    fn render(&mut self, job: Job) -> Result<Option<Rendered>> {
         let Some(source) = (job.open)()? else { return Ok(None) };
-        let order = Order { recipe: job.recipe, limits: job.limits };
-        for _ in 0..TRIES {
+        let request = RenderRequest { recipe: job.recipe, limits: job.limits };
+        for _ in 0..ATTEMPTS {
             let Some(mut worker) = self.take_worker() else {
-                self.shared.metrics.tried(Outcome::Busy);
+                self.shared.metrics.count_attempt(Outcome::Busy);
                 return Err(BUSY);
             };
             let begin = Instant::now();
-            let tried = worker.make(&order, &source, begin + self.shared.settings.deadline);
+            let attempt = worker.render(&request, &source, begin + self.shared.settings.deadline);
             let (metrics, blob) = (&self.shared.metrics, job.blob);
             metrics.seconds.observe(begin.elapsed().as_secs_f64());
-            match tried {
-                Tried::Made(rendered) => {
-                    metrics.tried(Outcome::Made);
-                    self.keep(worker);
+            match attempt {
+                Attempt::Rendered(rendered) => {
+                    metrics.count_attempt(Outcome::Rendered);
+                    self.keep_worker(worker);
                     return Ok(Some(rendered));
                 }
-                Tried::Refused(reason) => {
-                    metrics.tried(Outcome::Refused);
-                    tracing::info!(%blob, reason, "no picture was made");
-                    self.keep(worker);
+                Attempt::Rejected(reason) => {
+                    metrics.count_attempt(Outcome::Rejected);
+                    tracing::info!(%blob, reason, "a picture cannot be rendered");
+                    self.keep_worker(worker);
                     return Ok(None);
                 }
-                Tried::TimedOut => {
-                    metrics.tried(Outcome::TimedOut);
-                    tracing::error!(%blob, "a picture took too long; its worker was ended");
+                Attempt::TimedOut => {
+                    metrics.count_attempt(Outcome::TimedOut);
+                    tracing::error!(%blob, "a picture took too long; its worker was killed");
                     // The first time, the machine may have been too busy.
                     let again = self.shared.state().has_timed_out_before(blob);
                     return if again { Ok(None) } else { Err(BUSY) };
                 }
-                Tried::Crashed(error) => {
-                    metrics.tried(Outcome::Crashed);
+                Attempt::Crashed(error) => {
+                    metrics.count_attempt(Outcome::Crashed);
                     let ended = worker.end();
-                    tracing::error!(%blob, %error, ended, "a picture broke its worker");
+                    tracing::error!(%blob, %error, ended, "a picture crashed its worker");
                 }
             }
         }
         Ok(None)
     }
 
-    /// A worker that lives, as far as one can know; a new one if need be.
+    /// A worker that appears to be alive; a new one if necessary.
     fn take_worker(&mut self) -> Option<Worker> {
         if let Some(mut worker) = self.worker.take()
             && !worker.has_ended()
@@ -137,9 +138,9 @@ impl Keeper<'_> {
         }
     }
 
-    fn keep(&mut self, worker: Worker) {
+    fn keep_worker(&mut self, worker: Worker) {
         if worker.is_unfiltered {
-            self.shared.tell_unfiltered();
+            self.shared.warn_unfiltered();
         }
         self.worker = Some(worker);
     }
@@ -148,8 +149,7 @@ impl Keeper<'_> {
         Worker::start(&self.shared.settings.program, self.shared.metrics.clone())
     }
 
-    /// Puts a fresh worker in the place of one that has done enough, holds too much or has gone,
-    /// while nobody waits for it.
+    /// Replaces a worker that is used up or has exited, while nobody waits for it.
     fn recycle(&mut self) {
         if self.worker.as_ref().is_none_or(Worker::is_used_up) {
             self.worker = None;
@@ -158,7 +158,7 @@ impl Keeper<'_> {
     }
 }
 
-/// A worker process. Dropping it ends and buries it.
+/// A worker process. Dropping it kills and reaps it.
 struct Worker {
     child: Child,
     socket: UnixStream,
@@ -169,7 +169,7 @@ struct Worker {
 }
 
 impl Worker {
-    /// Starts a process with nothing of this one but the socket. It is not waited for.
+    /// Starts a process that inherits nothing but the socket. Does not wait until it is ready.
     fn start(program: &Path, metrics: Pictures) -> io::Result<Self> {
         let (ours, theirs) = UnixStream::pair()?;
         let child = Command::new(program)
@@ -186,49 +186,54 @@ impl Worker {
         Ok(Self { child, socket: ours, is_ready, is_unfiltered, pictures: 0, metrics })
     }
 
-    fn make(&mut self, order: &Order, source: &File, deadline: Instant) -> Tried {
+    fn render(&mut self, request: &RenderRequest, source: &File, deadline: Instant) -> Attempt {
         self.pictures += 1;
-        match self.ask(order, source, deadline) {
-            Ok(tried) => tried,
-            Err(error) if error.kind() == ErrorKind::TimedOut => Tried::TimedOut,
-            Err(error) => Tried::Crashed(error),
+        match self.exchange(request, source, deadline) {
+            Ok(attempt) => attempt,
+            Err(error) if error.kind() == ErrorKind::TimedOut => Attempt::TimedOut,
+            Err(error) => Attempt::Crashed(error),
         }
     }
 
-    fn ask(&mut self, order: &Order, source: &File, deadline: Instant) -> io::Result<Tried> {
-        protocol::send_order(&self.socket, order, source)?;
-        let mut answers = Until { socket: &self.socket, deadline };
+    fn exchange(
+        &mut self,
+        request: &RenderRequest,
+        source: &File,
+        deadline: Instant,
+    ) -> io::Result<Attempt> {
+        protocol::send_request(&self.socket, request, source)?;
+        let mut replies = DeadlineReader { socket: &self.socket, deadline };
         if !self.is_ready {
-            let Answer::Ready { filtered } = protocol::read(&mut answers)? else {
+            let Reply::Ready { filtered } = protocol::read(&mut replies)? else {
                 return Err(ErrorKind::InvalidData.into());
             };
             (self.is_ready, self.is_unfiltered) = (true, !filtered);
         }
-        Ok(match protocol::read(&mut answers)? {
-            Answer::Made { media_type, width, height, length_bytes } => {
+        Ok(match protocol::read(&mut replies)? {
+            Reply::Made { media_type, width, height, length_bytes } => {
                 let size = (width, height);
                 let picture =
-                    protocol::read_picture(&mut answers, &media_type, size, length_bytes)?;
-                Tried::Made(picture)
+                    protocol::read_picture(&mut replies, &media_type, size, length_bytes)?;
+                Attempt::Rendered(picture)
             }
-            Answer::Refused { reason } => Tried::Refused(protocol::printable(&reason)),
-            Answer::Ready { .. } => return Err(ErrorKind::InvalidData.into()),
+            Reply::Refused { reason } => Attempt::Rejected(protocol::printable(&reason)),
+            Reply::Ready { .. } => return Err(ErrorKind::InvalidData.into()),
         })
     }
 
     fn has_ended(&mut self) -> bool {
-        // A process that cannot be asked about is none to rely on.
+        // A process with an unknown state cannot be relied on.
         !matches!(self.child.try_wait(), Ok(None))
     }
 
     fn is_used_up(&self) -> bool {
-        self.pictures >= PICTURES_MAX
-            || resident_bytes(self.child.id()).is_none_or(|bytes| bytes > KEPT_MAX_BYTES)
+        self.pictures >= MAX_PICTURES
+            || resident_bytes(self.child.id()).is_none_or(|bytes| bytes > MAX_RESIDENT_BYTES)
     }
 
-    /// Ends it and tells how it ended, which may have been before.
+    /// Ends it and describes how it ended, possibly before this call.
     fn end(mut self) -> String {
-        match self.bury() {
+        match self.reap() {
             Ok(status) => match status.signal() {
                 Some(signal) => format!("signal {signal}"),
                 None => format!("status {}", status.code().unwrap_or_default()),
@@ -237,8 +242,8 @@ impl Worker {
         }
     }
 
-    fn bury(&mut self) -> io::Result<ExitStatus> {
-        // It may have ended by itself; then its status is there already.
+    fn reap(&mut self) -> io::Result<ExitStatus> {
+        // Fails if it has already exited; then its status is available.
         let _ = self.child.kill();
         self.child.wait()
     }
@@ -246,14 +251,14 @@ impl Worker {
 
 impl Drop for Worker {
     fn drop(&mut self) {
-        if let Err(error) = self.bury() {
+        if let Err(error) = self.reap() {
             tracing::error!(%error, "a render worker could not be ended");
         }
         self.metrics.workers.dec();
     }
 }
 
-/// What a process holds in memory, as the system says.
+/// The resident memory of a process.
 fn resident_bytes(process: u32) -> Option<u64> {
     let sizes = std::fs::read_to_string(format!("/proc/{process}/statm")).ok()?;
     let pages: u64 = sizes.split(' ').nth(1)?.parse().ok()?;

@@ -1,9 +1,9 @@
-//! Makes pictures in processes of their own, where a crash, a hang or a hunger for memory costs one
-//! picture (S7, S8): a bounded pool of workers, started when they are needed, each looked after by
-//! a thread that gives it orders, ends it at its deadline and buries it.
+//! Renders pictures in separate processes, where a crash, a hang or excessive memory use costs one
+//! picture (S7, S8). The pool of workers is bounded, and workers start on demand. A thread
+//! supervises each worker: it sends requests, and ends and reaps the worker at its deadline.
 //!
-//! `protocol` is what both sides say, `keeper` the server's side, `worker` the other process,
-//! `sandbox` what that process gives up first.
+//! `protocol` defines the messages, `keeper` is the server's side, `worker` is the other process,
+//! and `sandbox` drops that process's privileges.
 
 mod keeper;
 mod protocol;
@@ -21,61 +21,61 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use dossier_image::{Recipe, RenderLimits, Rendered};
 use tokio::sync::oneshot;
 
 use crate::domain::ids::BlobId;
-use crate::domain::image::{Recipe, RenderLimits, Rendered};
 use crate::error::{Error, Result};
 use crate::metrics::{Outcome, Pictures};
 
 pub use worker::{WORKER_COMMAND, work};
 
-/// Pictures that may wait for a worker; one more is answered with [`Error::Busy`].
-const WAITING_MAX: usize = 512;
-/// Of these, pictures that nobody has asked for yet; one more is left until somebody does.
-const AHEAD_MAX: usize = 256;
-/// Pictures that are known to have taken too long once; beyond it all are forgotten.
-const TIMED_OUT_MAX: usize = 1_024;
-/// What a keeper needs of a stack: it decodes nothing.
-const KEEPER_STACK_BYTES: usize = 256 * 1024;
-/// Said when too many wait, and when no worker can be started.
+/// Pictures that may wait for a worker; one more fails with [`Error::Busy`].
+const MAX_WAITING: usize = 512;
+/// Of these, pictures rendered ahead of a request; one more is left until it is requested.
+const MAX_AHEAD: usize = 256;
+/// Remembered pictures that timed out once. When the set is full, it is cleared.
+const MAX_TIMED_OUT: usize = 1_024;
+/// Stack of a supervisor thread. It is small because the thread decodes nothing.
+const SUPERVISOR_STACK_BYTES: usize = 256 * 1024;
+/// Returned when too many wait, and when no worker can be started.
 const BUSY: Error = Error::Busy { retry_after_seconds: 5 };
 
-/// How the pool works.
+/// The settings of the pool.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// The program that becomes a worker when its first argument is [`WORKER_COMMAND`], by its path
-    /// from the root: a worker stands there.
+    /// The program that becomes a worker when its first argument is [`WORKER_COMMAND`]. Its path is
+    /// absolute, because `/` is the working directory of a worker.
     pub program: PathBuf,
-    /// Workers at the same time, at least 1.
+    /// Concurrent workers, at least 1.
     pub workers: usize,
     /// How long one picture may take.
     pub deadline: Duration,
-    /// How long a worker may have nothing to do.
+    /// How long a worker may be idle.
     pub idle_max: Duration,
 }
 
-/// Who wants a picture.
+/// How urgent a picture is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wanted {
+pub enum Priority {
     /// Somebody waits for it.
     Now,
-    /// Nobody has asked for it yet: it comes after those that somebody waits for.
+    /// It is rendered ahead of a request, after all pictures that somebody waits for.
     Ahead,
 }
 
-/// Opens the original. `None` when it is gone.
+/// Opens the original. `None` when it no longer exists.
 type Open = Box<dyn FnOnce() -> io::Result<Option<File>> + Send>;
 
-/// A picture to make.
+/// A picture to render.
 pub struct Job {
-    /// Whose, for the log.
+    /// The original, for the log.
     pub blob: BlobId,
-    /// What to make of it.
+    /// What to render.
     pub recipe: Recipe,
-    /// Checked by the worker before anything is decoded.
+    /// The worker checks them before it decodes anything.
     pub limits: RenderLimits,
-    /// Opens the original, when its turn has come.
+    /// Opens the original when the job starts.
     pub open: Open,
 }
 
@@ -89,75 +89,75 @@ struct Shared {
     metrics: Pictures,
     state: Mutex<State>,
     changed: Condvar,
-    /// That workers run without a filter is said once.
-    told_unfiltered: AtomicBool,
+    /// Whether the warning about workers without a system call filter was logged.
+    warned_unfiltered: AtomicBool,
 }
 
-/// Invariant: `busy <= keepers <= settings.workers`, and nothing waits once it is closed.
+/// Invariant: `busy <= supervisors <= settings.workers`, and nothing waits once the pool is closed.
 #[derive(Default)]
 struct State {
-    now: VecDeque<Waiting>,
-    ahead: VecDeque<Waiting>,
+    now: VecDeque<QueuedJob>,
+    ahead: VecDeque<QueuedJob>,
     /// Threads that have a worker or are about to start one.
-    keepers: usize,
-    /// Of these, at work on a picture.
+    supervisors: usize,
+    /// Of these, threads that render a picture.
     busy: usize,
-    /// Originals of which a picture took too long.
+    /// Originals whose picture timed out.
     timed_out: HashSet<BlobId>,
     closed: bool,
     threads: Vec<JoinHandle<()>>,
 }
 
-struct Waiting {
+struct QueuedJob {
     job: Job,
-    answer: oneshot::Sender<Result<Option<Rendered>>>,
+    reply: oneshot::Sender<Result<Option<Rendered>>>,
 }
 
 impl RenderWorkers {
-    /// A pool without workers yet.
+    /// Creates a pool, without workers yet.
     pub fn new(settings: Settings, metrics: Pictures) -> Self {
         let shared = Shared {
             settings,
             metrics,
             state: Mutex::default(),
             changed: Condvar::new(),
-            told_unfiltered: AtomicBool::new(false),
+            warned_unfiltered: AtomicBool::new(false),
         };
         Self { shared: Arc::new(shared) }
     }
 
-    /// Makes a picture. `None` when nothing can be made of the original, or its workers crashed
-    /// twice or twice did not end in time.
+    /// Renders a picture. `None` when the original cannot be rendered, or its worker crashed twice
+    /// or timed out twice.
     ///
     /// # Errors
     ///
-    /// [`Error::Busy`] when too many wait, the worker did not end in time for the first time, none
-    /// can be started, or the pool is closed; or the failure to open the original.
-    pub async fn render(&self, wanted: Wanted, job: Job) -> Result<Option<Rendered>> {
-        let (send, answer) = oneshot::channel();
-        if !self.enqueue(wanted, Waiting { job, answer: send }) {
-            self.shared.metrics.tried(Outcome::Busy);
+    /// [`Error::Busy`] when too many wait, the picture timed out for the first time, no worker can
+    /// be started, or the pool is closed; or the error from opening the original.
+    pub async fn render(&self, priority: Priority, job: Job) -> Result<Option<Rendered>> {
+        let (send, reply) = oneshot::channel();
+        if !self.enqueue(priority, QueuedJob { job, reply: send }) {
+            self.shared.metrics.count_attempt(Outcome::Busy);
             return Err(BUSY);
         }
-        // Without an answer when the pool was closed meanwhile.
-        answer.await.unwrap_or(Err(BUSY))
+        // The sender is dropped when the pool is closed meanwhile.
+        reply.await.unwrap_or(Err(BUSY))
     }
 
-    /// Starts a worker if none is free, so that a picture that will come soon does not wait for one.
+    /// Starts a worker if none is free, so that an expected picture does not wait for one.
     pub fn start_ahead(&self) {
         let mut state = self.shared.state();
-        if state.keepers == state.busy {
-            self.start_keeper(&mut state);
+        if state.supervisors == state.busy {
+            self.start_supervisor(&mut state);
         }
     }
 
-    /// Pictures that are being made.
+    /// Pictures that are being rendered.
     pub fn busy(&self) -> usize {
         self.shared.state().busy
     }
 
-    /// Takes no more pictures and gives up those that wait; those that are being made go on, to
-    /// their deadline at most.
+    /// Accepts no more pictures and drops those that wait. Running ones continue, until their
+    /// deadline at most.
     pub fn close(&self) {
         let mut state = self.shared.state();
         state.closed = true;
@@ -173,29 +173,29 @@ impl RenderWorkers {
         let threads = std::mem::take(&mut self.shared.state().threads);
         let ended = tokio::task::spawn_blocking(move || {
             for thread in threads {
-                // It has said what there was to say.
+                // A panic was already reported.
                 let _ = thread.join();
             }
         });
         let _ = ended.await;
     }
 
-    /// False when there is no room.
-    fn enqueue(&self, wanted: Wanted, waiting: Waiting) -> bool {
+    /// False when the queue is full.
+    fn enqueue(&self, priority: Priority, queued: QueuedJob) -> bool {
         let mut state = self.shared.state();
-        let has_room = state.waiting() < WAITING_MAX
-            && (wanted == Wanted::Now || state.ahead.len() < AHEAD_MAX);
+        let has_room = state.waiting() < MAX_WAITING
+            && (priority == Priority::Now || state.ahead.len() < MAX_AHEAD);
         if state.closed || !has_room {
             return false;
         }
-        match wanted {
-            Wanted::Now => state.now.push_back(waiting),
-            Wanted::Ahead => state.ahead.push_back(waiting),
+        match priority {
+            Priority::Now => state.now.push_back(queued),
+            Priority::Ahead => state.ahead.push_back(queued),
         }
-        if state.keepers - state.busy < state.waiting() {
-            self.start_keeper(&mut state);
+        if state.supervisors - state.busy < state.waiting() {
+            self.start_supervisor(&mut state);
         }
-        if state.keepers == 0 {
+        if state.supervisors == 0 {
             state.now.clear();
             state.ahead.clear();
             return false;
@@ -205,24 +205,24 @@ impl RenderWorkers {
         true
     }
 
-    fn start_keeper(&self, state: &mut State) {
-        if state.closed || state.keepers >= self.shared.settings.workers {
+    fn start_supervisor(&self, state: &mut State) {
+        if state.closed || state.supervisors >= self.shared.settings.workers {
             return;
         }
         state.threads.retain(|thread| !thread.is_finished());
         let shared = Arc::clone(&self.shared);
-        // A thread of its own, for as long as its worker: the system ends a process with the thread
-        // that started it, and so also when this process is killed.
+        // A dedicated thread that lives as long as its worker: the system kills a worker together
+        // with the thread that started it, and so also when this process is killed.
         let started = std::thread::Builder::new()
-            .name("render-keeper".to_owned())
-            .stack_size(KEEPER_STACK_BYTES)
+            .name("render-monitor".to_owned())
+            .stack_size(SUPERVISOR_STACK_BYTES)
             .spawn(move || keeper::run(&shared));
         match started {
             Ok(thread) => {
                 state.threads.push(thread);
-                state.keepers += 1;
+                state.supervisors += 1;
             }
-            Err(error) => tracing::error!(%error, "no thread for a render worker"),
+            Err(error) => tracing::error!(%error, "cannot start a thread for a render worker"),
         }
     }
 }
@@ -238,12 +238,12 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Says once what the system does not give.
-    fn tell_unfiltered(&self) {
-        if !self.told_unfiltered.swap(true, Ordering::Relaxed) {
+    /// Logs once that the system has no system call filter.
+    fn warn_unfiltered(&self) {
+        if !self.warned_unfiltered.swap(true, Ordering::Relaxed) {
             tracing::warn!(
-                "this system has no seccomp: render workers keep their bounds of memory and time, \
-                 but may open files and sockets"
+                "this system has no seccomp: render workers keep their memory and time limits, but \
+                 can open files and sockets"
             );
         }
     }
@@ -254,15 +254,15 @@ impl State {
         self.now.len() + self.ahead.len()
     }
 
-    /// Notes that a picture took too long; tells whether one of the same original did before.
+    /// Records a timeout; returns whether a picture of the same original timed out before.
     fn has_timed_out_before(&mut self, blob: BlobId) -> bool {
-        if self.timed_out.len() >= TIMED_OUT_MAX {
+        if self.timed_out.len() >= MAX_TIMED_OUT {
             self.timed_out.clear();
         }
         !self.timed_out.insert(blob)
     }
 
-    fn next(&mut self) -> Option<Waiting> {
+    fn next(&mut self) -> Option<QueuedJob> {
         self.now.pop_front().or_else(|| self.ahead.pop_front())
     }
 }

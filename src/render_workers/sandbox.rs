@@ -1,6 +1,6 @@
-//! What a render worker gives up before it sees a stranger's file: memory and time without end,
-//! files, the network, other programs. It keeps the socket to the server and the handles that
-//! come through it.
+//! The sandbox of a render worker. Before it reads an untrusted file, a worker drops unlimited
+//! memory and time, files, the network, and other programs. It keeps the socket to the server and
+//! the handles received through it.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -14,53 +14,54 @@ use seccompiler::{
     SeccompRule, TargetArch,
 };
 
-/// Address space of a worker: decoded pixels and a copy of them at their bound of 256 MiB each,
-/// the source at its bound of 64 MiB, and 448 MiB for programs, libraries, stacks and encoders.
-const MEMORY_MAX_BYTES: u64 = 1 << 30;
-/// Processor time of a worker over all its pictures. The server ends each picture long before; this
-/// is for a worker that the server cannot end.
-const CPU_MAX_SECONDS: u64 = 300;
+/// Address space of a worker: decoded pixels and a copy of them, at most 256 MiB each; the source,
+/// at most 64 MiB; and 448 MiB for code, libraries, stacks and encoders.
+const MAX_MEMORY_BYTES: u64 = 1 << 30;
+/// CPU time of a worker over all its pictures. The server stops each picture long before; this
+/// limit is for a worker that the server cannot kill.
+const MAX_CPU_SECONDS: u64 = 300;
 /// Open handles: the standard three, the socket, the source, and what a library may hold.
-const HANDLES_MAX: u64 = 16;
-/// When memory runs out, a worker goes before anything else.
+const MAX_HANDLES: u64 = 16;
+/// The system kills workers first when memory runs out.
 const OOM_SCORE: &str = "1000";
 
-/// Closes what was not meant for a worker. Nothing of this program has opened anything yet.
+/// Closes inherited handles. The program itself has not opened anything yet.
 #[expect(unsafe_code, reason = "there is no safe wrapper of close_range")]
 pub(super) fn close_inherited() {
-    // SAFETY: called first in the process, so no value owns any handle from 3 on; a refusal (an
-    // older system) leaves handles open that close by themselves when a program is started.
+    // SAFETY: called first in the process, so no value owns any handle from 3 on. If the call fails
+    // (an older system), only handles without close-on-exec would stay open.
     unsafe {
         libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, 0);
     }
 }
 
-/// Sets every bound that does not depend on the system's abilities.
+/// Sets every limit that does not depend on optional features of the system.
 ///
 /// # Errors
 ///
-/// When one cannot be set: then there must be no worker.
-pub(super) fn set_bounds() -> io::Result<()> {
-    // Before the process stops being its own to look at. Without it, the system chooses as it likes.
+/// When one cannot be set: the worker must not run then.
+pub(super) fn set_limits() -> io::Result<()> {
+    // Before the process becomes non-dumpable, which makes its own `/proc` files unwritable. If it
+    // fails, the system chooses which process to kill.
     let _ = std::fs::write("/proc/self/oom_score_adj", OOM_SCORE);
     set_parent_process_death_signal(Some(Signal::KILL))?;
     set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     for (resource, limit) in [
-        (Resource::As, MEMORY_MAX_BYTES),
-        (Resource::Cpu, CPU_MAX_SECONDS),
+        (Resource::As, MAX_MEMORY_BYTES),
+        (Resource::Cpu, MAX_CPU_SECONDS),
         (Resource::Core, 0),
         (Resource::Fsize, 0),
-        (Resource::Nofile, HANDLES_MAX),
+        (Resource::Nofile, MAX_HANDLES),
     ] {
         setrlimit(resource, Rlimit { current: Some(limit), maximum: Some(limit) })?;
     }
     Ok(())
 }
 
-/// Takes every system call away that decoding does not need: what is not listed does not exist any
-/// more, for this thread and all that it starts. False when the system cannot do that.
+/// Blocks every system call that decoding does not need, for all threads of the process. A blocked
+/// call fails with `ENOSYS`. False when the system has no such filter.
 ///
-/// What has to be loaded, opened or started must have been before.
+/// Everything that must be loaded, opened or started has to be so before this call.
 pub(super) fn filter_calls() -> bool {
     let Ok(program) = filter() else { return false };
     seccompiler::apply_filter_all_threads(&program).is_ok()
@@ -72,16 +73,17 @@ fn filter() -> Result<BpfProgram, seccompiler::BackendError> {
         ALLOWED.iter().map(|call| (*call, Vec::new())).collect();
     let own_process = getpid().as_raw_nonzero().get() as u64;
     for (call, argument, operator, value) in [
-        // Threads, not processes. (clone3 hides its flags, and the C library then uses clone.)
+        // Threads, not processes. (A filter cannot read the flags of clone3. It is blocked, and the
+        // C library falls back to clone.)
         (libc::SYS_clone, 0, masked(libc::CLONE_THREAD), libc::CLONE_THREAD as u64),
-        // No code but the program's own.
+        // No new executable memory.
         (libc::SYS_mmap, 2, masked(libc::PROT_EXEC), 0),
         (libc::SYS_mprotect, 2, masked(libc::PROT_EXEC), 0),
         // To abort.
         (libc::SYS_tgkill, 0, SeccompCmpOp::Eq, own_process),
         // To name threads.
         (libc::SYS_prctl, 0, SeccompCmpOp::Eq, libc::PR_SET_NAME as u64),
-        // Asked in debug builds before a handle is closed.
+        // Debug builds check a handle before they close it.
         (libc::SYS_fcntl, 1, SeccompCmpOp::Eq, libc::F_GETFD as u64),
     ] {
         let condition = SeccompCondition::new(argument, SeccompCmpArgLen::Dword, operator, value)?;
@@ -95,7 +97,7 @@ fn masked(bits: libc::c_int) -> SeccompCmpOp {
     SeccompCmpOp::MaskedEq(bits as u64)
 }
 
-/// What decoding, its threads, the allocator and the socket need, whatever the arguments.
+/// Calls that decoding, its threads, the allocator and the socket need, with any arguments.
 const ALLOWED: &[i64] = &[
     libc::SYS_brk,
     libc::SYS_clock_getres,

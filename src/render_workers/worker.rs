@@ -1,5 +1,5 @@
-//! The worker: a process of this program that makes pictures of files that it is handed, and can
-//! do nothing else.
+//! The worker: a process of this program that renders pictures from the files that it receives, and
+//! can do nothing else.
 
 use std::fs::File;
 use std::io::{self, Seek as _, SeekFrom, Write as _};
@@ -8,18 +8,19 @@ use std::os::unix::fs::FileExt as _;
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 
-use super::protocol::{self, Answer, Order};
-use super::sandbox;
-use crate::domain::image::{Recipe, RenderLimits, RenderRefused, Rendered, heic_support, render};
+use dossier_image::{Recipe, RenderError, RenderLimits, Rendered, heic_support, render};
 
-/// The first argument that makes a worker of this program. Its standard input is the socket.
+use super::protocol::{self, RenderRequest, Reply};
+use super::sandbox;
+
+/// The first argument that turns this program into a worker. Its standard input is the socket.
 pub const WORKER_COMMAND: &str = "render-worker";
 
-/// Makes pictures until the server closes the socket.
+/// Renders pictures until the server closes the socket.
 pub fn work() -> ExitCode {
     match work_until_closed() {
         Ok(()) => ExitCode::SUCCESS,
-        // The server sees it as an end of the socket; there is no one else to tell.
+        // The server sees the socket close; the error cannot be reported elsewhere.
         Err(_) => ExitCode::FAILURE,
     }
 }
@@ -27,35 +28,35 @@ pub fn work() -> ExitCode {
 fn work_until_closed() -> io::Result<()> {
     sandbox::close_inherited();
     let mut socket = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
-    sandbox::set_bounds()?;
-    prepare();
+    sandbox::set_limits()?;
+    warm_up();
     let filtered = sandbox::filter_calls();
-    protocol::write(&mut socket, &Answer::Ready { filtered })?;
-    while let Some((order, source)) = protocol::receive_order(&mut socket)? {
-        match make(&source, &order) {
+    protocol::write(&mut socket, &Reply::Ready { filtered })?;
+    while let Some((request, source)) = protocol::receive_request(&mut socket)? {
+        match render_file(&source, &request) {
             Ok(made) => {
                 let Rendered { bytes, media_type, width, height } = made;
                 let (media_type, length_bytes) = (media_type.to_owned(), bytes.len() as u64);
-                let answer = Answer::Made { media_type, width, height, length_bytes };
-                protocol::write(&mut socket, &answer)?;
+                let reply = Reply::Made { media_type, width, height, length_bytes };
+                protocol::write(&mut socket, &reply)?;
                 socket.write_all(&bytes)?;
             }
-            Err(refused) => protocol::write(&mut socket, &Answer::refused(&refused))?,
+            Err(rejected) => protocol::write(&mut socket, &Reply::rejected(&rejected))?,
         }
     }
     Ok(())
 }
 
-/// Does once what happens when something is made for the first time, while files can still be opened
-/// and nobody waits: libraries are loaded, code is read from the disk, tables are made.
-fn prepare() {
-    // Without the library, pictures that need it are refused one by one.
+/// Does the one-time work of the first picture, while files can still be opened and nobody waits:
+/// libraries are loaded, code is read from the disk, tables are built.
+fn warm_up() {
+    // Without the library, each picture that needs it is rejected.
     let _ = heic_support();
-    // Its picture is nobody's; a decoder that fails here will say so about a real one.
+    // The result is discarded; a decoder that fails here will also fail on a real picture.
     let _ = render(&strip(), &Recipe::preview(), &RenderLimits::default());
 }
 
-/// A black BMP of one line, too wide for a preview, so that it is resized as well.
+/// A black BMP of one line. It is too wide for a preview, so that rendering includes resizing.
 fn strip() -> Vec<u8> {
     const WIDTH: u32 = 700;
     let head = [b"BM\0\0\0\0\0\0\0\0\x36\0\0\0\x28\0\0\0", &WIDTH.to_le_bytes()[..]].concat();
@@ -64,18 +65,18 @@ fn strip() -> Vec<u8> {
     file
 }
 
-fn make(source: &File, order: &Order) -> Result<Rendered, RenderRefused> {
-    let bytes = read(source, &order.limits)?;
-    render(&bytes, &order.recipe, &order.limits)
+fn render_file(source: &File, request: &RenderRequest) -> Result<Rendered, RenderError> {
+    let bytes = read(source, &request.limits)?;
+    render(&bytes, &request.recipe, &request.limits)
 }
 
-/// Reads the original from its beginning. Its size comes from seeking: asking for what else is
-/// known of a file is not among what a worker may do.
-fn read(mut source: &File, limits: &RenderLimits) -> Result<Vec<u8>, RenderRefused> {
-    let broken = |error: io::Error| RenderRefused::Broken { problem: error.to_string() };
+/// Reads the whole original. Its size comes from seeking, because a worker may not query file
+/// metadata.
+fn read(mut source: &File, limits: &RenderLimits) -> Result<Vec<u8>, RenderError> {
+    let broken = |error: io::Error| RenderError::Broken { problem: error.to_string() };
     let size_bytes = source.seek(SeekFrom::End(0)).map_err(broken)?;
     if size_bytes > limits.max_source_bytes {
-        return Err(RenderRefused::TooLarge {
+        return Err(RenderError::TooLarge {
             what: "the file size in bytes",
             actual: size_bytes,
             limit: limits.max_source_bytes,
@@ -91,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_picture_that_prepares_a_worker_can_be_made() {
+    fn the_warm_up_picture_can_be_rendered() {
         let made = render(&strip(), &Recipe::preview(), &RenderLimits::default()).unwrap();
         assert_eq!((made.width, made.height), (640, 1));
     }

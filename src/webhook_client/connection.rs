@@ -1,5 +1,5 @@
-//! One HTTP/1.1 connection to a receiver. It is driven by whoever uses it and rests in between, so
-//! no task is left behind.
+//! One HTTP/1.1 connection to a receiver. The request that uses it also drives it, and nothing
+//! drives it while idle. So there is no background task that could leak.
 
 use std::pin::Pin;
 
@@ -13,15 +13,14 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 use url::{Position, Url};
 
-use super::Answer;
+use super::PostOutcome;
 
-/// Of an answer's body, so much is kept.
-const KEPT_BYTES: usize = 1_024;
-/// Of an answer's body, so much is read so that the connection can be used again.
-const READ_BYTES: usize = 64 * 1_024;
-/// Largest head of an answer.
+/// Bytes of a response body that are logged.
+const LOGGED_BYTES: usize = 1_024;
+/// Bytes of a response body that are read so that the connection can be reused.
+const MAX_BODY_BYTES: usize = 64 * 1_024;
+/// Largest head of a response.
 const MAX_HEAD_BYTES: usize = 16 * 1_024;
-/// What an answer's status line and headers are not counted against.
 const USER_AGENT: &str = concat!("dossier/", env!("CARGO_PKG_VERSION"));
 
 pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -35,24 +34,24 @@ pub(super) struct Connection {
     driver: Option<Pin<Box<Driver>>>,
 }
 
-/// Why nothing came back.
-pub(super) enum Failed {
-    /// The other side had closed the connection.
+/// Why there is no response.
+pub(super) enum SendError {
+    /// The receiver had closed the connection.
     Closed,
     /// Anything else, in a few words.
     Other(String),
 }
 
-/// An answer whose head has come.
-pub(super) struct Answered {
+/// A response whose head has arrived.
+pub(super) struct ResponseHead {
     connection: Connection,
     response: Response<Incoming>,
 }
 
-/// What is left of an answer.
+/// The body of a response.
 pub(super) struct Body {
     pub(super) text: String,
-    /// The connection, when the answer was read to its end.
+    /// The connection, when the response was read to its end.
     pub(super) reusable: Option<Connection>,
 }
 
@@ -71,43 +70,43 @@ impl Connection {
         mut self,
         url: &Url,
         token: &str,
-    ) -> Result<(Answer, Answered), Failed> {
+    ) -> Result<(PostOutcome, ResponseHead), SendError> {
         let host = &url[Position::BeforeHost..Position::AfterPort];
         let request = Request::post(&url[Position::BeforePath..Position::AfterQuery])
             .header(header::HOST, host)
             .header(header::CONTENT_TYPE, "text/plain")
             .header(header::USER_AGENT, USER_AGENT)
             .body(Full::new(Bytes::copy_from_slice(token.as_bytes())))
-            .map_err(|_| Failed::Other("the URL cannot be asked for".to_owned()))?;
+            .map_err(|_| SendError::Other("the URL cannot be requested".to_owned()))?;
         let sent = self.sender.send_request(request);
         let response = driven(&mut self.driver, sent).await.map_err(|error| {
             if error.is_canceled() || error.is_incomplete_message() || is_reset(&error) {
-                Failed::Closed
+                SendError::Closed
             } else {
-                Failed::Other(describe(&error))
+                SendError::Other(describe(&error))
             }
         })?;
         let retry_after = response.headers().get(header::RETRY_AFTER);
         let retry_after = retry_after.and_then(|value| value.to_str().ok()).map(str::to_owned);
         let status = Some(response.status().as_u16());
-        let answer = Answer { status, retry_after, ..Answer::default() };
-        Ok((answer, Answered { connection: self, response }))
+        let outcome = PostOutcome { status, retry_after, ..PostOutcome::default() };
+        Ok((outcome, ResponseHead { connection: self, response }))
     }
 }
 
-impl Answered {
-    /// Reads the body, as far as it comes until then.
+impl ResponseHead {
+    /// Reads as much of the body as arrives before the deadline.
     pub(super) async fn body(self, deadline: Instant) -> Body {
         let Self { mut connection, response } = self;
-        let (mut body, mut kept, mut read) = (response.into_body(), Vec::new(), 0);
+        let (mut body, mut logged, mut read) = (response.into_body(), Vec::new(), 0);
         let reading = async {
             while let Some(frame) = body.frame().await {
                 let Ok(frame) = frame else { return false };
                 let data = frame.into_data().unwrap_or_default();
                 read += data.len();
-                let room = KEPT_BYTES - kept.len();
-                kept.extend_from_slice(&data[..data.len().min(room)]);
-                if read > READ_BYTES {
+                let room = LOGGED_BYTES - logged.len();
+                logged.extend_from_slice(&data[..data.len().min(room)]);
+                if read > MAX_BODY_BYTES {
                     return false;
                 }
             }
@@ -117,13 +116,13 @@ impl Answered {
         let ended = tokio::time::timeout_at(deadline, driving).await.unwrap_or(false);
         let is_open = ended && connection.driver.is_some() && !connection.sender.is_closed();
         Body {
-            text: String::from_utf8_lossy(&kept).into_owned(),
+            text: String::from_utf8_lossy(&logged).into_owned(),
             reusable: is_open.then_some(connection),
         }
     }
 }
 
-/// Drives the connection while something is waited for that it brings.
+/// Drives the connection while waiting for something that depends on it.
 async fn driven<T>(driver: &mut Option<Pin<Box<Driver>>>, waiting: impl Future<Output = T>) -> T {
     let mut waiting = std::pin::pin!(waiting);
     loop {
@@ -131,7 +130,7 @@ async fn driven<T>(driver: &mut Option<Pin<Box<Driver>>>, waiting: impl Future<O
         tokio::select! {
             biased;
             done = &mut waiting => return done,
-            // How it ended shows in what is waited for.
+            // If it failed, `waiting` returns the error.
             _ = running.as_mut() => *driver = None,
         }
     }
@@ -146,13 +145,13 @@ fn is_reset(error: &hyper::Error) -> bool {
     })
 }
 
-/// Words of ours: what the other side sent stays out of the log.
+/// Describes an error without text from the receiver, which must stay out of the log.
 fn describe(error: &hyper::Error) -> String {
     if error.is_parse_too_large() {
-        format!("the answer's head is larger than {MAX_HEAD_BYTES} bytes")
+        format!("the response head is larger than {MAX_HEAD_BYTES} bytes")
     } else if error.is_parse() {
-        "the answer is not HTTP".to_owned()
+        "the response is not HTTP".to_owned()
     } else {
-        "the exchange broke off".to_owned()
+        "the connection failed during the exchange".to_owned()
     }
 }

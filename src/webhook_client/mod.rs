@@ -1,6 +1,6 @@
-//! The only HTTP that a server sends: one POST to a receiver of webhooks (S23, S31). A host's name is looked up
-//! once, every address that it leads to is checked, and exactly one of these is connected to; nothing
-//! is followed elsewhere, and time and bytes are bounded.
+//! Sends webhooks: the only outgoing HTTP of a server, apart from calls to a bucket (S23, S31). The
+//! host name is resolved once. Every address must be allowed, and the connection goes to one of the
+//! checked addresses. Redirects are not followed. Time and bytes are bounded.
 
 mod connection;
 mod tls;
@@ -14,54 +14,55 @@ use std::time::Duration;
 use tokio::time::Instant;
 use url::Host;
 
-use self::connection::{Connection, Failed};
+use self::connection::{Connection, SendError};
 use self::tls::Tls;
 use crate::domain::webhook::{Reach, Target};
 
-/// Connections that are kept for the next event, in all and to one receiver.
-const KEPT: usize = 512;
-const KEPT_OF_ONE: usize = 64;
-/// How long they are kept: shorter than common servers do.
-const KEPT_FOR: Duration = Duration::from_secs(3);
-/// Addresses of a name that are looked at.
-const MOST_ADDRESSES: usize = 16;
+/// Most idle connections, in total and to one receiver.
+const MAX_IDLE: usize = 512;
+const MAX_IDLE_PER_RECEIVER: usize = 64;
+/// How long a connection stays idle: shorter than common servers allow.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(3);
+/// Most addresses of one name.
+const MAX_ADDRESSES: usize = 16;
 
-/// How long receivers may take, and whom they are known by.
+/// The time limit for receivers, and the certificate authorities to trust.
 #[derive(Debug, Clone)]
 pub struct Policy {
-    /// From the lookup of the name to the head of the answer.
+    /// From the lookup of the name to the head of the response.
     pub timeout: Duration,
-    /// More authorities (PEM) that receivers' certificates may come from.
+    /// Additional certificate authorities (PEM) for receivers.
     pub ca_file: Option<PathBuf>,
 }
 
-/// The addresses of a name.
-pub type Find = dyn Fn(&str) -> Vec<IpAddr> + Send + Sync;
+/// Returns the addresses of a name.
+pub type Lookup = dyn Fn(&str) -> Vec<IpAddr> + Send + Sync;
 
-/// Finds the addresses of a name.
+/// Resolves host names.
 pub enum Resolver {
-    /// As the system does.
+    /// With the system's resolver.
     System,
-    /// As a function says.
-    Fixed(Box<Find>),
+    /// With a function.
+    Fixed(Box<Lookup>),
 }
 
-/// What came of a POST.
+/// The outcome of a POST.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Answer {
-    /// The status, if there was an answer in time.
+pub struct PostOutcome {
+    /// The status, if a response arrived in time.
     pub status: Option<u16>,
-    /// The answer's `Retry-After`.
+    /// The `Retry-After` of the response.
     pub retry_after: Option<String>,
-    /// What went wrong, in a few words without anything of the receiver's.
+    /// What went wrong, in a few words. Contains no text from the receiver.
     pub problem: Option<String>,
-    /// The beginning of the answer's body.
+    /// The beginning of the response body.
     pub response: String,
-    /// How long it took, in milliseconds.
+    /// The duration in milliseconds.
     pub duration_ms: u64,
 }
 
-/// Where a connection leads. Those of a farther reach are apart: others may not use them.
+/// The destination of a connection. It includes the reach, so that a target with a narrower reach
+/// never reuses a connection that it could not open.
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct Origin {
     is_tls: bool,
@@ -75,52 +76,52 @@ pub struct WebhookClient {
     policy: Policy,
     resolver: Resolver,
     tls: Tls,
-    kept: Mutex<HashMap<Origin, Vec<(Instant, Connection)>>>,
+    idle: Mutex<HashMap<Origin, Vec<(Instant, Connection)>>>,
 }
 
 impl WebhookClient {
-    /// Nothing is read or connected yet.
+    /// Creates a client. Nothing is read or connected yet.
     pub fn new(policy: Policy, resolver: Resolver) -> Self {
         let tls = Tls::new(policy.ca_file.clone());
-        Self { policy, resolver, tls, kept: Mutex::default() }
+        Self { policy, resolver, tls, idle: Mutex::default() }
     }
 
-    /// Sends a token to a target within reach and waits for the answer.
-    pub async fn post(&self, target: &Target, token: &str, reach: Reach) -> Answer {
+    /// Sends a token to a target within reach and waits for the response.
+    pub async fn post(&self, target: &Target, token: &str, reach: Reach) -> PostOutcome {
         if target.url().scheme() == "https"
             && let Err(problem) = self.tls.prepare().await
         {
-            return Answer { problem: Some(problem), ..Answer::default() };
+            return PostOutcome { problem: Some(problem), ..PostOutcome::default() };
         }
         let begun = Instant::now();
         let deadline = begun + self.policy.timeout;
-        let exchanged = tokio::time::timeout_at(deadline, self.exchange(target, token, reach));
-        let mut answer = match exchanged.await {
-            Ok(Ok((mut answer, connection))) => {
-                // A head in time is an answer; what else comes is for the log.
-                let body = connection.body(deadline).await;
-                answer.response = body.text;
+        let result = tokio::time::timeout_at(deadline, self.exchange(target, token, reach));
+        let mut outcome = match result.await {
+            Ok(Ok((mut outcome, head))) => {
+                // A head in time counts as a response; the body is only for the log.
+                let body = head.body(deadline).await;
+                outcome.response = body.text;
                 if let Some(connection) = body.reusable {
-                    self.keep(origin(target, reach), connection);
+                    self.keep_idle(origin(target, reach), connection);
                 }
-                answer
+                outcome
             }
-            Ok(Err(problem)) => Answer { problem: Some(problem), ..Answer::default() },
+            Ok(Err(problem)) => PostOutcome { problem: Some(problem), ..PostOutcome::default() },
             Err(_) => {
                 let limit_ms = self.policy.timeout.as_millis();
-                let problem = format!("no answer within {limit_ms} ms");
-                Answer { problem: Some(problem), ..Answer::default() }
+                let problem = format!("no response within {limit_ms} ms");
+                PostOutcome { problem: Some(problem), ..PostOutcome::default() }
             }
         };
-        answer.duration_ms = begun.elapsed().as_millis() as u64;
-        answer
+        outcome.duration_ms = begun.elapsed().as_millis() as u64;
+        outcome
     }
 
-    /// Closes connections that were kept for long enough.
+    /// Closes connections that have reached the idle timeout.
     pub fn close_idle(&self) {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.retain(|_, connections| {
-            connections.retain(|(since, _)| since.elapsed() < KEPT_FOR);
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        idle.retain(|_, connections| {
+            connections.retain(|(since, _)| since.elapsed() < IDLE_TIMEOUT);
             !connections.is_empty()
         });
     }
@@ -130,25 +131,25 @@ impl WebhookClient {
         target: &Target,
         token: &str,
         reach: Reach,
-    ) -> Result<(Answer, connection::Answered), String> {
+    ) -> Result<(PostOutcome, connection::ResponseHead), String> {
         let origin = origin(target, reach);
-        if let Some(kept) = self.take(&origin) {
-            match kept.send(target.url(), token).await {
-                Ok(answered) => return Ok(answered),
-                // It was closed while it was idle: that says nothing about the receiver.
-                Err(Failed::Closed) => {}
-                Err(Failed::Other(problem)) => return Err(problem),
+        if let Some(idle) = self.take_idle(&origin) {
+            match idle.send(target.url(), token).await {
+                Ok(exchanged) => return Ok(exchanged),
+                // It was closed while idle, which is not a failure of the receiver.
+                Err(SendError::Closed) => {}
+                Err(SendError::Other(problem)) => return Err(problem),
             }
         }
         let addresses = self.addresses(target, reach).await?;
         let connection = self.connect(target, &addresses).await?;
         connection.send(target.url(), token).await.map_err(|failed| match failed {
-            Failed::Closed => "the connection was closed without an answer".to_owned(),
-            Failed::Other(problem) => problem,
+            SendError::Closed => "the connection was closed without a response".to_owned(),
+            SendError::Other(problem) => problem,
         })
     }
 
-    /// Looks the host up, once; all that it leads to must be allowed.
+    /// Resolves the host, once; every address must be allowed.
     async fn addresses(&self, target: &Target, reach: Reach) -> Result<Vec<SocketAddr>, String> {
         let url = target.url();
         let port = url.port_or_known_default().unwrap_or(443);
@@ -156,12 +157,12 @@ impl WebhookClient {
             Some(Host::Ipv4(address)) => vec![address.into()],
             Some(Host::Ipv6(address)) => vec![address.into()],
             Some(Host::Domain(name)) => match &self.resolver {
-                Resolver::Fixed(find) => find(name),
+                Resolver::Fixed(lookup) => lookup(name),
                 Resolver::System => tokio::net::lookup_host((name, port))
                     .await
                     .map_err(|_| "the host was not found".to_owned())?
                     .map(|address| address.ip())
-                    .take(MOST_ADDRESSES)
+                    .take(MAX_ADDRESSES)
                     .collect(),
             },
             None => Vec::new(),
@@ -170,7 +171,7 @@ impl WebhookClient {
             return Err("the host was not found".to_owned());
         }
         if !found.iter().all(|address| reach.allows(*address)) {
-            return Err("the host leads to an address that is not public".to_owned());
+            return Err("the host resolves to an address that is not public".to_owned());
         }
         Ok(found.into_iter().map(|address| SocketAddr::new(address, port)).collect())
     }
@@ -184,7 +185,7 @@ impl WebhookClient {
         for address in addresses {
             match tokio::net::TcpStream::connect(address).await {
                 Ok(stream) => {
-                    // Without it small requests wait for nothing.
+                    // Otherwise small requests are delayed.
                     let _ = stream.set_nodelay(true);
                     return match target.url().scheme() {
                         "https" => {
@@ -200,22 +201,22 @@ impl WebhookClient {
         Err(problem)
     }
 
-    fn take(&self, origin: &Origin) -> Option<Connection> {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let connections = kept.get_mut(origin)?;
+    fn take_idle(&self, origin: &Origin) -> Option<Connection> {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let connections = idle.get_mut(origin)?;
         while let Some((since, connection)) = connections.pop() {
-            if since.elapsed() < KEPT_FOR {
+            if since.elapsed() < IDLE_TIMEOUT {
                 return Some(connection);
             }
         }
         None
     }
 
-    fn keep(&self, origin: Origin, connection: Connection) {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let all: usize = kept.values().map(Vec::len).sum();
-        let connections = kept.entry(origin).or_default();
-        if all < KEPT && connections.len() < KEPT_OF_ONE {
+    fn keep_idle(&self, origin: Origin, connection: Connection) {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let all: usize = idle.values().map(Vec::len).sum();
+        let connections = idle.entry(origin).or_default();
+        if all < MAX_IDLE && connections.len() < MAX_IDLE_PER_RECEIVER {
             connections.push((Instant::now(), connection));
         }
     }

@@ -1,4 +1,4 @@
-//! TLS to receivers: certificates of the system's authorities, and of those in a file.
+//! TLS to receivers. Trusts the system's certificate authorities and those in a file.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use url::Url;
 
 pub(super) struct Tls {
     ca_file: Option<PathBuf>,
-    /// Read at the first need: that takes longer than a start may.
+    /// Read on first use: it takes longer than a start may.
     connector: OnceCell<Result<TlsConnector, String>>,
 }
 
@@ -29,12 +29,12 @@ impl Tls {
     }
 
     async fn connector(&self) -> Result<TlsConnector, String> {
-        let made = self.connector.get_or_init(|| async {
+        let connector = self.connector.get_or_init(|| async {
             let ca_file = self.ca_file.clone();
             let reading = tokio::task::spawn_blocking(move || connector(ca_file));
             reading.await.unwrap_or_else(|_| Err("the authorities cannot be read".to_owned()))
         });
-        made.await.clone()
+        connector.await.clone()
     }
 
     pub(super) async fn handshake(
@@ -46,14 +46,15 @@ impl Tls {
         let name = ServerName::try_from(host).map_err(|_| "the host has no name".to_owned())?;
         let connected = self.connector().await?.connect(name, stream).await;
         connected.map_err(|error| {
-            let certificate = error
+            let is_certificate = error
                 .get_ref()
                 .and_then(|error| error.downcast_ref::<rustls::Error>())
                 .is_some_and(|error| matches!(error, rustls::Error::InvalidCertificate(_)));
-            if certificate {
-                "the certificate is not valid for this host, or of an unknown authority".to_owned()
+            if is_certificate {
+                "the certificate is not valid for this host, or from an unknown authority"
+                    .to_owned()
             } else {
-                "TLS could not be agreed on".to_owned()
+                "the TLS handshake failed".to_owned()
             }
         })
     }
@@ -61,7 +62,7 @@ impl Tls {
 
 fn connector(ca_file: Option<PathBuf>) -> Result<TlsConnector, String> {
     let mut roots = RootCertStore::empty();
-    // What cannot be read of the system's is missing; a certificate of it is then refused.
+    // An unreadable system authority is skipped; certificates from it are then rejected.
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     if let Some(file) = ca_file {
         let problem = |_| format!("webhook_ca cannot be read: {}", file.display());

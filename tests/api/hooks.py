@@ -1,6 +1,6 @@
-"""What Schemathesis has to be told before it can send everything that the description names."""
+"""Settings that Schemathesis needs to send everything in the description."""
 
 import schemathesis
 
-# tus sends raw bytes under a name of its own.
+# tus sends raw bytes with its own media type.
 schemathesis.serializer.alias("application/offset+octet-stream", "application/octet-stream")

@@ -1,7 +1,7 @@
-// Property-based tests of everything over HTTP: Schemathesis makes requests of docs/openapi.json, good and bad
-// ones, some with ids that exist, and holds each answer against it. No answer may be a fault of the server's,
-// of an undescribed status, type, header or shape. The same seed makes the same requests. /metrics is left
-// out: it has a listener of its own.
+// Property-based tests of the whole HTTP API: Schemathesis generates valid and invalid requests
+// from docs/openapi.json, some with existing ids, and checks each response against it. No response
+// may be a 5xx or have an undocumented status, type, header or shape. The same seed generates the
+// same requests. /metrics is left out because it has its own listener.
 //
 //   node tests/api/run.mjs [SEED]
 
@@ -14,9 +14,9 @@ import { startServer } from '../sdk/server.mjs';
 
 const HERE = path.dirname(fileURLToPath(import.meta.url));
 const ROOT = path.resolve(HERE, '../..');
-/** Where scripts/setup puts it. */
+/** Where scripts/setup installs it. */
 const SCHEMATHESIS = path.join(ROOT, 'build/api-tests/bin/schemathesis');
-/** Requests, at least, of each operation in the phase of random ones. */
+/** The minimum number of random requests for each operation. */
 const REQUESTS = 10;
 
 const CHECKS = [
@@ -34,13 +34,13 @@ const PNG = Buffer.from(
   'base64',
 );
 
-/** Makes what there is to be found, and returns the ids and tokens by the names of their parameters. */
+/** Creates things to be found and returns their ids and tokens by parameter name. */
 async function furnish(base, key, siteId) {
   const ask = async (method, address, body) => {
     const headers = { authorization: key, 'content-type': 'application/json' };
-    const answer = await fetch(`${base}${address}`, { method, headers, body: body && JSON.stringify(body) });
-    if (!answer.ok) throw new Error(`${method} ${address}: ${answer.status} ${await answer.text()}`);
-    return answer.json();
+    const response = await fetch(`${base}${address}`, { method, headers, body: body && JSON.stringify(body) });
+    if (!response.ok) throw new Error(`${method} ${address}: ${response.status} ${await response.text()}`);
+    return response.json();
   };
   const uploadUrl = async (contact, fileName, mimeType) =>
     (await ask('POST', `/contacts/v4/attachments/${contact}/upload-url`, { fileName, mimeType })).uploadUrl;
@@ -52,7 +52,7 @@ async function furnish(base, key, siteId) {
     for (const fileName of ['one.png', 'two.png']) {
       const url = await uploadUrl(contact, fileName, 'image/png');
       const sent = await fetch(url, { method: 'PUT', body: PNG });
-      if (!sent.ok) throw new Error(`the upload was answered ${sent.status}`);
+      if (!sent.ok) throw new Error(`the upload returned ${sent.status}`);
     }
     for (const { id, image } of (await ask('GET', `/contacts/v4/attachments/${contact}`)).attachments) {
       ids.attachmentId.push(id);

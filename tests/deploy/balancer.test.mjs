@@ -1,6 +1,6 @@
-// Two nodes behind HAProxy, with the file that docs/deploy.md names, and between the nodes and PostgreSQL
-// pgbouncer in transaction mode. No file is opened, so that no bucket is needed. Run by `scripts/postgres`; without
-// it they are skipped.
+// Two nodes behind HAProxy, with the file from docs/own-machines.md, and pgbouncer in transaction
+// mode between the nodes and PostgreSQL. No file is opened, so no bucket is needed. Run by
+// `scripts/postgres`; skipped without it.
 
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
@@ -17,10 +17,10 @@ import { BINARY, ENVIRONMENT, at, run, text } from './support.mjs';
 
 const POSTGRES = process.env.TEST_POSTGRES && new URL(process.env.TEST_POSTGRES);
 const skip = POSTGRES ? false : 'needs PostgreSQL: scripts/postgres node --test tests/deploy/balancer.test.mjs';
-/** More than two checks of the balancer. */
+/** More than two health checks of the balancer. */
 const NOTICE_SECONDS = 4;
 
-/** Ports that are free now, all at once. */
+/** Ports that are free now, chosen together. */
 async function freePorts(count) {
   const servers = Array.from({ length: count }, () => createServer().listen(0, '127.0.0.1'));
   await Promise.all(servers.map((server) => once(server, 'listening')));
@@ -29,29 +29,29 @@ async function freePorts(count) {
   return ports;
 }
 
-/** Starts a program that goes with the test; what it says is shown when it ends by itself. */
+/** Starts a program that ends with the test; its output is shown if it exits early. */
 function start(t, command, args, env = ENVIRONMENT) {
   const child = spawn(command, args, { env, stdio: ['ignore', 'pipe', 'pipe'] });
-  let said = '';
-  child.stdout.on('data', (piece) => { said += piece; });
-  child.stderr.on('data', (piece) => { said += piece; });
+  let output = '';
+  child.stdout.on('data', (piece) => { output += piece; });
+  child.stderr.on('data', (piece) => { output += piece; });
   const ended = once(child, 'exit');
   t.after(async () => {
     if (child.exitCode === null && child.signalCode === null) child.kill('SIGKILL');
     await ended;
   });
-  return { child, ended, said: () => said };
+  return { child, ended, output: () => output };
 }
 
 async function until(what, holds) {
   for (const begin = Date.now(); ; await pause(20)) {
     let why = '';
     if (await holds().catch((error) => { why = error.message; })) return;
-    assert.ok(Date.now() - begin < 30_000, `still not so: ${what} ${why}`);
+    assert.ok(Date.now() - begin < 30_000, `timed out waiting for ${what} ${why}`);
   }
 }
 
-/** pgbouncer before the server of the tests, for a database of its own. */
+/** Starts pgbouncer in front of the test's PostgreSQL server, for a new database. */
 function poolerSettings(folder, port, database) {
   const file = path.join(folder, 'pgbouncer.ini');
   writeFileSync(file, `[databases]
@@ -100,10 +100,10 @@ async function cluster(t) {
     const args = ['serve', '--ready-json', '--data', data, '--listen', `127.0.0.1:${port}`, '--listen-tls', 'off'];
     const node = start(t, BINARY, args, env);
     await until('a node is ready', async () => {
-      assert.equal(node.child.exitCode, null, node.said());
-      const said = node.said();
-      const line = said.split('\n').find((line) => line.startsWith('{') && line.includes('"http"'));
-      assert.ok(line, said);
+      assert.equal(node.child.exitCode, null, node.output());
+      const output = node.output();
+      const line = output.split('\n').find((line) => line.startsWith('{') && line.includes('"http"'));
+      assert.ok(line, output);
       key ??= JSON.parse(line).apiKey;
       return true;
     });
@@ -116,9 +116,9 @@ async function cluster(t) {
     const headers = { authorization: key, ...options.headers };
     return fetch(new URL(place, base), { method, ...options, headers });
   };
-  const json = async (answer) => {
-    const body = await answer.text();
-    assert.equal(answer.status, 200, body);
+  const json = async (response) => {
+    const body = await response.text();
+    assert.equal(response.status, 200, body);
     return JSON.parse(body);
   };
   const client = {
@@ -135,10 +135,10 @@ async function cluster(t) {
   return { nodes, ports: [one, two], client };
 }
 
-test('two nodes behind HAProxy and pgbouncer are one server, also while one of them stops', { skip }, async (t) => {
+test('two nodes behind HAProxy and pgbouncer act as one server, also while one stops', { skip }, async (t) => {
   const { nodes, ports, client } = await cluster(t);
 
-  await t.test('what was uploaded or deleted is in the next list, whichever node answers', async () => {
+  await t.test('uploads and deletes are in the next list, whichever node serves it', async () => {
     const contact = randomUUID();
     for (let count = 1; count <= 9; count += 1) {
       await client.upload(contact);
@@ -152,7 +152,7 @@ test('two nodes behind HAProxy and pgbouncer are one server, also while one of t
     assert.equal((await client.list(contact)).metadata.total, 8);
   });
 
-  await t.test('no request fails while a node stops, and it is gone in the end', async () => {
+  await t.test('no request fails while a node stops, and the node exits', async () => {
     let over = false;
     const failed = [];
     const load = async () => {
@@ -176,7 +176,7 @@ test('two nodes behind HAProxy and pgbouncer are one server, also while one of t
       return health.status === 503 && (await health.json()).status === 'stopping';
     });
     const [code] = await nodes[0].ended;
-    assert.equal(code, 0, nodes[0].said());
+    assert.equal(code, 0, nodes[0].output());
     await pause(300);
     over = true;
     const done = (await Promise.all(loads)).reduce((sum, one) => sum + one);

@@ -1,5 +1,5 @@
-// The container file, compose.yaml and the Kubernetes example. No container engine is needed: what is
-// checked is that these files fit together, and fit the program.
+// The container file, compose.yaml and the Kubernetes example. No container engine is needed: the
+// tests check that these files match each other and the program.
 
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
@@ -29,21 +29,21 @@ const pod = kind('Deployment').spec.template.spec;
 const server = pod.containers[0];
 const node = { ...image, ...compose.services['node-1'].environment };
 
-/** A folder that goes with the test. */
+/** A folder that is deleted with the test. */
 function folder(t) {
   const made = mkdtempSync(path.join(tmpdir(), 'dossier-deploy-'));
   t.after(() => rmSync(made, { recursive: true, force: true }));
   return made;
 }
 
-test('every variable that a file names is a setting', () => {
-  const files = ['Containerfile', 'compose.yaml', 'docs/deploy.md']
+test('every variable in the files is a setting', () => {
+  const files = ['Containerfile', 'compose.yaml', 'docs/own-machines.md']
     .concat(readdirSync(at('deploy'), { recursive: true }).map((name) => path.join('deploy', String(name))))
     .filter((name) => statSync(at(name)).isFile());
   const strangers = [];
   let found = 0;
   for (const file of files) {
-    // DOSSIER_PORT is what Kubernetes would bring, and why it is told not to.
+    // Kubernetes would set DOSSIER_PORT, which is why the example turns service links off.
     for (const name of all(text(file), /\bDOSSIER_([A-Z_]+)/g).filter((name) => name !== 'PORT')) {
       found += 1;
       if (name !== 'CONFIG' && !SETTINGS.has(name.toLowerCase())) strangers.push(`${file}: DOSSIER_${name}`);
@@ -53,7 +53,7 @@ test('every variable that a file names is a setting', () => {
   assert.ok(found > 20, `${found}`);
 });
 
-test('the program takes the values of every variable', (t) => {
+test('the program accepts the value of every variable', (t) => {
   const stores = { AWS_ACCESS_KEY_ID: 'id', AWS_SECRET_ACCESS_KEY: 'key' };
   const places = {
     image,
@@ -62,7 +62,8 @@ test('the program takes the values of every variable', (t) => {
     Kubernetes: kind('ConfigMap').data,
   };
   for (const [place, variables] of Object.entries(places)) {
-    // Databases and files of keys are elsewhere; without a database it is the folder that is not there.
+    // Databases and key files do not exist here; without a database it is the folder that is
+    // missing.
     const { DOSSIER_DATABASE_URL, DOSSIER_DATABASE_PASSWORD_FILE, DOSSIER_BLOBS_CREDENTIALS_FILE, ...rest } =
       variables;
     for (const value of Object.values(variables)) assert.equal(typeof value, 'string', `${place}: ${value}`);
@@ -73,18 +74,20 @@ test('the program takes the values of every variable', (t) => {
   }
 });
 
-test('the image is built from files that are there and enough', (t) => {
+test('the image is built from files that exist and suffice', (t) => {
   const copied = all(containerfile, /^COPY (?!--from)(.*) \S+$/gm).flatMap((paths) => paths.split(' '));
   const build = folder(t);
   for (const name of copied) cpSync(at(name), path.join(build, name), { recursive: true });
-  // Cargo refuses a manifest that names files which are not there.
+  // Cargo rejects a manifest that names missing files.
   run('cargo', ['metadata', '--no-deps', '--offline', '--format-version', '1'], { cwd: build });
   const lost = [];
-  for (const name of readdirSync(path.join(build, 'src'), { recursive: true }).map(String)) {
+  const sources = ['src', 'crates'].flatMap((folder) =>
+    readdirSync(path.join(build, folder), { recursive: true }).map((name) => path.join(folder, String(name))));
+  for (const name of sources) {
     if (!name.endsWith('.rs') || name.endsWith('tests.rs')) continue;
-    const [program] = readFileSync(path.join(build, 'src', name), 'utf8').split('#[cfg(test)]');
+    const [program] = readFileSync(path.join(build, name), 'utf8').split('#[cfg(test)]');
     for (const included of all(program, /include_(?:str|bytes)!\("([^"]+)"\)/g)) {
-      if (!existsSync(path.join(build, 'src', path.dirname(name), included))) lost.push(`${name}: ${included}`);
+      if (!existsSync(path.join(build, path.dirname(name), included))) lost.push(`${name}: ${included}`);
     }
   }
   assert.deepEqual(lost, []);
@@ -93,18 +96,19 @@ test('the image is built from files that are there and enough', (t) => {
   assert.deepEqual(kept.sort(), copied.map((name) => `!${name}`).sort());
 });
 
-test('the image is built with the toolchain and the packages that the project names', () => {
+test('the image is built with the toolchain and packages of the project', () => {
   const rust = /^rust-version = "(.*)"$/m.exec(text('Cargo.toml'))[1];
   assert.match(containerfile, new RegExp(`^FROM docker.io/library/rust:${rust}-bookworm AS build$`, 'm'));
   const installed = /install -y --no-install-recommends ([^\\\n]*)/.exec(containerfile)[1].split(' ');
-  // Those for every purpose stand before the ones for some. The image of Rust has compilers and make.
+  // Packages for everything come before those for some purposes. The Rust image has compilers and
+  // make.
   const [forAll] = text('scripts/setup').split('case $purpose in');
   const needed = all(forAll, /^need \S+ (.*)$/gm).filter((name) => name !== 'build-essential');
   assert.ok(needed.length >= 3);
   for (const name of needed) assert.ok(installed.includes(name), name);
 });
 
-test('ports are those that the settings name', () => {
+test('ports match the settings', () => {
   const ports = [port(image.DOSSIER_LISTEN), port(image.DOSSIER_LISTEN_TLS)];
   assert.deepEqual(ports, [port(DEFAULTS.get('listen')), port(DEFAULTS.get('listen_tls'))]);
   assert.equal(/^EXPOSE (.*)$/m.exec(containerfile)[1], ports.join(' '));
@@ -129,7 +133,7 @@ test('ports are those that the settings name', () => {
   assert.deepEqual(server.livenessProbe.httpGet, { path: '/metrics', port: 'metrics' });
 });
 
-test('what compose.yaml names is there', () => {
+test('everything that compose.yaml names exists', () => {
   for (const [name, service] of Object.entries(compose.services)) {
     assert.ok(service.image, name);
     const profiles = JSON.stringify(service.profiles);
@@ -142,7 +146,7 @@ test('what compose.yaml names is there', () => {
       assert.ok(known, `${name}: ${source}`);
     }
   }
-  // The password, the keys and the bucket are those of the stores beside the nodes.
+  // The password, the keys and the bucket match the stores next to the nodes.
   const database = compose.services.postgres.environment;
   const url = new URL(node.DOSSIER_DATABASE_URL);
   assert.deepEqual([url.username, url.password, url.hostname, url.pathname],
@@ -153,7 +157,7 @@ test('what compose.yaml names is there', () => {
   assert.ok(compose.services.bucket.entrypoint.join().includes(`store/${new URL(node.DOSSIER_BLOBS).host}`));
 });
 
-test('what the Kubernetes example names is there', () => {
+test('everything that the Kubernetes example names exists', () => {
   const volumes = pod.volumes.map(({ name }) => name);
   for (const container of [...pod.initContainers, ...pod.containers]) {
     for (const mount of container.volumeMounts) assert.ok(volumes.includes(mount.name), mount.name);
@@ -175,17 +179,17 @@ test('what the Kubernetes example names is there', () => {
   const { labels } = kind('Deployment').spec.template.metadata;
   for (const selector of [kind('Deployment').spec.selector.matchLabels, kind('Service').spec.selector,
     kind('PodDisruptionBudget').spec.selector.matchLabels]) assert.deepEqual(selector, labels);
-  // The user of the image, which no variable of a service may reach as a setting.
+  // The image's user. No service variable may reach it as a setting.
   const { runAsUser, runAsGroup } = pod.securityContext;
   assert.match(containerfile, new RegExp(`^USER ${runAsUser}:${runAsGroup}$`, 'm'));
   assert.equal(pod.enableServiceLinks, false);
 });
 
-test('a node that is stopped gets the time that its settings promise', () => {
+test('a stopping node gets the time that its settings need', () => {
   const settings = kind('ConfigMap').data;
   const promised = Number(settings.DOSSIER_SHUTDOWN_NOTICE_SECONDS) + Number(settings.DOSSIER_SHUTDOWN_SECONDS);
   assert.ok(pod.terminationGracePeriodSeconds > promised);
-  // Everybody has heard of it before it ends.
+  // The load balancer has noticed before the node exits.
   const { periodSeconds, failureThreshold } = server.readinessProbe;
   assert.ok(Number(settings.DOSSIER_SHUTDOWN_NOTICE_SECONDS) >= periodSeconds * failureThreshold);
   const ordinary = Number(DEFAULTS.get('shutdown_notice_seconds')) + Number(DEFAULTS.get('shutdown_seconds'));
@@ -194,7 +198,7 @@ test('a node that is stopped gets the time that its settings promise', () => {
   }
 });
 
-test('the health check of the image tells a server from none', async (t) => {
+test('the health check of the image distinguishes a server from none', async (t) => {
   const command = JSON.parse(/^HEALTHCHECK .*\\\n +CMD (.*)$/m.exec(containerfile)[1]);
   const { ready, stop } = await startServer();
   t.after(stop);
@@ -206,11 +210,11 @@ test('the health check of the image tells a server from none', async (t) => {
   };
   const found = check(port(ready.http));
   assert.equal(found.status, 0, found.stderr);
-  // Port 1 of this machine: nobody is there.
+  // Nothing listens on port 1.
   assert.notEqual(check(1).status, 0);
 });
 
-test('the keys that are made for nodes are taken, and stay', async (t) => {
+test('keys generated for nodes are used and kept', async (t) => {
   const made = folder(t);
   const keys = path.join(made, 'data');
   run('sh', [at('deploy/make-keys'), keys]);

@@ -1,5 +1,5 @@
-// The Debian package: what it holds, and, as root on a machine that has none, that it installs, runs as
-// its user, and goes again without a trace or with the data kept.
+// The Debian package: its contents, and, as root on a machine without it, that it installs, runs as
+// its user, and is removed without a trace or with the data kept.
 
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
@@ -14,9 +14,9 @@ import { BINARY, DEFAULTS, ENVIRONMENT, SETTINGS, all, at, has, run, text, unit 
 
 const SERVICE = 'deploy/debian/dossier.service';
 const DATA = '/var/lib/dossier';
-/** What a machine with this package, or with something else of its name, has. */
+/** Files of this package, or of another one with its name, on this machine. */
 const TRACES = ['/usr/bin/dossier', '/usr/lib/systemd/system/dossier.service', '/etc/dossier', DATA];
-/** How often something that others may hold up is looked at, and how many times at most. */
+/** The interval and the maximum number of polls for something that others may hold up. */
 const LOOK_SECONDS = '0.5';
 const LOOKS = 120;
 
@@ -27,13 +27,13 @@ let folder;
 let file;
 before(() => {
   folder = mkdtempSync(path.join(tmpdir(), 'dossier-package-'));
-  // Not compressed: that is for releases.
+  // Not compressed, which is only needed for releases.
   const env = { ...ENVIRONMENT, DPKG_DEB_COMPRESSOR_TYPE: 'none' };
   file = run(at('scripts/deb'), [BINARY, folder], { env }).trim();
 });
 after(() => rmSync(folder, { recursive: true, force: true }));
 
-test('the package says what it is and what it needs', () => {
+test('the package declares its description and dependencies', () => {
   const field = (name) => run('dpkg-deb', ['--field', file, name]).trim();
   const [, version] = run(BINARY, ['--version']).trim().split(' ');
   assert.equal(field('Package'), 'dossier');
@@ -44,7 +44,7 @@ test('the package says what it is and what it needs', () => {
   assert.equal(run('dpkg-deb', ['--info', file, 'conffiles']), '/etc/dossier/dossier.toml\n');
 });
 
-test('the package holds its files, with the modes that they need', () => {
+test('the package contains its files with the right modes', () => {
   const listed = new Map(run('dpkg-deb', ['--contents', file]).trim().split('\n').map((line) => {
     const [mode, owner, , , , name] = line.split(/ +/);
     assert.equal(owner, 'root/root', name);
@@ -55,16 +55,16 @@ test('the package holds its files, with the modes that they need', () => {
     assert.equal(mode, name === '/usr/bin/dossier' ? '-rwxr-xr-x' : wanted, name);
   }
   for (const name of ['/usr/bin/dossier', '/usr/lib/systemd/system/dossier.service', '/etc/dossier/dossier.toml',
-    '/usr/share/doc/dossier/copyright', '/usr/share/doc/dossier/docs/deploy.md',
+    '/usr/share/doc/dossier/copyright', '/usr/share/doc/dossier/docs/own-machines.md',
     '/usr/share/man/man1/dossier-put.1.gz', '/usr/share/bash-completion/completions/dossier',
     '/usr/share/zsh/vendor-completions/_dossier', '/usr/share/fish/vendor_completions.d/dossier.fish']) assert.ok(listed.has(name), name);
-  // Those of its own alone: nothing is put where another package may be.
+  // Only its own paths: nothing is put where another package might be.
   const own = /\/dossier(\/|\.service$|$)|\/(_dossier|dossier\.fish|dossier(-[a-z-]+)?\.1\.gz)$/;
   const foreign = [...listed.keys()].filter((name) => !name.endsWith('/') && !own.test(name));
   assert.deepEqual(foreign, []);
 });
 
-test('the settings file names settings, and its defaults are the defaults', () => {
+test('the settings file lists existing settings with their defaults', () => {
   const lines = [...text('deploy/debian/dossier.toml').matchAll(/^(#?)([a-z_]+) = "(.*)"$/gm)];
   assert.ok(lines.length > 5);
   for (const [, , name, value] of lines) {
@@ -74,7 +74,7 @@ test('the settings file names settings, and its defaults are the defaults', () =
   assert.deepEqual(lines.filter(([, mark]) => !mark).map(([, , name, value]) => [name, value]), [['data', DATA]]);
 });
 
-test('the unit gives a stop the time that it takes, and knows no setting that there is not', () => {
+test('the unit allows the time that a stop needs and sets only existing settings', () => {
   const value = unit(SERVICE);
   const seconds = Number(DEFAULTS.get('shutdown_notice_seconds')) + Number(DEFAULTS.get('shutdown_seconds'));
   assert.ok(Number(value('TimeoutStopSec')) > seconds);
@@ -85,9 +85,9 @@ test('the unit gives a stop the time that it takes, and knows no setting that th
   assert.deepEqual(value('StateDirectory').map((name) => path.join('/var/lib', name)), [DATA]);
 });
 
-test('the unit leaves render workers what they shut themselves in with', (t) => {
+test('the unit leaves render workers the means for their sandbox', (t) => {
   const value = unit(SERVICE);
-  // The server reads what a worker holds in memory, which a hidden process does not show.
+  // The server reads its workers' memory use, which a hidden process does not show.
   assert.deepEqual([value('ProtectProc'), value('ProcSubset')], [[], []]);
   if (!has('systemd-analyze')) return t.skip('!! NOT CHECKED: there is no systemd-analyze');
   const allowed = new Set();
@@ -105,7 +105,7 @@ test('the unit leaves render workers what they shut themselves in with', (t) => 
   return undefined;
 });
 
-/** Why the package cannot be installed here; empty when it can. */
+/** Why the package cannot be installed here; empty if it can. */
 function obstacle() {
   if (process.getuid() !== 0) return 'only root may install a package';
   if (isInstalled()) return 'a package dossier is installed';
@@ -114,17 +114,20 @@ function obstacle() {
   return traces.length > 0 ? `this machine has ${traces.join(', ')}` : '';
 }
 
-/** Waits until no other run of this test is at work on this machine; calling the answer lets the next one. */
-async function turn() {
+/**
+ * Waits until no other run of this test is active on this machine. Call the returned function to
+ * let the next one start.
+ */
+async function lockMachine() {
   const lock = path.join(tmpdir(), 'dossier-package-test.lock');
-  // Ends with this process, however that ends: its input does.
+  // The lock ends with this process, however it ends: its standard input closes.
   const holder = spawn('flock', [lock, 'sh', '-c', 'echo held; cat'], { stdio: ['pipe', 'pipe', 'inherit'] });
   const ended = new Promise((resolve) => { holder.once('exit', resolve); });
   await new Promise((resolve) => { holder.stdout.once('data', resolve); });
   return () => { holder.stdin.end(); return ended; };
 }
 
-/** dpkg, which waits while another one is at work. Gives back what it said. */
+/** dpkg, waiting while another one runs. Returns its output. */
 function dpkg(...args) {
   const env = { ...ENVIRONMENT, DEBIAN_FRONTEND: 'noninteractive' };
   for (let look = 1; ; look += 1) {
@@ -135,7 +138,7 @@ function dpkg(...args) {
   }
 }
 
-/** Takes away everything that may be left of the test, whatever became of it. */
+/** Removes everything that the test may have left, whatever its outcome. */
 function clean() {
   if (isInstalled()) dpkg('--purge', 'dossier');
   rmSync(DATA, { recursive: true, force: true });
@@ -144,7 +147,7 @@ function clean() {
   if (exists('group')) run('groupdel', ['dossier']);
 }
 
-/** A program as the unit starts it: its user, its folder, its variables, and no rights. */
+/** Runs a program as the unit does: with its user, folder and variables, and without privileges. */
 function asService(program) {
   const value = unit(SERVICE);
   const rights = [`--reuid=${value('User')}`, `--regid=${value('Group')}`, '--init-groups', '--no-new-privs',
@@ -157,7 +160,7 @@ function asService(program) {
   };
 }
 
-/** Starts what the unit starts, on free ports; `ready` is there once it answers. */
+/** Starts what the unit starts, on free ports; `ready` resolves once it serves requests. */
 function startService() {
   const start = unit(SERVICE)('ExecStart')[0].split(' ');
   const free = ['--listen', '127.0.0.1:0', '--listen-tls', '127.0.0.1:0', '--ready-json'];
@@ -171,7 +174,7 @@ function startService() {
   return { child, ready: line.then(JSON.parse), stop: () => { child.kill('SIGTERM'); return ended; } };
 }
 
-/** Uploads a picture and gives back the links of its attachment. */
+/** Uploads a picture and returns the links of its attachment. */
 async function uploadPicture({ http, apiKey, siteId }) {
   const headers = { Authorization: apiKey, 'wix-site-id': siteId };
   const list = `${http}/contacts/v4/attachments/${randomUUID()}`;
@@ -186,8 +189,8 @@ async function uploadPicture({ http, apiKey, siteId }) {
   return (await (await fetch(list, { headers })).json()).attachments[0];
 }
 
-test('the package installs, runs as its user and goes again', async (t) => {
-  const done = process.getuid() === 0 ? await turn() : () => {};
+test('the package installs, runs as its user and can be removed', async (t) => {
+  const done = process.getuid() === 0 ? await lockMachine() : () => {};
   const why = obstacle();
   if (why) {
     await done();
@@ -198,7 +201,7 @@ test('the package installs, runs as its user and goes again', async (t) => {
     service?.child.kill('SIGKILL');
     clean();
   };
-  // Also when somebody does not want to wait for it.
+  // Also if the test is interrupted.
   const interrupted = () => { leave(); process.exit(1); };
   for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, interrupted);
   t.after(async () => {
@@ -215,9 +218,9 @@ test('the package installs, runs as its user and goes again', async (t) => {
     assert.ok(!exists('passwd') && !exists('group'));
   });
 
-  await t.test('installing makes the user and the folder, and starts nothing', () => {
-    const said = dpkg('--install', file);
-    assert.match(said, /is not started yet/);
+  await t.test('installing creates the user and the folder and starts nothing', () => {
+    const output = dpkg('--install', file);
+    assert.match(output, /is not started yet/);
     assert.equal(run('/usr/bin/dossier', ['--version']), run(BINARY, ['--version']));
     const [, , id, , , home, shell] = run('getent', ['passwd', 'dossier']).trim().split(':');
     assert.deepEqual([Number(id) < 1000, home, shell], [true, DATA, '/usr/sbin/nologin']);
@@ -227,15 +230,15 @@ test('the package installs, runs as its user and goes again', async (t) => {
     assert.equal(run('dpkg', ['--verify', 'dossier']), '');
   });
 
-  await t.test('systemd understands the unit', (inner) => {
+  await t.test('systemd accepts the unit', (inner) => {
     if (!has('systemd-analyze')) return inner.skip('!! NOT CHECKED: there is no systemd-analyze');
     const { status, stderr } = spawnSync('systemd-analyze', ['verify', TRACES[1]], { encoding: 'utf8' });
-    // It tells of other units of the machine as well.
+    // It reports other units of the machine too.
     assert.deepEqual([status, stderr.split('\n').filter((line) => line.includes('dossier'))], [0, []]);
     return undefined;
   });
 
-  await t.test('what the unit starts answers, makes previews and stops', async () => {
+  await t.test('the command of the unit serves requests, makes previews and stops', async () => {
     service = startService();
     const ready = await service.ready;
     const health = await fetch(`${ready.http}/dossier/v1/health`);
@@ -245,7 +248,7 @@ test('the package installs, runs as its user and goes again', async (t) => {
     const { previewImage } = await uploadPicture(ready);
     assert.equal((await fetch(previewImage.url)).status, 200);
     const { command, options } = asService(['dossier', 'doctor', '--json']);
-    // It ends with 1 where the ports that the settings name are taken, and then says why.
+    // It exits with 1 if the configured ports are in use, and reports why.
     const doctor = spawnSync(command[0], command.slice(1), { ...options, encoding: 'utf8' });
     const faults = JSON.parse(doctor.stdout).checks.filter((check) => check.state === 'problem');
     assert.deepEqual(faults.filter(({ name }) => ['data folder', 'secrets', 'database'].includes(name)), []);

@@ -1,8 +1,8 @@
-/* Makes calls on files of the data folder fail, one by one, as a failing or full disk would.
- * Loaded before the C library (LD_PRELOAD) under the real program, so that it stands below the
- * blob store, the standard library and SQLite alike.
+/* Makes chosen calls on files in the data folder fail, as on a failing or full disk.
+ * It is preloaded (LD_PRELOAD) into the real program, below the blob store, the standard library
+ * and SQLite alike.
  *
- * FAULT_ROOT names the folder, FAULT_CONTROL a file of struct control that the test maps too.
+ * FAULT_ROOT is the folder. FAULT_CONTROL is a file with struct control, which the test maps too.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -21,10 +21,10 @@
 enum { WRITES = 1, NAMES = 2, SYNCS = 4 };
 
 struct control {
-    atomic_int classes; /* which calls are counted; 0: none */
+    atomic_int classes; /* classes of calls that are counted; 0: none */
     atomic_int error;   /* errno; 0: the call writes only half */
     atomic_int index;   /* the call that fails, from 1 */
-    atomic_int lasting; /* whether all after it fail too */
+    atomic_int lasting; /* whether all later calls fail too */
     atomic_int calls;   /* counted so far */
     atomic_int hits;    /* failed so far */
 };
@@ -54,7 +54,7 @@ static int below_root(int fd, const char *name) {
     return strncmp(path, root, strlen(root)) == 0;
 }
 
-/* Whether this call fails; errno is set then. */
+/* Whether this call must fail; if so, errno is set. */
 static int fails(int class, int fd, const char *name) {
     int saved = errno;
     if (!control || !(atomic_load(&control->classes) & class) || !below_root(fd, name)) {

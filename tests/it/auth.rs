@@ -6,9 +6,9 @@ use reqwest::{Method, RequestBuilder};
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::support::{Answer, Member, TestApp};
+use crate::support::{Member, Response, TestApp};
 
-/// How long a change made beside the server may take to hold, on a machine under load.
+/// How long a change made behind the server's back may take to apply on a loaded machine.
 const DEADLINE: Duration = Duration::from_secs(20);
 
 /// The four methods on one attachment, in an order in which each can succeed.
@@ -40,61 +40,65 @@ fn denied() -> (u16, String) {
 }
 
 #[tokio::test]
-async fn without_a_key_every_method_is_refused() {
+async fn every_method_is_rejected_without_a_key() {
     let app = TestApp::start().await;
     let contact = Uuid::new_v4();
     let id = app.upload_as(&app.first(), contact, "a.csv").await;
     for key in ["", " ", "Bearer", "Bearer ", "dossier_unknown", &app.key[..app.key.len() - 1]] {
         let who = Member { key: key.to_owned(), ..app.first() };
         for (method, request) in all_methods(&app, &who, contact, &id) {
-            assert_eq!(Answer::of(request).await.refused(), unauthenticated(), "{method} {key:?}");
+            assert_eq!(
+                Response::to(request).await.rejection(),
+                unauthenticated(),
+                "{method} {key:?}"
+            );
         }
     }
     let path = format!("/contacts/v4/attachments/{contact}");
-    let answer = Answer::of(app.anonymous(Method::GET, &path)).await;
-    assert_eq!(answer.refused(), unauthenticated());
-    assert_eq!(answer.json()["message"], "the Authorization header is missing");
+    let response = Response::to(app.anonymous(Method::GET, &path)).await;
+    assert_eq!(response.rejection(), unauthenticated());
+    assert_eq!(response.json()["message"], "the Authorization header is missing");
     assert_eq!(app.list(contact).await.ok()["metadata"]["total"], 1);
 }
 
 #[tokio::test]
-async fn a_bad_key_is_told_before_a_bad_request() {
+async fn a_bad_key_is_reported_before_a_bad_request() {
     let app = TestApp::start().await;
     let path = "/contacts/v4/attachments/undefined/upload-url";
     let request = app.anonymous(Method::POST, path).header("authorization", "x").body("{");
-    assert_eq!(Answer::of(request).await.refused(), unauthenticated());
+    assert_eq!(Response::to(request).await.rejection(), unauthenticated());
 }
 
 #[tokio::test]
-async fn a_key_is_taken_as_it_is_or_as_bearer() {
+async fn a_key_is_accepted_bare_or_as_a_bearer_token() {
     let app = TestApp::start().await;
     let path = format!("/contacts/v4/attachments/{}", Uuid::new_v4());
     for prefix in ["", "Bearer ", "bearer ", "BEARER  "] {
         let value = format!("{prefix}{}", app.key);
         let request = app.anonymous(Method::GET, &path).header("authorization", value);
-        Answer::of(request).await.ok();
+        Response::to(request).await.ok();
     }
     for wrong in [format!("Basic {}", app.key), format!("Bearer Bearer {}", app.key)] {
         let request = app.anonymous(Method::GET, &path).header("authorization", wrong);
-        assert_eq!(Answer::of(request).await.refused(), unauthenticated());
+        assert_eq!(Response::to(request).await.rejection(), unauthenticated());
     }
 }
 
 #[tokio::test]
-async fn the_site_may_be_left_out_only_while_there_is_one() {
+async fn the_site_header_is_optional_only_while_there_is_one_site() {
     let app = TestApp::start().await;
     let path = format!("/contacts/v4/attachments/{}", Uuid::new_v4());
     let without_site = || app.anonymous(Method::GET, &path).header("authorization", &app.key);
-    Answer::of(without_site()).await.ok();
+    Response::to(without_site()).await.ok();
     app.other_site().await;
-    let answer = Answer::of(without_site()).await;
-    assert_eq!(answer.refused(), denied());
-    assert_eq!(answer.json()["message"], "the wix-site-id header is missing");
+    let response = Response::to(without_site()).await;
+    assert_eq!(response.rejection(), denied());
+    assert_eq!(response.json()["message"], "the wix-site-id header is missing");
     app.get(&path).await.ok();
 }
 
 #[tokio::test]
-async fn a_site_that_is_not_the_keys_own_is_refused() {
+async fn a_site_other_than_the_keys_own_is_rejected() {
     let app = TestApp::start().await;
     let contact = Uuid::new_v4();
     let id = app.upload_as(&app.first(), contact, "a.csv").await;
@@ -102,7 +106,11 @@ async fn a_site_that_is_not_the_keys_own_is_refused() {
         let foreign = if sites == 1 { Uuid::new_v4() } else { app.other_site().await.site };
         let who = Member { site: foreign, ..app.first() };
         for (method, request) in all_methods(&app, &who, contact, &id) {
-            assert_eq!(Answer::of(request).await.refused(), denied(), "{method}, {sites} sites");
+            assert_eq!(
+                Response::to(request).await.rejection(),
+                denied(),
+                "{method}, {sites} sites"
+            );
         }
     }
     let path = format!("/contacts/v4/attachments/{contact}");
@@ -111,18 +119,18 @@ async fn a_site_that_is_not_the_keys_own_is_refused() {
             .anonymous(Method::GET, &path)
             .header("authorization", &app.key)
             .header("wix-site-id", site);
-        assert_eq!(Answer::of(request).await.refused(), denied(), "{site:?}");
+        assert_eq!(Response::to(request).await.rejection(), denied(), "{site:?}");
     }
     let upper = Member { site: app.site, ..app.first() };
     let request = app
         .anonymous(Method::GET, &path)
         .header("authorization", &upper.key)
         .header("wix-site-id", upper.site.to_string().to_uppercase());
-    Answer::of(request).await.ok();
+    Response::to(request).await.ok();
 }
 
 #[tokio::test]
-async fn a_key_does_what_its_scopes_say_and_no_more() {
+async fn a_key_can_do_exactly_what_its_scopes_allow() {
     let app = TestApp::start().await;
     for (scopes, allowed) in [
         ("VIEW", &["list", "get"][..]),
@@ -133,55 +141,55 @@ async fn a_key_does_what_its_scopes_say_and_no_more() {
         let id = app.upload_as(&app.first(), contact, "a.csv").await;
         let who = app.other_key(scopes).await;
         for (method, request) in all_methods(&app, &who, contact, &id) {
-            let answer = Answer::of(request).await;
+            let response = Response::to(request).await;
             if allowed.contains(&method) {
-                answer.ok();
+                response.ok();
             } else {
-                assert_eq!(answer.refused(), denied(), "{method} with {scopes}");
+                assert_eq!(response.rejection(), denied(), "{method} with {scopes}");
             }
         }
     }
 }
 
 #[tokio::test]
-async fn a_key_made_beside_the_running_server_works_at_once() {
+async fn a_key_created_by_another_process_works_at_once() {
     let app = TestApp::start().await;
     let path = format!("/contacts/v4/attachments/{}", Uuid::new_v4());
-    // Each unknown key makes the server look into the database; the next one must not have to
-    // wait because it has just looked.
+    // Each unknown key makes the server query the database; the next one must not wait because of
+    // that.
     for round in 0..10 {
         let unknown = Member { key: format!("unknown-{round}"), ..app.first() };
-        let answer = Answer::of(app.request_as(&unknown, Method::GET, &path)).await;
-        assert_eq!(answer.refused(), unauthenticated());
-        let made = app.other_key("VIEW").await;
-        let answer = Answer::of(app.request_as(&made, Method::GET, &path)).await;
-        assert_eq!(answer.status.as_u16(), 200, "round {round}");
+        let response = Response::to(app.request_as(&unknown, Method::GET, &path)).await;
+        assert_eq!(response.rejection(), unauthenticated());
+        let created = app.other_key("VIEW").await;
+        let response = Response::to(app.request_as(&created, Method::GET, &path)).await;
+        assert_eq!(response.status.as_u16(), 200, "round {round}");
     }
 }
 
 #[tokio::test]
-async fn a_revoked_key_stops_soon_and_others_do_not() {
+async fn a_revoked_key_soon_stops_working_and_others_continue() {
     let app = TestApp::start().await;
     let path = format!("/contacts/v4/attachments/{}", Uuid::new_v4());
     let key = app.other_key("VIEW").await;
-    Answer::of(app.request_as(&key, Method::GET, &path)).await.ok();
+    Response::to(app.request_as(&key, Method::GET, &path)).await.ok();
     let revoked = app.app().db.revoke_key(key.key_id, 1).await.unwrap();
     assert_eq!(revoked, Some(1));
-    let begin = Instant::now();
-    let answer = loop {
-        let answer = Answer::of(app.request_as(&key, Method::GET, &path)).await;
-        if answer.status.as_u16() != 200 {
-            break answer;
+    let started = Instant::now();
+    let response = loop {
+        let response = Response::to(app.request_as(&key, Method::GET, &path)).await;
+        if response.status.as_u16() != 200 {
+            break response;
         }
-        assert!(begin.elapsed() < DEADLINE, "the key still works");
+        assert!(started.elapsed() < DEADLINE, "the key still works");
         tokio::time::sleep(Duration::from_millis(20)).await;
     };
-    assert_eq!(answer.refused(), unauthenticated());
+    assert_eq!(response.rejection(), unauthenticated());
     app.get(&path).await.ok();
 }
 
 #[tokio::test]
-async fn secrets_are_in_no_file_of_the_data_folder() {
+async fn no_file_in_the_data_folder_contains_a_secret() {
     let app = TestApp::start().await;
     let other = app.other_site().await;
     let contact = Uuid::new_v4();
@@ -200,14 +208,14 @@ async fn secrets_are_in_no_file_of_the_data_folder() {
             for key in [&app.key, &other.key] {
                 let secret = key.trim_start_matches("dossier_").as_bytes();
                 let found = bytes.windows(secret.len()).any(|window| window == secret);
-                assert!(!found, "a key's secret stands in {}", path.display());
+                assert!(!found, "the secret of a key is in {}", path.display());
             }
             files += 1;
         }
     }
-    assert!(files >= 3, "only {files} files were looked at");
-    // The rows may be elsewhere.
-    for row in app.stored().await {
+    assert!(files >= 3, "only {files} files were searched");
+    // The rows may be in PostgreSQL.
+    for row in app.snapshot().await {
         for key in [&app.key, &other.key] {
             assert!(!row.contains(key.trim_start_matches("dossier_")), "{row}");
         }

@@ -1,4 +1,4 @@
-//! The program as people and other programs start and stop it.
+//! The program's life cycle, as people and other programs start and stop it.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -9,13 +9,13 @@ use reqwest::{Client, Method};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::support::{Answer, Dossier, PNG, command, refused};
+use crate::support::{Dossier, PNG, Response, command, failure};
 
-/// How long a read from the server may take, on a machine under load.
+/// How long a read from the server may take on a loaded machine.
 const PATIENCE: Duration = Duration::from_mins(1);
 
 fn text(value: &Value) -> &str {
-    value.as_str().unwrap_or_else(|| panic!("not a text: {value}"))
+    value.as_str().unwrap_or_else(|| panic!("not a string: {value}"))
 }
 
 fn contact_path(contact: Uuid) -> String {
@@ -29,7 +29,7 @@ async fn call(
     first: &Value,
     path: &str,
     body: Option<Value>,
-) -> Answer {
+) -> Response {
     let method = if body.is_some() { Method::POST } else { Method::GET };
     let mut request = client
         .request(method, format!("{base}{path}"))
@@ -38,33 +38,33 @@ async fn call(
     if let Some(body) = body {
         request = request.json(&body);
     }
-    Answer::of(request).await
+    Response::to(request).await
 }
 
 async fn upload_url(base: &str, first: &Value, contact: Uuid) -> String {
     let path = format!("{}/upload-url", contact_path(contact));
     let body = json!({ "fileName": "dot.png", "mimeType": "image/png" });
-    let answer = call(&Client::new(), base, first, &path, Some(body)).await;
-    text(&answer.ok()["uploadUrl"]).to_owned()
+    let response = call(&Client::new(), base, first, &path, Some(body)).await;
+    text(&response.ok()["uploadUrl"]).to_owned()
 }
 
 async fn upload(base: &str, first: &Value, contact: Uuid) {
     let url = upload_url(base, first, contact).await;
-    Answer::of(Client::new().put(url).body(PNG)).await.ok();
+    Response::to(Client::new().put(url).body(PNG)).await.ok();
 }
 
 async fn list(base: &str, first: &Value, contact: Uuid) -> Value {
     call(&Client::new(), base, first, &contact_path(contact), None).await.ok()
 }
 
-/// A client that trusts one certificate and nothing else.
+/// A client that trusts exactly one certificate.
 fn trusting(pem: &Path) -> reqwest::ClientBuilder {
     let pem = std::fs::read(pem).unwrap();
     Client::builder().tls_certs_only([reqwest::Certificate::from_pem(&pem).unwrap()])
 }
 
 #[tokio::test]
-async fn the_first_line_says_where_and_with_which_key() {
+async fn the_first_line_has_the_address_and_the_key() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("new/data");
     let (server, first) = Dossier::serve(&data, &[]);
@@ -76,18 +76,18 @@ async fn the_first_line_says_where_and_with_which_key() {
     assert!(Uuid::try_parse(text(&first["siteId"])).is_ok(), "{first}");
     assert_eq!(text(&first["version"]), env!("CARGO_PKG_VERSION"));
     assert!(Path::new(text(&first["caFile"])).is_absolute(), "{first}");
-    // Requests are answered as soon as the line is there.
-    let answer = list(text(&first["http"]), &first, Uuid::new_v4()).await;
-    assert_eq!(answer["attachments"], json!([]));
-    let ended = server.stop();
-    assert_eq!(ended.out, "", "nothing may follow the line");
+    // Requests work as soon as the line is printed.
+    let response = list(text(&first["http"]), &first, Uuid::new_v4()).await;
+    assert_eq!(response["attachments"], json!([]));
+    let output = server.stop();
+    assert_eq!(output.out, "", "nothing may follow the first line");
     let (_server, second) = Dossier::serve(&data, &[]);
     let keys: Vec<&String> = second.as_object().unwrap().keys().collect();
     assert_eq!(keys, ["http", "https", "siteId", "caFile", "version"]);
 }
 
 #[tokio::test]
-async fn without_tls_there_is_no_https_and_no_authority() {
+async fn without_tls_there_is_no_https_and_no_certificate_authority() {
     let folder = tempfile::tempdir().unwrap();
     let (_server, ready) = Dossier::serve(folder.path(), &["--listen-tls", "off"]);
     assert_eq!((&ready["https"], &ready["caFile"]), (&Value::Null, &Value::Null));
@@ -95,7 +95,7 @@ async fn without_tls_there_is_no_https_and_no_authority() {
 }
 
 #[test]
-fn people_are_told_where_the_key_and_how_to_trust() {
+fn the_greeting_explains_the_key_and_how_to_trust_the_certificate() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().to_str().unwrap();
     let arguments =
@@ -104,7 +104,7 @@ fn people_are_told_where_the_key_and_how_to_trust() {
     for _ in 0..2 {
         let mut server = Dossier::start(&arguments, &[]);
         let mut text = String::new();
-        while !text.contains("Ctrl-C stops it.") {
+        while !text.contains("Press Ctrl-C to stop.") {
             text.push_str(&server.line());
             text.push('\n');
         }
@@ -113,14 +113,14 @@ fn people_are_told_where_the_key_and_how_to_trust() {
     }
     let trust = format!("NODE_EXTRA_CA_CERTS={data}/tls/ca.pem\n");
     for part in ["http://127.0.0.1:", "https://127.0.0.1:", &trust, data] {
-        assert!(shown.iter().all(|text| text.contains(part)), "{part} is missing in {shown:#?}");
+        assert!(shown.iter().all(|text| text.contains(part)), "{part} is missing from {shown:#?}");
     }
     assert!(shown[0].contains("API key  dossier_"), "{}", shown[0]);
     assert!(!shown[1].contains("dossier_"), "{}", shown[1]);
 }
 
 #[tokio::test]
-async fn https_needs_the_authority_and_nothing_else() {
+async fn https_works_once_the_certificate_authority_is_trusted() {
     let folder = tempfile::tempdir().unwrap();
     let (_server, first) = Dossier::serve(folder.path(), &[]);
     let https = text(&first["https"]);
@@ -135,7 +135,7 @@ async fn https_needs_the_authority_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn more_names_come_into_the_certificate() {
+async fn configured_names_are_added_to_the_certificate() {
     let folder = tempfile::tempdir().unwrap();
     for names in [&[][..], &["--tls-name", "dossier.test", "--tls-name", "10.1.2.3"]] {
         let (_server, ready) = Dossier::serve(folder.path(), names);
@@ -144,19 +144,20 @@ async fn more_names_come_into_the_certificate() {
         let client = trusting(Path::new(text(&ready["caFile"])));
         let client = client.resolve("dossier.test", address).build().unwrap();
         let url = format!("https://dossier.test:{}/dossier/v1/health", address.port());
-        let answer = client.get(url).send().await;
-        assert_eq!(answer.is_ok(), !names.is_empty(), "{names:?}: {answer:?}");
+        let response = client.get(url).send().await;
+        assert_eq!(response.is_ok(), !names.is_empty(), "{names:?}: {response:?}");
     }
 }
 
 #[tokio::test]
-async fn a_certificate_of_ones_own_is_served() {
+async fn a_configured_certificate_is_served() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
     let pair = |name: &str| {
-        let made = rcgen::generate_simple_self_signed(["files.test".to_owned()]).unwrap();
-        std::fs::write(path(&format!("{name}.pem")), made.cert.pem()).unwrap();
-        std::fs::write(path(&format!("{name}-key.pem")), made.signing_key.serialize_pem()).unwrap();
+        let created = rcgen::generate_simple_self_signed(["files.test".to_owned()]).unwrap();
+        std::fs::write(path(&format!("{name}.pem")), created.cert.pem()).unwrap();
+        std::fs::write(path(&format!("{name}-key.pem")), created.signing_key.serialize_pem())
+            .unwrap();
     };
     pair("own");
     pair("other");
@@ -168,38 +169,38 @@ async fn a_certificate_of_ones_own_is_served() {
         text(&ready["https"]).trim_start_matches("https://").parse().unwrap();
     let client = trusting(&path("own.pem")).resolve("files.test", address).build().unwrap();
     let url = format!("https://files.test:{}/dossier/v1/health", address.port());
-    Answer::of(client.get(url)).await.ok();
+    Response::to(client.get(url)).await.ok();
     let foreign = path("other-key.pem");
     let data = path("data-2");
     let serve = ["serve", "--data", data.to_str().unwrap(), "--listen", "127.0.0.1:0"];
     let tls = ["--listen-tls", "127.0.0.1:0", "--tls-cert", cert, "--tls-key"];
     for wrong in [foreign.to_str().unwrap(), "/nowhere/key.pem"] {
-        let message = refused(&[&serve[..], &tls, &[wrong]].concat());
+        let message = failure(&[&serve[..], &tls, &[wrong]].concat());
         assert!(message.contains("TLS certificate") || message.contains(wrong), "{message}");
     }
 }
 
 #[tokio::test]
-async fn a_second_server_on_the_folder_is_refused_and_the_first_goes_on() {
+async fn a_second_server_on_the_same_folder_is_rejected_and_the_first_continues() {
     let folder = tempfile::tempdir().unwrap();
     let (_server, first) = Dossier::serve(folder.path(), &[]);
     let data = folder.path().to_str().unwrap();
     let message =
-        refused(&["serve", "--data", data, "--listen", "127.0.0.1:0", "--listen-tls", "off"]);
+        failure(&["serve", "--data", data, "--listen", "127.0.0.1:0", "--listen-tls", "off"]);
     assert!(message.contains("another dossier server is using the data folder"), "{message}");
     assert!(message.contains(data) && message.contains("--data"), "{message}");
     list(text(&first["http"]), &first, Uuid::new_v4()).await;
 }
 
 #[test]
-fn a_port_in_use_is_named_and_costs_no_key() {
+fn a_port_in_use_is_reported_and_creates_no_key() {
     let folder = tempfile::tempdir().unwrap();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let data = folder.path().to_str().unwrap();
     for (listen, listen_tls) in [(address.as_str(), "off"), ("127.0.0.1:0", address.as_str())] {
         let ports = ["--listen", listen, "--listen-tls", listen_tls];
-        let message = refused(&[&["serve", "--data", data][..], &ports].concat());
+        let message = failure(&[&["serve", "--data", data][..], &ports].concat());
         assert!(message.contains(&format!("cannot listen on {address}")), "{message}");
     }
     let (_server, first) = Dossier::serve(folder.path(), &[]);
@@ -207,7 +208,7 @@ fn a_port_in_use_is_named_and_costs_no_key() {
 }
 
 #[tokio::test]
-async fn a_restart_keeps_site_key_files_and_links() {
+async fn a_restart_keeps_the_site_key_files_and_links() {
     let folder = tempfile::tempdir().unwrap();
     let contact = Uuid::new_v4();
     let (server, first) = Dossier::serve(folder.path(), &[]);
@@ -223,11 +224,11 @@ async fn a_restart_keeps_site_key_files_and_links() {
     let after = list(new_base, &first, contact).await;
     assert_eq!(after["attachments"][0]["id"], before["attachments"][0]["id"]);
     let link = text(&before["attachments"][0]["image"]["url"]).replace(&base, new_base);
-    assert_eq!(Answer::of(Client::new().get(link)).await.body, PNG);
+    assert_eq!(Response::to(Client::new().get(link)).await.body, PNG);
 }
 
 /// Sends the head of a PUT and half of the body.
-fn half_an_upload(url: &str) -> TcpStream {
+fn start_half_an_upload(url: &str) -> TcpStream {
     let url = url::Url::parse(url).unwrap();
     let host = format!("{}:{}", url.host_str().unwrap(), url.port().unwrap());
     let mut stream = TcpStream::connect(&host).unwrap();
@@ -243,44 +244,44 @@ fn half_an_upload(url: &str) -> TcpStream {
     stream
 }
 
-/// Polls until nobody answers at the address any more.
+/// Polls until connections to the address are rejected.
 fn wait_until_closed(base: &str) {
     let address = base.trim_start_matches("http://");
-    let begin = std::time::Instant::now();
+    let started = std::time::Instant::now();
     while TcpStream::connect(address).is_ok() {
-        assert!(begin.elapsed() < PATIENCE, "connections are still taken");
+        assert!(started.elapsed() < PATIENCE, "connections are still accepted");
         std::thread::sleep(Duration::from_millis(5));
     }
 }
 
 #[tokio::test]
-async fn a_signal_stops_new_work_and_lets_running_uploads_end() {
+async fn a_signal_rejects_new_work_and_lets_uploads_finish() {
     for signal in ["TERM", "INT"] {
         let folder = tempfile::tempdir().unwrap();
         let contact = Uuid::new_v4();
-        // Longer than the test may take: the server must stop by itself, not by giving up.
+        // Longer than the test: the server must stop by itself, not because the deadline passed.
         let (mut server, first) = Dossier::serve(folder.path(), &["--set", "shutdown_seconds=600"]);
         let base = text(&first["http"]);
-        // A kept connection without a request must not keep the server.
+        // A kept-alive connection without a request must not delay the stop.
         let client = Client::new();
-        Answer::of(client.get(format!("{base}/dossier/v1/health"))).await.ok();
-        let mut stream = half_an_upload(&upload_url(base, &first, contact).await);
-        // The server has taken the upload once it has staged it.
+        Response::to(client.get(format!("{base}/dossier/v1/health"))).await.ok();
+        let mut stream = start_half_an_upload(&upload_url(base, &first, contact).await);
+        // The upload has begun once its file is staged.
         let staging = folder.path().join("staging");
-        let begin = std::time::Instant::now();
+        let started = std::time::Instant::now();
         while std::fs::read_dir(&staging).unwrap().next().is_none() {
-            assert!(begin.elapsed() < PATIENCE, "the upload does not begin");
+            assert!(started.elapsed() < PATIENCE, "the upload has not begun");
             std::thread::sleep(Duration::from_millis(5));
         }
         server.signal(signal);
         wait_until_closed(base);
-        assert!(server.is_running(), "it must wait for the upload");
+        assert!(server.is_running(), "the server must wait for the upload");
         stream.write_all(&PNG[20..]).unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
-        let ended = server.ended();
-        assert_eq!(ended.code, Some(0), "{ended:?}");
+        let mut response = String::new();
+        stream.read_to_string(&mut response).unwrap();
+        assert!(response.starts_with("HTTP/1.1 200 OK\r\n"), "{response}");
+        let output = server.wait();
+        assert_eq!(output.code, Some(0), "{output:?}");
         let (_server, second) = Dossier::serve(folder.path(), &[]);
         let found = list(text(&second["http"]), &first, contact).await;
         assert_eq!(found["attachments"][0]["fileName"], "dot.png");
@@ -288,19 +289,19 @@ async fn a_signal_stops_new_work_and_lets_running_uploads_end() {
 }
 
 #[tokio::test]
-async fn an_upload_that_stalls_does_not_keep_a_stopping_server() {
+async fn a_stalled_upload_does_not_block_the_stop() {
     let folder = tempfile::tempdir().unwrap();
     let contact = Uuid::new_v4();
     let (server, first) = Dossier::serve(folder.path(), &["--set", "shutdown_seconds=1"]);
     let url = upload_url(text(&first["http"]), &first, contact).await;
-    let _stalled = half_an_upload(&url);
+    let _stalled = start_half_an_upload(&url);
     server.stop();
     let (_server, second) = Dossier::serve(folder.path(), &[]);
     assert_eq!(list(text(&second["http"]), &first, contact).await["metadata"]["total"], 0);
 }
 
 #[tokio::test]
-async fn logs_hold_no_secrets_no_tokens_and_no_file_names() {
+async fn logs_contain_no_secrets_tokens_or_file_names() {
     let folder = tempfile::tempdir().unwrap();
     let contact = Uuid::new_v4();
     let more = ["--set", "log=trace", "--set", "log_format=json"];
@@ -310,9 +311,9 @@ async fn logs_hold_no_secrets_no_tokens_and_no_file_names() {
     upload(base, &first, contact).await;
     let found = list(base, &first, contact).await;
     let link = text(&found["attachments"][0]["image"]["url"]);
-    Answer::of(Client::new().get(link)).await;
-    Answer::of(Client::new().get(format!("{link}x"))).await;
-    Answer::of(Client::new().put(&url).body("no image")).await;
+    Response::to(Client::new().get(link)).await;
+    Response::to(Client::new().get(format!("{link}x"))).await;
+    Response::to(Client::new().put(&url).body("no image")).await;
     let unknown = json!({ "apiKey": "dossier_unknown_key", "siteId": first["siteId"] });
     call(&Client::new(), base, &unknown, "/nowhere", None).await;
     call(&Client::new(), base, &unknown, &contact_path(contact), None).await;
@@ -329,13 +330,13 @@ async fn logs_hold_no_secrets_no_tokens_and_no_file_names() {
 }
 
 #[test]
-fn the_demo_shows_a_photo_and_a_document_and_leaves_nothing() {
+fn the_demo_shows_a_photo_and_a_document_and_cleans_up() {
     let temporary = tempfile::tempdir().unwrap();
     let work = tempfile::tempdir().unwrap();
     let mut demo = command(&["demo"], &[("TMPDIR", temporary.path().to_str().unwrap())]);
     demo.current_dir(work.path());
-    let ended = Dossier::of(demo).ended();
-    assert_eq!((ended.code, ended.err.as_str()), (Some(0), ""), "{ended:?}");
+    let output = Dossier::spawn(demo).wait();
+    assert_eq!((output.code, output.err.as_str()), (Some(0), ""), "{output:?}");
     for part in [
         "\"label\": \"Ada Lovelace\"",
         "POST /contacts/v4/attachments/",
@@ -344,16 +345,16 @@ fn the_demo_shows_a_photo_and_a_document_and_leaves_nothing() {
         "\"fileName\": \"sunset.jpg\"",
         "\"fileName\": \"letter.pdf\"",
         "\"total\": 2",
-        "The link of the photo opens",
+        "Open the link of the photo",
         "200 image/jpeg",
-        "The link of its preview opens",
-        "The link of the document opens",
+        "Open the link of its preview",
+        "Open the link of the document",
         "200 application/pdf",
-        // As it was called.
+        // The name by which the program was called.
         concat!(env!("CARGO_BIN_EXE_dossier"), " demo --keep"),
         concat!(env!("CARGO_BIN_EXE_dossier"), " serve"),
     ] {
-        assert!(ended.out.contains(part), "{part:?} is missing in {}", ended.out);
+        assert!(output.out.contains(part), "{part:?} is missing from {}", output.out);
     }
     for folder in [temporary, work] {
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
@@ -361,7 +362,7 @@ fn the_demo_shows_a_photo_and_a_document_and_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn the_demo_stays_when_asked_and_goes_at_a_signal() {
+async fn the_demo_stays_on_request_and_ends_on_a_signal() {
     let temporary = tempfile::tempdir().unwrap();
     let mut demo =
         Dossier::start(&["demo", "--keep"], &[("TMPDIR", temporary.path().to_str().unwrap())]);
@@ -370,11 +371,11 @@ async fn the_demo_stays_when_asked_and_goes_at_a_signal() {
         shown.push(demo.line());
     }
     let base = shown[0].split_whitespace().find(|word| word.starts_with("http://")).unwrap();
-    Answer::of(Client::new().get(format!("{base}/dossier/v1/health"))).await.ok();
+    Response::to(Client::new().get(format!("{base}/dossier/v1/health"))).await.ok();
     let page = format!("  {base}/#/sign-in/");
     assert!(shown.iter().any(|line| line.starts_with(&page)), "{shown:#?}");
     assert!(shown.iter().any(|line| line.contains("NODE_EXTRA_CA_CERTS=/")), "{shown:#?}");
     demo.signal("INT");
-    assert_eq!(demo.ended().code, Some(0));
+    assert_eq!(demo.wait().code, Some(0));
     assert_eq!(std::fs::read_dir(temporary.path()).unwrap().count(), 0);
 }

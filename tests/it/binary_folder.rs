@@ -1,4 +1,4 @@
-//! The data folder: private, and refused clearly when it cannot be used.
+//! The data folder is private, and rejected with a clear message when it is unusable.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt as _;
@@ -9,7 +9,7 @@ use reqwest::Client;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::support::{Answer, Dossier, PNG, refused};
+use crate::support::{Dossier, PNG, Response, failure};
 
 fn walk(root: &Path) -> Vec<PathBuf> {
     let (mut folders, mut found) = (vec![root.to_path_buf()], Vec::new());
@@ -31,9 +31,9 @@ fn contents(root: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     files.map(|path| (path.clone(), std::fs::read(path).unwrap())).collect()
 }
 
-fn serve_refused(data: &Path) -> String {
+fn serve_error(data: &Path) -> String {
     let data = data.to_str().unwrap();
-    refused(&["serve", "--data", data, "--listen", "127.0.0.1:0", "--listen-tls", "127.0.0.1:0"])
+    failure(&["serve", "--data", data, "--listen", "127.0.0.1:0", "--listen-tls", "127.0.0.1:0"])
 }
 
 async fn upload(ready: &Value) {
@@ -43,12 +43,12 @@ async fn upload(ready: &Value) {
         .post(url)
         .header("authorization", ready["apiKey"].as_str().unwrap())
         .json(&json!({ "fileName": "dot.png", "mimeType": "image/png" }));
-    let url = Answer::of(generate).await.ok()["uploadUrl"].as_str().unwrap().to_owned();
-    Answer::of(Client::new().put(url).body(PNG)).await.ok();
+    let url = Response::to(generate).await.ok()["uploadUrl"].as_str().unwrap().to_owned();
+    Response::to(Client::new().put(url).body(PNG)).await.ok();
 }
 
 #[tokio::test]
-async fn everything_in_the_folder_is_its_owners_alone() {
+async fn everything_in_the_folder_is_private_to_its_owner() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");
     let (server, ready) = Dossier::serve(&data, &[]);
@@ -59,7 +59,7 @@ async fn everything_in_the_folder_is_its_owners_alone() {
         let found = walk(&data);
         assert!(found.len() > 10, "{when}: {found:?}");
         for path in found {
-            // A staging name or a preview's temporary one may go at any time.
+            // Staging files and temporary preview files may disappear at any time.
             let Ok(metadata) = path.symlink_metadata() else { continue };
             let expected = if metadata.is_dir() { 0o700 } else { 0o600 };
             let mode = metadata.permissions().mode() & 0o7777;
@@ -68,24 +68,24 @@ async fn everything_in_the_folder_is_its_owners_alone() {
     };
     check("while the server runs");
     server.stop();
-    check("when it has stopped");
+    check("after it has stopped");
 }
 
 #[test]
-fn a_data_folder_that_is_a_file_is_refused_and_kept() {
+fn a_file_in_place_of_the_data_folder_is_rejected_and_kept() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");
     std::fs::write(&data, "precious").unwrap();
     for path in [data.clone(), data.join("below")] {
-        let message = serve_refused(&path);
-        assert!(message.contains("cannot make the data folder"), "{message}");
+        let message = serve_error(&path);
+        assert!(message.contains("cannot create the data folder"), "{message}");
         assert!(message.contains(path.to_str().unwrap()), "{message}");
     }
     assert_eq!(std::fs::read_to_string(&data).unwrap(), "precious");
 }
 
 #[test]
-fn data_of_a_newer_release_is_refused_and_kept() {
+fn data_from_a_newer_release_is_rejected_and_kept() {
     let folder = tempfile::tempdir().unwrap();
     Dossier::serve(folder.path(), &[]).0.stop();
     let database = folder.path().join("dossier.db");
@@ -95,10 +95,10 @@ fn data_of_a_newer_release_is_refused_and_kept() {
     let before = contents(folder.path());
     let data = folder.path().to_str().unwrap();
     for message in [
-        serve_refused(folder.path()),
-        refused(&["key", "list", "--data", data]),
-        refused(&["key", "create", "--data", data]),
-        refused(&["site", "create", "--data", data]),
+        serve_error(folder.path()),
+        failure(&["key", "list", "--data", data]),
+        failure(&["key", "create", "--data", data]),
+        failure(&["site", "create", "--data", data]),
     ] {
         assert!(message.contains("was written by a newer Dossier (schema 99,"), "{message}");
         assert!(message.contains("start the newer release"), "{message}");
@@ -107,18 +107,18 @@ fn data_of_a_newer_release_is_refused_and_kept() {
 }
 
 #[test]
-fn a_database_that_is_none_is_refused_and_kept() {
+fn a_file_that_is_not_a_database_is_rejected_and_kept() {
     let folder = tempfile::tempdir().unwrap();
     let database = folder.path().join("dossier.db");
     let nonsense = "no database at all, but something that someone wants to keep\n".repeat(99);
     std::fs::write(&database, &nonsense).unwrap();
-    let message = serve_refused(folder.path());
+    let message = serve_error(folder.path());
     assert!(message.contains(database.to_str().unwrap()), "{message}");
     assert_eq!(std::fs::read_to_string(&database).unwrap(), nonsense);
 }
 
 #[test]
-fn damaged_secrets_are_refused_and_kept() {
+fn damaged_secrets_are_rejected_and_kept() {
     let folder = tempfile::tempdir().unwrap();
     Dossier::serve(folder.path(), &[]).0.stop();
     for name in ["signing.keys", "tls/key.pem", "tls/cert.pem"] {
@@ -126,18 +126,18 @@ fn damaged_secrets_are_refused_and_kept() {
         let good = std::fs::read(&path).unwrap();
         std::fs::write(&path, "damaged").unwrap();
         if name == "tls/cert.pem" {
-            // It can be made again without anyone's help.
+            // It is regenerated without intervention.
             Dossier::serve(folder.path(), &[]).0.stop();
             continue;
         }
-        let message = serve_refused(folder.path());
+        let message = serve_error(folder.path());
         assert!(message.starts_with("dossier: "), "{name}: {message}");
         assert_eq!(std::fs::read(&path).unwrap(), b"damaged", "{name}");
         std::fs::write(&path, good).unwrap();
     }
 }
 
-/// A small file system of its own, unmounted at the end.
+/// A small dedicated file system, unmounted when dropped.
 struct Mount(tempfile::TempDir);
 
 impl Mount {
@@ -173,9 +173,9 @@ impl Drop for Mount {
 }
 
 #[test]
-#[expect(clippy::print_stderr, reason = "a test that cannot run here says so")]
-fn a_folder_that_cannot_be_written_is_refused_and_kept() {
-    // Modes do not stop root, so the folder is on a file system that is read-only.
+#[expect(clippy::print_stderr, reason = "a test that cannot run here must say so")]
+fn a_read_only_folder_is_rejected_and_kept() {
+    // File modes do not restrict root, so the folder is on a read-only file system.
     let Some(mount) = Mount::new() else {
         eprintln!("skipped: a read-only folder needs root and the right to mount");
         return;
@@ -186,18 +186,18 @@ fn a_folder_that_cannot_be_written_is_refused_and_kept() {
     mount.make_read_only();
     let before = contents(mount.path());
     for data in [&empty, &used] {
-        let message = serve_refused(data);
+        let message = serve_error(data);
         let expected = format!("cannot write to the data folder {}", data.display());
         assert!(message.contains(&expected), "{message}");
         let name = data.to_str().unwrap();
         for command in [&["key", "create"], &["site", "create"]] {
-            let message = refused(&[&command[..], &["--data", name]].concat());
+            let message = failure(&[&command[..], &["--data", name]].concat());
             let words = if data == &empty { "there is no data in" } else { "cannot write to" };
             assert!(message.contains(&format!("{words} {name}")), "{message}");
         }
     }
     let new = mount.path().join("new");
-    let message = serve_refused(&new);
-    assert!(message.contains("cannot make the data folder"), "{message}");
+    let message = serve_error(&new);
+    assert!(message.contains("cannot create the data folder"), "{message}");
     assert!(contents(mount.path()) == before, "files were changed");
 }

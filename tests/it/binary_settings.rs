@@ -9,9 +9,9 @@ use reqwest::Client;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::support::{Answer, Dossier, command, printed, refused, run};
+use crate::support::{Dossier, Response, command, failure, printed, run};
 
-/// How long a change made beside the server may take to hold, on a machine under load.
+/// How long a change made behind the server's back may take to apply on a loaded machine.
 const DEADLINE: Duration = Duration::from_mins(1);
 
 fn with_data<'a>(data: &'a Path, arguments: &[&'a str]) -> Vec<&'a str> {
@@ -27,10 +27,10 @@ fn json_of(data: &Path, arguments: &[&str]) -> Value {
 async fn list_status(base: &str, key: &str, site: &str) -> u16 {
     let url = format!("{base}/contacts/v4/attachments/{}", Uuid::new_v4());
     let request = Client::new().get(url).header("authorization", key).header("wix-site-id", site);
-    Answer::of(request).await.status.as_u16()
+    Response::to(request).await.status.as_u16()
 }
 
-/// The address that upload URLs begin with tells which source of a setting has won.
+/// The prefix of upload URLs shows which source of the setting won.
 async fn public_url_of(server: &mut Dossier) -> String {
     let ready = server.ready();
     let contact = Uuid::new_v4();
@@ -39,13 +39,13 @@ async fn public_url_of(server: &mut Dossier) -> String {
         .post(format!("{base}/contacts/v4/attachments/{contact}/upload-url"))
         .header("authorization", ready["apiKey"].as_str().unwrap())
         .json(&json!({ "fileName": "a.csv", "mimeType": "text/csv" }));
-    let answer = Answer::of(generate).await.ok();
-    let url = answer["uploadUrl"].as_str().unwrap();
+    let response = Response::to(generate).await.ok();
+    let url = response["uploadUrl"].as_str().unwrap();
     url.split_once("/upload/").unwrap().0.to_owned()
 }
 
 #[tokio::test]
-async fn flags_win_over_variables_and_these_over_the_file() {
+async fn flags_override_variables_and_variables_override_the_file() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("settings.toml");
     let listen = "listen = \"127.0.0.1:0\"\nlisten_tls = \"off\"\n";
@@ -73,7 +73,7 @@ async fn flags_win_over_variables_and_these_over_the_file() {
 }
 
 #[test]
-fn the_data_folder_can_be_a_variable_or_the_default() {
+fn the_data_folder_comes_from_a_variable_or_the_default() {
     let folder = tempfile::tempdir().unwrap();
     let serve = ["serve", "--ready-json", "--listen", "127.0.0.1:0", "--listen-tls", "off"];
     let data = folder.path().join("by-variable");
@@ -82,7 +82,7 @@ fn the_data_folder_can_be_a_variable_or_the_default() {
     assert!(data.join("dossier.db").is_file());
     let mut by_default = command(&serve, &[]);
     by_default.current_dir(folder.path());
-    Dossier::of(by_default).ready();
+    Dossier::spawn(by_default).ready();
     assert!(folder.path().join("dossier-data/dossier.db").is_file());
 }
 
@@ -94,11 +94,11 @@ fn used_folder() -> tempfile::TempDir {
 }
 
 #[test]
-fn keys_and_sites_of_a_folder_without_data_are_refused_and_nothing_is_made() {
+fn key_and_site_commands_on_a_folder_without_data_fail_and_create_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("mistyped");
     for command in [["key", "create"], ["key", "list"], ["site", "create"], ["site", "list"]] {
-        let message = refused(&with_data(&data, &command));
+        let message = failure(&with_data(&data, &command));
         let expected = format!("there is no data in {}", data.display());
         assert!(message.contains(&expected), "{message}");
     }
@@ -106,7 +106,7 @@ fn keys_and_sites_of_a_folder_without_data_are_refused_and_nothing_is_made() {
 }
 
 #[test]
-fn an_unknown_name_is_refused_wherever_it_stands() {
+fn an_unknown_setting_is_rejected_from_every_source() {
     let folder = tempfile::tempdir().unwrap();
     let (data, file) = (folder.path().join("data"), folder.path().join("settings.toml"));
     std::fs::write(&file, "lissten = \"127.0.0.1:0\"\n").unwrap();
@@ -119,19 +119,19 @@ fn an_unknown_name_is_refused_wherever_it_stands() {
         (vec![], vec![("DOSSIER_LISSTEN", "127.0.0.1:0")], "DOSSIER_LISSTEN"),
         (vec![], vec![("DOSSIER_DOSSIER_LISTEN", "127.0.0.1:0")], "DOSSIER_DOSSIER_LISTEN"),
     ] {
-        let ended = Dossier::start(&[serve.as_slice(), &more].concat(), &variables).ended();
-        assert_eq!((ended.code, ended.out.as_str()), (Some(1), ""), "{place}: {ended:?}");
-        assert!(ended.err.contains("there is no setting"), "{place}: {}", ended.err);
-        assert!(ended.err.contains(place) && ended.err.contains("listen_tls"), "{}", ended.err);
+        let output = Dossier::start(&[serve.as_slice(), &more].concat(), &variables).wait();
+        assert_eq!((output.code, output.out.as_str()), (Some(1), ""), "{place}: {output:?}");
+        assert!(output.err.contains("there is no setting"), "{place}: {}", output.err);
+        assert!(output.err.contains(place) && output.err.contains("listen_tls"), "{}", output.err);
     }
-    let ended = run(&[serve.as_slice(), &["--lissten", "127.0.0.1:0"]].concat());
-    assert_eq!(ended.code, Some(2), "{ended:?}");
-    assert!(ended.err.contains("--lissten") && ended.err.contains("--listen"), "{}", ended.err);
-    assert!(!data.exists(), "nothing may be made for a start that is refused");
+    let output = run(&[serve.as_slice(), &["--lissten", "127.0.0.1:0"]].concat());
+    assert_eq!(output.code, Some(2), "{output:?}");
+    assert!(output.err.contains("--lissten") && output.err.contains("--listen"), "{}", output.err);
+    assert!(!data.exists(), "a rejected start must create nothing");
 }
 
 #[test]
-fn a_wrong_value_is_refused_with_the_name_of_its_setting() {
+fn an_invalid_value_is_rejected_with_the_name_of_its_setting() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");
     for (flags, name) in [
@@ -142,69 +142,70 @@ fn a_wrong_value_is_refused_with_the_name_of_its_setting() {
         (["--set", "log=a=b=c"], "log"),
         (["--config", "/nowhere/settings.toml"], "/nowhere/settings.toml"),
     ] {
-        let message = refused(&with_data(&data, &[&["serve"][..], &flags].concat()));
+        let message = failure(&with_data(&data, &[&["serve"][..], &flags].concat()));
         assert!(message.starts_with("dossier: ") && message.contains(name), "{name}: {message}");
     }
-    assert!(!data.exists(), "nothing may be made for a start that is refused");
+    assert!(!data.exists(), "a rejected start must create nothing");
 }
 
 #[test]
-fn variables_of_others_do_not_matter() {
+fn variables_of_other_programs_are_ignored() {
     let folder = used_folder();
     let mut list = command(&with_data(folder.path(), &["site", "list"]), &[("DOSSIERX", "1")]);
     list.env("SOMETHING", std::ffi::OsStr::from_bytes(b"not UTF-8: \xff"));
-    let ended = Dossier::of(list).ended();
-    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let output = Dossier::spawn(list).wait();
+    assert_eq!(output.code, Some(0), "{output:?}");
 }
 
 #[test]
-fn a_setting_that_is_not_utf_8_is_refused_by_name() {
+fn a_setting_that_is_not_utf_8_is_rejected_by_name() {
     let folder = tempfile::tempdir().unwrap();
     let mut list = command(&with_data(folder.path(), &["site", "list"]), &[]);
     list.env("DOSSIER_LOG", std::ffi::OsStr::from_bytes(b"\xff"));
-    let ended = Dossier::of(list).ended();
-    assert_eq!(ended.code, Some(1), "{ended:?}");
-    assert!(ended.err.contains("DOSSIER_LOG"), "{}", ended.err);
+    let output = Dossier::spawn(list).wait();
+    assert_eq!(output.code, Some(1), "{output:?}");
+    assert!(output.err.contains("DOSSIER_LOG"), "{}", output.err);
 }
 
 #[test]
-fn every_command_says_what_it_does() {
-    for (arguments, words) in [
-        (&["--help"][..], "A self-hosted server for the files that belong to a contact"),
-        (&["serve", "--help"], "Answer requests, until SIGTERM or SIGINT"),
-        (&["demo", "--help"], "Show the whole way of a file"),
-        (&["key", "--help"], "API keys: create, list, revoke"),
-        (&["key", "create", "--help"], "Make an API key"),
-        (&["key", "list", "--help"], "List the keys"),
-        (&["key", "revoke", "--help"], "Revoke a key"),
-        (&["site", "--help"], "Sites, the tenants: create, set, list"),
-        (&["site", "create", "--help"], "Make a site"),
-        (&["site", "list", "--help"], "List the sites"),
+fn every_commands_help_names_its_arguments() {
+    for (arguments, names) in [
+        (&["--help"][..], &["Usage: dossier <COMMAND>", "serve", "demo", "key", "site"][..]),
+        (&["serve", "--help"], &["Usage: dossier serve", "--listen-tls", "--ready-json"]),
+        (&["demo", "--help"], &["Usage: dossier demo", "--keep"]),
+        (&["key", "--help"], &["Usage: dossier key", "create", "list", "revoke"]),
+        (&["key", "create", "--help"], &["Usage: dossier key create", "--scope", "--site"]),
+        (&["key", "list", "--help"], &["Usage: dossier key list", "--json"]),
+        (&["key", "revoke", "--help"], &["Usage: dossier key revoke", "<ID>"]),
+        (&["site", "--help"], &["Usage: dossier site", "create", "set", "list"]),
+        (&["site", "create", "--help"], &["Usage: dossier site create", "--link-life-seconds"]),
+        (&["site", "list", "--help"], &["Usage: dossier site list", "--json"]),
     ] {
         let help = printed(arguments);
-        assert!(help.contains(words), "{arguments:?}: {help}");
-        assert!(help.contains("Usage: dossier"), "{arguments:?}: {help}");
+        for name in names {
+            assert!(help.contains(name), "{name} is missing from {arguments:?}: {help}");
+        }
         assert_eq!(printed(&[&["help"][..], &arguments[..arguments.len() - 1]].concat()), help);
     }
     let version = format!("dossier {}", env!("CARGO_PKG_VERSION"));
     assert_eq!(printed(&["--version"]), version);
-    let ended = run::<&str>(&[]);
-    assert_eq!(ended.code, Some(2), "{ended:?}");
+    let output = run::<&str>(&[]);
+    assert_eq!(output.code, Some(2), "{output:?}");
     for command in ["serve", "demo", "key", "site"] {
-        assert!(ended.err.contains(command), "{}", ended.err);
+        assert!(output.err.contains(command), "{}", output.err);
     }
 }
 
 #[tokio::test]
-async fn keys_are_made_listed_and_revoked_beside_a_running_server() {
+async fn keys_are_created_listed_and_revoked_while_a_server_runs() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path();
     let (_server, first) = Dossier::serve(data, &[]);
     let (base, site) = (first["http"].as_str().unwrap(), first["siteId"].as_str().unwrap());
-    let made = json_of(data, &["key", "create", "--scope", "view", "--name", "reader"]);
-    assert_eq!(made["siteId"], site);
-    assert_eq!(made["scopes"], "CONTACTS_ATTACHMENTS.VIEW");
-    let (key, id) = (made["apiKey"].as_str().unwrap(), made["id"].as_str().unwrap());
+    let created = json_of(data, &["key", "create", "--scope", "view", "--name", "reader"]);
+    assert_eq!(created["siteId"], site);
+    assert_eq!(created["scopes"], "CONTACTS_ATTACHMENTS.VIEW");
+    let (key, id) = (created["apiKey"].as_str().unwrap(), created["id"].as_str().unwrap());
     assert_eq!(list_status(base, key, site).await, 200, "a new key works at once");
     let listed = json_of(data, &["key", "list"]);
     let by_name: BTreeMap<&str, &Value> = listed["keys"]
@@ -224,35 +225,40 @@ async fn keys_are_made_listed_and_revoked_beside_a_running_server() {
     for text in [listed.to_string(), table] {
         assert!(!text.contains("dossier_"), "a secret is listed: {text}");
     }
-    let said = printed(&with_data(data, &["key", "revoke", id]));
-    assert!(said.contains(&format!("key {id} is revoked since 20")), "{said}");
-    let begin = Instant::now();
+    let message = printed(&with_data(data, &["key", "revoke", id]));
+    assert!(message.contains(&format!("key {id} was revoked at 20")), "{message}");
+    let started = Instant::now();
     while list_status(base, key, site).await != 401 {
-        assert!(begin.elapsed() < DEADLINE, "the key still works");
+        assert!(started.elapsed() < DEADLINE, "the key still works");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    assert_eq!(printed(&with_data(data, &["key", "revoke", id])), said, "the first time counts");
+    assert_eq!(
+        printed(&with_data(data, &["key", "revoke", id])),
+        message,
+        "the first revocation counts"
+    );
     let table = printed(&with_data(data, &["key", "list"]));
     assert!(table.lines().any(|line| line.contains(id) && line.contains("revoked")), "{table}");
     let first_key = first["apiKey"].as_str().unwrap();
-    assert_eq!(list_status(base, first_key, site).await, 200, "other keys go on");
+    assert_eq!(list_status(base, first_key, site).await, 200, "other keys still work");
 }
 
 #[tokio::test]
-async fn sites_are_made_and_listed_beside_a_running_server() {
+async fn sites_are_created_and_listed_while_a_server_runs() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path();
     let (_server, first) = Dossier::serve(data, &[]);
     let base = first["http"].as_str().unwrap();
-    let made = json_of(data, &["site", "create", "--name", "second", "--link-life-seconds", "60"]);
-    let site = made["siteId"].as_str().unwrap();
+    let created =
+        json_of(data, &["site", "create", "--name", "second", "--link-life-seconds", "60"]);
+    let site = created["siteId"].as_str().unwrap();
     let sites = json_of(data, &["site", "list"]);
     let found = sites["sites"].as_array().unwrap().iter().find(|found| found["siteId"] == site);
     let found = found.unwrap_or_else(|| panic!("{site} is not in {sites}"));
     assert_eq!((&found["name"], &found["linkLifeSeconds"]), (&json!("second"), &json!(60)));
     let table = printed(&with_data(data, &["site", "list"]));
     assert!(table.contains(site) && table.contains("second") && table.contains("first"), "{table}");
-    let message = refused(&with_data(data, &["key", "create"]));
+    let message = failure(&with_data(data, &["key", "create"]));
     assert!(message.contains("there are several sites"), "{message}");
     let key = json_of(data, &["key", "create", "--site", site]);
     let key = key["apiKey"].as_str().unwrap();
@@ -261,36 +267,36 @@ async fn sites_are_made_and_listed_beside_a_running_server() {
 }
 
 #[test]
-fn keys_and_sites_that_cannot_be_are_refused() {
+fn invalid_keys_and_sites_are_rejected() {
     let folder = used_folder();
     let data = folder.path();
     let before = json_of(data, &["key", "list"]);
     let unknown = Uuid::new_v4().to_string();
     for (arguments, words) in [
         (vec!["key", "create", "--scope", "OWNER"], "there is no scope \"OWNER\""),
-        (vec!["key", "create", "--scope", ""], "a key without a scope"),
-        (vec!["key", "create", "--site", "first"], "the site is not a GUID"),
+        (vec!["key", "create", "--scope", ""], "a key needs at least one scope"),
+        (vec!["key", "create", "--site", "first"], "the site id is not a GUID"),
         (vec!["key", "create", "--site", &unknown], "there is no site"),
         (vec!["key", "revoke", "first"], "the key id is not a GUID"),
         (vec!["key", "revoke", &unknown], "there is no key"),
     ] {
-        let message = refused(&with_data(data, &arguments));
+        let message = failure(&with_data(data, &arguments));
         assert!(message.contains(words), "{arguments:?}: {message}");
     }
     assert_eq!(json_of(data, &["key", "list"]), before);
-    let made = printed(&with_data(data, &["key", "create"]));
+    let created = printed(&with_data(data, &["key", "create"]));
     let site = before["keys"][0]["siteId"].as_str().unwrap();
-    for part in ["dossier_", "shown this once", site, "MODIFY"] {
-        assert!(made.contains(part), "{part} is missing in {made}");
+    for part in ["dossier_", "shown only once", site, "MODIFY"] {
+        assert!(created.contains(part), "{part} is missing from {created}");
     }
 }
 
 #[test]
-fn a_reader_that_leaves_early_is_no_failure() {
+fn a_reader_that_closes_early_is_not_an_error() {
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
-    let ended = command(&["settings"], &[]).stdout(writer).output().unwrap();
-    let said = String::from_utf8_lossy(&ended.stderr).into_owned();
-    assert!(ended.status.success(), "{said}");
-    assert_eq!(said, "");
+    let output = command(&["settings"], &[]).stdout(writer).output().unwrap();
+    let message = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{message}");
+    assert_eq!(message, "");
 }

@@ -1,4 +1,4 @@
-//! Bytes in a bucket of moto: what holds with one store by chance may not hold with another.
+//! Bytes in a moto bucket: what one store happens to allow another may not.
 
 use reqwest::Method;
 use serde_json::Value;
@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use crate::support::files::{csv, eventually};
 use crate::support::moto::MotoBucket;
-use crate::support::{Answer, TestApp, run};
+use crate::support::{Response, TestApp, run};
 
 /// More than two parts.
 const LARGE: usize = 20 << 20;
@@ -25,14 +25,14 @@ fn settings<'a>(bucket: &'a MotoBucket, credentials: &'a str) -> [(&'a str, &'a 
     ]
 }
 
-/// Objects that are neither an upload's mark nor its state.
+/// The number of objects that are neither an upload's mark nor its state.
 async fn originals(bucket: &MotoBucket) -> usize {
     bucket.objects().await.iter().filter(|name| name.starts_with("blobs/")).count()
 }
 
 #[tokio::test]
-async fn files_of_one_call_and_of_several_parts_come_back_whole_and_go() {
-    let bucket = MotoBucket::make().await;
+async fn single_and_multipart_files_are_returned_whole_and_removed() {
+    let bucket = MotoBucket::create().await;
     let app = start(&bucket).await;
     let contact = Uuid::new_v4();
     for size in [SMALL, LARGE] {
@@ -41,13 +41,13 @@ async fn files_of_one_call_and_of_several_parts_come_back_whole_and_go() {
         let attachment = app.list(contact).await.ok()["attachments"][0].clone();
         let link = attachment["document"]["url"].as_str().unwrap();
         assert!(app.open(link).await.body == bytes, "{size}");
-        let part = Answer::of(app.client().get(link).header("range", "bytes=1000-2999")).await;
+        let part = Response::to(app.client().get(link).header("range", "bytes=1000-2999")).await;
         assert_eq!((part.status.as_u16(), &*part.body), (206, &bytes[1_000..3_000]));
         let id = attachment["id"].as_str().unwrap();
         app.delete(&format!("/contacts/v4/attachments/{contact}/{id}")).await.ok();
         assert_eq!(app.open(link).await.status, 404);
     }
-    eventually("nothing is left in the bucket", async || {
+    eventually("the bucket is empty", async || {
         dossier::actions::sweep::sweep(app.app()).await.unwrap();
         bucket.objects().await.is_empty()
     })
@@ -55,22 +55,22 @@ async fn files_of_one_call_and_of_several_parts_come_back_whole_and_go() {
 }
 
 #[tokio::test]
-async fn refused_bytes_and_an_upload_that_is_ended_leave_nothing() {
-    let bucket = MotoBucket::make().await;
+async fn rejected_bytes_and_terminated_uploads_leave_nothing() {
+    let bucket = MotoBucket::create().await;
     let app = start(&bucket).await;
-    let refused = app.upload(Uuid::new_v4(), "a.pdf", "application/pdf", &csv(LARGE)).await;
-    assert_eq!(refused.refused(), (400, "MIME_TYPE_MISMATCH".to_owned()));
+    let rejected = app.upload(Uuid::new_v4(), "a.pdf", "application/pdf", &csv(LARGE)).await;
+    assert_eq!(rejected.rejection(), (400, "MIME_TYPE_MISMATCH".to_owned()));
     let bytes = csv(LARGE);
     let (_, location) = app.tus_begin(Uuid::new_v4(), bytes.len()).await;
     let patched = app.tus_patch(&location, 0, &bytes[..LARGE - 1_000]).await;
     assert_eq!(patched.status, 204, "{patched:?}");
     assert_eq!(app.tus(Method::DELETE, &location, &[], b"").await.status, 204);
-    eventually("nothing is left in the bucket", async || bucket.objects().await.is_empty()).await;
+    eventually("the bucket is empty", async || bucket.objects().await.is_empty()).await;
 }
 
 #[tokio::test]
-async fn another_server_goes_on_with_a_resumable_upload_from_the_bucket_alone() {
-    let bucket = MotoBucket::make().await;
+async fn another_server_resumes_an_upload_from_the_bucket_alone() {
+    let bucket = MotoBucket::create().await;
     let credentials = bucket.credentials();
     let settings = settings(&bucket, &credentials);
     let mut app = start(&bucket).await;
@@ -85,27 +85,27 @@ async fn another_server_goes_on_with_a_resumable_upload_from_the_bucket_alone() 
         assert_eq!(patched.status, 204, "{patched:?}");
         offset = end;
         if end < bytes.len() {
-            // Its rows and keys, and nothing else of its folder.
-            app = app.replaced(&settings).await;
+            // The other server has the rows and keys and no other file of the folder.
+            app = app.restart_in_new_folder(&settings).await;
         }
     }
     let attachment = app.list(contact).await.ok()["attachments"][0].clone();
     assert!(app.open(attachment["document"]["url"].as_str().unwrap()).await.body == bytes);
-    eventually("only the file is left", async || {
+    eventually("only the file remains", async || {
         bucket.objects().await.len() == 1 && originals(&bucket).await == 1
     })
     .await;
 }
 
 #[tokio::test]
-async fn doctor_finds_all_that_is_needed_and_leaves_nothing() {
-    let bucket = MotoBucket::make().await;
+async fn doctor_checks_every_permission_and_leaves_nothing() {
+    let bucket = MotoBucket::create().await;
     let folder = start(&bucket).await.stop().await;
     let blobs = format!("blobs={}", bucket.url);
     let keys = format!("blobs_credentials_file={}", bucket.credentials());
     let data = folder.path().to_str().unwrap();
-    let looked = run(&["doctor", "--json", "--data", data, "--set", &blobs, "--set", &keys]);
-    let checks: Value = serde_json::from_str(&looked.out).unwrap();
+    let output = run(&["doctor", "--json", "--data", data, "--set", &blobs, "--set", &keys]);
+    let checks: Value = serde_json::from_str(&output.out).unwrap();
     let checks = checks["checks"].as_array().unwrap();
     let found: Vec<_> = checks.iter().filter(|check| check["name"] == "bucket").collect();
     assert_eq!((found.len(), &found[0]["state"]), (1, &Value::from("fine")), "{found:?}");

@@ -1,4 +1,4 @@
-//! Bytes in a bucket: a real S3-compatible server, and a proxy before it that fails.
+//! Bytes in a bucket: a real S3-compatible server behind a proxy that injects faults.
 
 use dossier::actions::recover::recover;
 use dossier::actions::sweep::sweep;
@@ -10,14 +10,14 @@ use crate::support::bucket;
 use crate::support::files::{csv, decoded, eventually, jpeg, png, quarters, transformed};
 use crate::support::proxy::{Fault, Proxy};
 use crate::support::raw::Raw;
-use crate::support::{Answer, Dossier, PNG, TestApp, run};
+use crate::support::{Dossier, PNG, Response, TestApp, run};
 
 /// More than two parts.
 const LARGE: usize = 20 << 20;
 const SMALL: usize = 3_000;
 const HOUR_SECONDS: i64 = 60 * 60;
 
-async fn attached(app: &TestApp, bytes: &[u8]) -> (Uuid, Value) {
+async fn upload_file(app: &TestApp, bytes: &[u8]) -> (Uuid, Value) {
     let contact = Uuid::new_v4();
     app.upload(contact, "a.csv", "text/csv", bytes).await.ok();
     let attachment = app.list(contact).await.ok()["attachments"][0].clone();
@@ -28,15 +28,15 @@ pub(crate) fn link(attachment: &Value) -> &str {
     attachment["document"]["url"].as_str().unwrap()
 }
 
-async fn range(app: &TestApp, url: &str, range: &str) -> Answer {
-    Answer::of(app.client().get(url).header("range", range)).await
+async fn range(app: &TestApp, url: &str, range: &str) -> Response {
+    Response::to(app.client().get(url).header("range", range)).await
 }
 
 /// A server whose bucket is behind a proxy.
 pub(crate) async fn behind_proxy(more: &[(&str, &str)]) -> (TestApp, Proxy) {
     let folder = tempfile::tempdir().unwrap();
-    let bucket = bucket::make(&folder.path().join("data"));
-    let proxy = Proxy::before(bucket::address().to_string()).await;
+    let bucket = bucket::get_or_create(&folder.path().join("data"));
+    let proxy = Proxy::in_front_of(bucket::address().to_string()).await;
     let (url, keys) = (bucket.at(proxy.address), bucket.credentials.to_str().unwrap().to_owned());
     let data = folder.keep().join("data");
     let settings =
@@ -45,11 +45,11 @@ pub(crate) async fn behind_proxy(more: &[(&str, &str)]) -> (TestApp, Proxy) {
 }
 
 #[tokio::test]
-async fn small_and_large_files_come_back_whole_and_in_ranges() {
+async fn small_and_large_files_are_returned_whole_and_in_ranges() {
     let app = TestApp::start_in_bucket(&[("media_cache_bytes", "0")]).await;
     for size in [SMALL, 8 << 20, LARGE] {
         let bytes = csv(size);
-        let (_, attachment) = attached(&app, &bytes).await;
+        let (_, attachment) = upload_file(&app, &bytes).await;
         let url = link(&attachment);
         let whole = app.open(url).await;
         assert_eq!(whole.status, 200);
@@ -61,26 +61,26 @@ async fn small_and_large_files_come_back_whole_and_in_ranges() {
         let parts = range(&app, url, "bytes=0-9,2000-2009").await;
         let holds = |wanted: &[u8]| parts.body.windows(wanted.len()).any(|w| w == wanted);
         assert!(holds(&bytes[..10]) && holds(&bytes[2_000..2_010]), "{size}");
-        let head = Answer::of(app.client().head(url)).await;
+        let head = Response::to(app.client().head(url)).await;
         assert_eq!(head.header("content-length"), size.to_string());
     }
 }
 
 #[tokio::test]
-async fn objects_have_hexadecimal_names_below_the_prefix_and_nothing_stays_in_staging() {
+async fn objects_have_hexadecimal_names_below_the_prefix_and_staging_is_emptied() {
     let app = TestApp::start_in_bucket(&[]).await;
-    attached(&app, &csv(LARGE)).await;
-    app.nothing_staged().await;
+    upload_file(&app, &csv(LARGE)).await;
+    app.wait_until_staging_is_empty().await;
     let files = app.blob_files();
     assert_eq!(files.len(), 1, "{files:?}");
     let name = files[0].strip_prefix(app.store_folder().join("blobs")).unwrap().to_str().unwrap();
     assert!(name.bytes().all(|b| b.is_ascii_hexdigit() || b == b'/'), "{name}");
     let folders = ["staging", "states", "blobs"].map(|name| app.data().join(name).exists());
-    assert_eq!(folders, [false; 3], "nothing of it is on this machine");
+    assert_eq!(folders, [false; 3], "no bytes are on the local disk");
 }
 
 #[tokio::test]
-async fn a_deleted_file_leaves_the_bucket_with_its_preview() {
+async fn deleting_a_file_removes_it_and_its_preview_from_the_bucket() {
     let app = TestApp::start_in_bucket(&[("removal_grace_seconds", "0")]).await;
     let contact = Uuid::new_v4();
     app.upload(contact, "a.jpg", "image/jpeg", &jpeg(&quarters(900, 700))).await.ok();
@@ -95,30 +95,30 @@ async fn a_deleted_file_leaves_the_bucket_with_its_preview() {
 }
 
 #[tokio::test]
-async fn cached_transforms_of_what_another_server_removed_go_when_the_cache_is_looked_through() {
+async fn cached_transforms_of_files_removed_by_another_server_are_swept() {
     let app = TestApp::start_in_bucket(&[("transforms", "any")]).await;
     let (link, _) = app.picture("a.png", &png(&quarters(400, 300))).await;
     let small = transformed(&link, "fill/w_100,h_100/a.png");
     assert_eq!(app.open(&small).await.status, 200);
     let cache = std::sync::Arc::clone(&app.app().transforms.cache);
-    eventually("it is kept", async || app.cached_files().len() == 1).await;
+    eventually("the transform is cached", async || app.cached_files().len() == 1).await;
     std::fs::remove_dir_all(app.store_folder().join("blobs")).unwrap();
     tokio::task::spawn_blocking(move || cache.rebuild().unwrap()).await.unwrap();
     assert_eq!(app.cached_files(), Vec::<std::path::PathBuf>::new());
 }
 
 #[tokio::test]
-async fn refused_bytes_leave_nothing_in_the_bucket() {
+async fn rejected_bytes_leave_nothing_in_the_bucket() {
     let app = TestApp::start_in_bucket(&[]).await;
     let contact = Uuid::new_v4();
     let large = [PNG, &csv(LARGE)].concat();
-    let refused = app.upload(contact, "a.pdf", "application/pdf", &large).await.refused();
-    assert_eq!(refused, (400, "MIME_TYPE_MISMATCH".to_owned()));
-    app.nothing_is_stored().await;
+    let rejected = app.upload(contact, "a.pdf", "application/pdf", &large).await.rejection();
+    assert_eq!(rejected, (400, "MIME_TYPE_MISMATCH".to_owned()));
+    app.wait_until_store_is_empty().await;
 }
 
 #[tokio::test]
-async fn a_client_that_leaves_leaves_nothing_in_the_bucket() {
+async fn a_client_that_disconnects_leaves_nothing_in_the_bucket() {
     let app = TestApp::start_in_bucket(&[]).await;
     let url = app.upload_url(Uuid::new_v4(), "a.csv", "text/csv").await;
     let mut client = Raw::connect(&app).await;
@@ -127,14 +127,14 @@ async fn a_client_that_leaves_leaves_nothing_in_the_bucket() {
     client.send(head).await;
     client.send(csv(LARGE - 5)).await;
     drop(client);
-    app.nothing_is_stored().await;
+    app.wait_until_store_is_empty().await;
 }
 
 #[tokio::test]
-async fn what_a_dead_server_left_is_taken_away_once_nobody_can_be_at_work_on_it() {
+async fn leftovers_of_a_dead_server_are_removed_once_nobody_can_be_using_them() {
     let app = TestApp::start_in_bucket(&[]).await;
-    let (contact, _) = attached(&app, &csv(SMALL)).await;
-    app.nothing_staged().await;
+    let (contact, _) = upload_file(&app, &csv(SMALL)).await;
+    app.wait_until_staging_is_empty().await;
     let kept = app.blob_files();
     let staged = dossier::blobs::StagedKey {
         key: dossier::blobs::BlobKey {
@@ -148,30 +148,30 @@ async fn what_a_dead_server_left_is_taken_away_once_nobody_can_be_at_work_on_it(
         let mut upload = blobs.stage(staged, None, now_ms).unwrap();
         upload.append(&csv(LARGE).into()).unwrap();
         upload.seal().unwrap();
-        // As if its server had died here.
+        // As if its server had died at this point.
         blobs.abandon(staged);
     });
     sealing.await.unwrap();
     assert_eq!(app.blob_files().len(), 2);
-    assert_eq!(recover(app.app()).await.unwrap(), (0, 0), "another server may be at work on it");
+    assert_eq!(recover(app.app()).await.unwrap(), (0, 0), "another server may be using it");
     assert_eq!(app.blob_files().len(), 2);
-    // A mark says when it was written, which takes its time on a busy machine.
+    // The mark is dated when it is written, which may be late on a busy machine.
     app.advance_seconds(HOUR_SECONDS + 60);
     assert_eq!(recover(app.app()).await.unwrap(), (0, 1));
     assert_eq!(app.blob_files(), kept);
-    app.nothing_staged().await;
+    app.wait_until_staging_is_empty().await;
     let attachment = app.list(contact).await.ok()["attachments"][0].clone();
     assert_eq!(app.open(link(&attachment)).await.body, csv(SMALL));
 }
 
 #[tokio::test]
-async fn a_redirect_opens_the_same_bytes_at_the_bucket() {
+async fn a_redirect_to_the_bucket_returns_the_same_bytes() {
     let app = TestApp::start_in_bucket(&[("media_delivery", "redirect")]).await;
     let bytes = csv(LARGE);
-    let (_, attachment) = attached(&app, &bytes).await;
-    let answer = app.open(link(&attachment)).await;
-    assert_eq!((answer.status.as_u16(), answer.header("cache-control")), (302, "no-store"));
-    let elsewhere = answer.header("location");
+    let (_, attachment) = upload_file(&app, &bytes).await;
+    let response = app.open(link(&attachment)).await;
+    assert_eq!((response.status.as_u16(), response.header("cache-control")), (302, "no-store"));
+    let elsewhere = response.header("location");
     assert!(elsewhere.contains(&bucket::address().to_string()), "{elsewhere}");
     let opened = app.open(elsewhere).await;
     assert_eq!(opened.status, 200, "{}", String::from_utf8_lossy(&opened.body));
@@ -184,68 +184,69 @@ async fn a_redirect_opens_the_same_bytes_at_the_bucket() {
 }
 
 #[tokio::test]
-async fn a_redirect_is_not_given_for_what_is_deleted_or_unchanged() {
+async fn deleted_or_unchanged_files_are_not_redirected() {
     let app = TestApp::start_in_bucket(&[("media_delivery", "redirect")]).await;
-    let (contact, attachment) = attached(&app, &csv(SMALL)).await;
-    let head = Answer::of(app.client().head(link(&attachment))).await;
+    let (contact, attachment) = upload_file(&app, &csv(SMALL)).await;
+    let head = Response::to(app.client().head(link(&attachment))).await;
     assert_eq!((head.status.as_u16(), head.header("content-length")), (200, "3000"));
     let known = app.client().get(link(&attachment)).header("if-none-match", head.header("etag"));
-    assert_eq!(Answer::of(known).await.status, 304);
+    assert_eq!(Response::to(known).await.status, 304);
     let id = attachment["id"].as_str().unwrap();
     app.delete(&format!("/contacts/v4/attachments/{contact}/{id}")).await.ok();
     assert_eq!(app.open(link(&attachment)).await.status, 404);
 }
 
 #[tokio::test]
-async fn r12_while_the_store_is_away_answers_say_so_and_it_comes_back_by_itself() {
+async fn r12_an_unavailable_store_is_reported_and_the_server_recovers_by_itself() {
     let (app, proxy) = behind_proxy(&[]).await;
     let bytes = csv(SMALL);
-    let (contact, attachment) = attached(&app, &bytes).await;
+    let (contact, attachment) = upload_file(&app, &bytes).await;
     let url = app.upload_url(contact, "b.csv", "text/csv").await;
-    proxy.fails(Fault::Away);
-    for answer in [app.open(link(&attachment)).await, app.put(&url, &bytes).await] {
-        assert_eq!((answer.status.as_u16(), answer.header("retry-after")), (503, "5"));
+    proxy.set_fault(Fault::Unavailable);
+    for response in [app.open(link(&attachment)).await, app.put(&url, &bytes).await] {
+        assert_eq!((response.status.as_u16(), response.header("retry-after")), (503, "5"));
     }
-    assert_eq!(app.list(contact).await.ok()["metadata"]["total"], 1, "lists need no bytes");
-    proxy.fails(Fault::None);
+    assert_eq!(app.list(contact).await.ok()["metadata"]["total"], 1, "lists do not need the store");
+    proxy.set_fault(Fault::None);
     assert_eq!(app.open(link(&attachment)).await.body, bytes);
     app.put(&url, &bytes).await.ok();
     assert_eq!(app.list(contact).await.ok()["metadata"]["total"], 2);
 }
 
 #[tokio::test]
-async fn r12_a_truncated_answer_is_never_taken_for_whole() {
+async fn r12_a_truncated_response_is_never_passed_off_as_complete() {
     let (app, proxy) = behind_proxy(&[]).await;
     let (small, large) = (csv(SMALL), csv(LARGE));
-    let ((_, first), (_, second)) = (attached(&app, &small).await, attached(&app, &large).await);
-    proxy.fails(Fault::Cut(700));
-    let answer = app.open(link(&first)).await;
-    assert!(answer.status.is_server_error(), "{answer:?}");
-    proxy.fails(Fault::Cut(1 << 20));
-    let answer = app.client().get(link(&second)).send().await.unwrap();
-    assert!(answer.bytes().await.is_err(), "its connection breaks");
-    proxy.fails(Fault::None);
+    let ((_, first), (_, second)) =
+        (upload_file(&app, &small).await, upload_file(&app, &large).await);
+    proxy.set_fault(Fault::Cut(700));
+    let response = app.open(link(&first)).await;
+    assert!(response.status.is_server_error(), "{response:?}");
+    proxy.set_fault(Fault::Cut(1 << 20));
+    let response = app.client().get(link(&second)).send().await.unwrap();
+    assert!(response.bytes().await.is_err(), "the connection must break off");
+    proxy.set_fault(Fault::None);
     assert!(app.open(link(&second)).await.body == large);
 }
 
 #[tokio::test]
 async fn r12_an_object_of_another_version_is_not_sent() {
     let (app, proxy) = behind_proxy(&[]).await;
-    let (_, attachment) = attached(&app, &csv(LARGE)).await;
-    proxy.fails(Fault::WrongEtag("GET"));
-    let answer = app.client().get(link(&attachment)).send().await.unwrap();
-    assert!(!answer.status().is_success() || answer.bytes().await.is_err());
+    let (_, attachment) = upload_file(&app, &csv(LARGE)).await;
+    proxy.set_fault(Fault::WrongEtag("GET"));
+    let response = app.client().get(link(&attachment)).send().await.unwrap();
+    assert!(!response.status().is_success() || response.bytes().await.is_err());
 }
 
 #[tokio::test]
-async fn r12_an_upload_whose_last_answer_was_lost_is_there_once() {
+async fn r12_an_upload_whose_last_response_was_lost_is_stored_once() {
     let (app, proxy) = behind_proxy(&[]).await;
     for (size, lost) in [(SMALL, "/blobs/"), (LARGE, "CompleteMultipartUpload")] {
-        proxy.fails(Fault::AnswersLost(lost));
+        proxy.set_fault(Fault::ResponsesLost(lost));
         let contact = Uuid::new_v4();
         let url = app.upload_url(contact, "a.csv", "text/csv").await;
         let first = app.put(&url, &csv(size)).await;
-        proxy.fails(Fault::None);
+        proxy.set_fault(Fault::None);
         if !first.status.is_success() {
             assert_eq!(first.status, 503, "{first:?}");
             app.put(&url, &csv(size)).await.ok();
@@ -256,12 +257,12 @@ async fn r12_an_upload_whose_last_answer_was_lost_is_there_once() {
     }
     app.advance_seconds(HOUR_SECONDS + 1);
     recover(app.app()).await.unwrap();
-    app.nothing_staged().await;
+    app.wait_until_staging_is_empty().await;
     assert_eq!(app.blob_files().len(), 2);
 }
 
 #[tokio::test]
-async fn a_resumable_upload_goes_on_from_the_bucket_alone() {
+async fn a_resumable_upload_continues_from_the_bucket_alone() {
     let app = TestApp::start_in_bucket(&[]).await;
     let contact = Uuid::new_v4();
     let bytes = csv(30 << 20);
@@ -276,27 +277,27 @@ async fn a_resumable_upload_goes_on_from_the_bucket_alone() {
     }
     let attachment = app.list(contact).await.ok()["attachments"][0].clone();
     assert!(app.open(link(&attachment)).await.body == bytes);
-    app.nothing_staged().await;
+    app.wait_until_staging_is_empty().await;
     assert!(!app.store_folder().join("states").exists() || app.states().is_empty());
 }
 
 #[tokio::test]
-async fn a_resumable_upload_that_is_ended_leaves_nothing_in_the_bucket() {
+async fn a_terminated_resumable_upload_leaves_nothing_in_the_bucket() {
     let app = TestApp::start_in_bucket(&[]).await;
     let bytes = csv(LARGE);
     let (_, location) = app.tus_begin(Uuid::new_v4(), bytes.len()).await;
     app.tus_patch(&location, 0, &bytes[..LARGE - 1_000]).await;
     assert_eq!(app.states().len(), 1);
-    let ended = app.tus(Method::DELETE, &location, &[], b"").await;
-    assert_eq!(ended.status, 204);
-    app.nothing_is_stored().await;
+    let response = app.tus(Method::DELETE, &location, &[], b"").await;
+    assert_eq!(response.status, 204);
+    app.wait_until_store_is_empty().await;
     assert_eq!(app.states(), Vec::<std::path::PathBuf>::new());
 }
 
 #[test]
-fn a_bucket_that_cannot_be_used_is_named_in_plain_words() {
+fn an_unusable_bucket_is_reported_in_plain_words() {
     let folder = tempfile::tempdir().unwrap();
-    let bucket = bucket::make(folder.path());
+    let bucket = bucket::get_or_create(folder.path());
     let (data, keys) = (folder.path().to_str().unwrap(), bucket.credentials.to_str().unwrap());
     let wrong = folder.path().join("wrong");
     std::fs::write(
@@ -306,15 +307,15 @@ fn a_bucket_that_cannot_be_used_is_named_in_plain_words() {
     .unwrap();
     let name = bucket.url.split('/').nth(2).unwrap();
     let absent = bucket.url.replace(name, "no-such-bucket");
-    for (url, keys, said) in [
+    for (url, keys, expected) in [
         (&*absent, keys, "there is no such bucket"),
         (&*bucket.url, wrong.to_str().unwrap(), "secret access key is wrong"),
-        (&*bucket.url, "", "there are no keys"),
+        (&*bucket.url, "", "there are no credentials"),
         ("s3://x", keys, "bucket: must be"),
         (&*bucket.at("127.0.0.1:1".parse().unwrap()), keys, "cannot be used"),
     ] {
         let (blobs, keys) = (format!("blobs={url}"), format!("blobs_credentials_file={keys}"));
-        let ended = run(&[
+        let output = run(&[
             "serve",
             "--data",
             data,
@@ -327,22 +328,22 @@ fn a_bucket_that_cannot_be_used_is_named_in_plain_words() {
             "--set",
             &keys,
         ]);
-        assert_eq!(ended.code, Some(1), "{ended:?}");
-        assert!(ended.err.contains(said), "{}", ended.err);
-        assert!(!ended.err.contains("hidden"), "{}", ended.err);
+        assert_eq!(output.code, Some(1), "{output:?}");
+        assert!(output.err.contains(expected), "{}", output.err);
+        assert!(!output.err.contains("hidden"), "{}", output.err);
     }
 }
 
 #[tokio::test]
-async fn doctor_tries_all_that_is_needed_of_a_bucket_and_leaves_nothing() {
+async fn doctor_checks_every_bucket_permission_and_leaves_nothing() {
     let app = TestApp::start_in_bucket(&[]).await;
-    let bucket = bucket::make(app.data());
+    let bucket = bucket::get_or_create(app.data());
     let folder = app.stop().await;
     let settings = bucket.settings().map(|(name, value)| format!("{name}={value}"));
     let data = folder.path().to_str().unwrap();
-    let looked =
+    let output =
         run(&["doctor", "--json", "--data", data, "--set", &settings[0], "--set", &settings[1]]);
-    let checks: Value = serde_json::from_str(&looked.out).unwrap();
+    let checks: Value = serde_json::from_str(&output.out).unwrap();
     let checks = checks["checks"].as_array().unwrap();
     let found: Vec<_> = checks.iter().filter(|check| check["name"] == "bucket").collect();
     assert_eq!(found.len(), 1, "{checks:?}");
@@ -356,16 +357,16 @@ async fn doctor_tries_all_that_is_needed_of_a_bucket_and_leaves_nothing() {
     );
 }
 
-/// What the whole process may hold while many large uploads arrive at once.
+/// The peak memory of the whole process while many large uploads arrive at once.
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn r28_many_large_uploads_at_once_take_little_memory() {
+async fn r28_many_concurrent_large_uploads_use_little_memory() {
     const UPLOADS: usize = 16;
-    // Far less than the 320 MiB that arrive. A debug build takes 29 MiB at rest already.
-    const MOST_KIB: u64 = 128 << 10;
+    // Far less than the 320 MiB that arrive. A debug build uses 29 MiB at rest.
+    const MAX_KIB: u64 = 128 << 10;
 
     let folder = tempfile::tempdir().unwrap();
-    let bucket = bucket::make(folder.path());
+    let bucket = bucket::get_or_create(folder.path());
     let settings = bucket.settings().map(|(name, value)| format!("{name}={value}"));
     let more = ["--set", &settings[0], "--set", &settings[1]];
     let (server, first) = Dossier::serve(folder.path(), &more);
@@ -376,17 +377,17 @@ async fn r28_many_large_uploads_at_once_take_little_memory() {
     let client = reqwest::Client::new();
     let uploads = (0..UPLOADS).map(async |_| {
         let path = format!("/contacts/v4/attachments/{}/upload-url", Uuid::new_v4());
-        let asked = client
+        let response = client
             .post(format!("{base}{path}"))
             .header("authorization", &key)
             .header("wix-site-id", &site)
             .json(&serde_json::json!({ "fileName": "a.csv", "mimeType": "text/csv" }));
-        let url = text(&Answer::of(asked).await.ok()["uploadUrl"]);
-        Answer::of(client.put(url).body(bytes.clone())).await.ok();
+        let url = text(&Response::to(response).await.ok()["uploadUrl"]);
+        Response::to(client.put(url).body(bytes.clone())).await.ok();
     });
     futures_util::future::join_all(uploads).await;
     let status = std::fs::read_to_string(format!("/proc/{}/status", server.id())).unwrap();
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
     let peak_kib: u64 = peak.trim().trim_end_matches(" kB").parse().unwrap();
-    assert!(peak_kib < MOST_KIB, "{peak_kib} KiB");
+    assert!(peak_kib < MAX_KIB, "{peak_kib} KiB");
 }

@@ -1,82 +1,82 @@
-//! Large files of an announced size go to the bucket in one request while they arrive; what breaks on the way
-//! goes in parts, and nothing stays half kept.
+//! Large files of known length are streamed to the bucket in one request while they arrive. When
+//! that request fails they are sent in parts, and nothing stays half stored.
 
 use uuid::Uuid;
 
-use crate::blobs_refused::{LARGE, Rig, says_away};
+use crate::blobs_refused::{LARGE, Rig, assert_unavailable};
 use crate::support::files::csv;
 use crate::support::proxy::{Fault, Right};
 
-/// In the address of such a request, and of no other.
+/// Appears only in the URLs of such requests.
 const STREAMED: &str = "X-Amz-Signature=";
 
 #[tokio::test]
 async fn a_large_file_needs_no_parts() {
     let mut rig = Rig::start().await;
     let url = rig.url().await;
-    // Nobody would hear the id that parts are sent with.
-    rig.proxy.fails(Fault::AnswersLost("?uploads"));
-    rig.streams(&url, csv(LARGE)).await;
-    rig.recovers().await;
+    // No multipart upload could start: the response with its id is lost.
+    rig.proxy.set_fault(Fault::ResponsesLost("?uploads"));
+    rig.stream_ok(&url, csv(LARGE)).await;
+    rig.wait_until_recovered().await;
 }
 
 #[tokio::test]
-async fn a_request_that_is_refused_or_breaks_is_followed_by_parts() {
+async fn a_rejected_or_broken_request_falls_back_to_parts() {
     let mut rig = Rig::start().await;
-    for fault in [Fault::Refused(STREAMED), Fault::RequestLost(STREAMED)] {
+    for fault in [Fault::Rejected(STREAMED), Fault::RequestLost(STREAMED)] {
         let url = rig.url().await;
-        rig.proxy.fails(fault);
-        rig.streams(&url, csv(LARGE)).await;
-        rig.app.nothing_staged().await;
+        rig.proxy.set_fault(fault);
+        rig.stream_ok(&url, csv(LARGE)).await;
+        rig.app.wait_until_staging_is_empty().await;
     }
     assert!(rig.proxy.has_failed());
-    rig.recovers().await;
+    rig.wait_until_recovered().await;
 }
 
 #[tokio::test]
-async fn an_answer_that_is_lost_is_looked_for() {
+async fn a_lost_response_is_settled_by_looking_for_the_object() {
     let mut rig = Rig::start().await;
     let url = rig.url().await;
-    rig.proxy.fails(Fault::AnswerLost(STREAMED));
-    rig.streams(&url, csv(LARGE)).await;
+    rig.proxy.set_fault(Fault::ResponseLost(STREAMED));
+    rig.stream_ok(&url, csv(LARGE)).await;
     assert!(rig.proxy.has_failed());
-    rig.app.nothing_staged().await;
-    rig.recovers().await;
+    rig.app.wait_until_staging_is_empty().await;
+    rig.wait_until_recovered().await;
 }
 
 #[tokio::test]
-async fn one_that_arrives_when_all_is_over_leaves_nothing() {
+async fn a_request_that_arrives_too_late_leaves_nothing() {
     let mut rig = Rig::start().await;
     let url = rig.url().await;
-    rig.proxy.fails(Fault::Late);
-    says_away(&rig.app.put(&url, &csv(LARGE)).await);
-    rig.proxy.fails(Fault::None);
-    rig.streams(&url, csv(LARGE)).await;
+    rig.proxy.set_fault(Fault::Late);
+    assert_unavailable(&rig.app.put(&url, &csv(LARGE)).await);
+    rig.proxy.set_fault(Fault::None);
+    rig.stream_ok(&url, csv(LARGE)).await;
     let before = rig.app.blob_files().len();
-    assert_eq!(rig.proxy.deliver().await, "HTTP/1.1 200 OK");
-    assert_eq!(rig.app.blob_files().len(), before + 1, "one that no row names");
-    rig.recovers().await;
+    assert_eq!(rig.proxy.deliver_late().await, "HTTP/1.1 200 OK");
+    assert_eq!(rig.app.blob_files().len(), before + 1, "one blob without a row");
+    rig.wait_until_recovered().await;
 }
 
 #[tokio::test]
-async fn one_that_arrives_twice_makes_one_file() {
+async fn a_request_that_arrives_twice_creates_one_file() {
     let mut rig = Rig::start().await;
     let url = rig.url().await;
-    rig.proxy.fails(Fault::Doubled(STREAMED));
-    rig.streams(&url, csv(LARGE)).await;
+    rig.proxy.set_fault(Fault::Doubled(STREAMED));
+    rig.stream_ok(&url, csv(LARGE)).await;
     assert!(rig.proxy.has_failed());
-    rig.recovers().await;
+    rig.wait_until_recovered().await;
 }
 
 #[tokio::test]
-async fn what_is_refused_after_it_was_sent_makes_no_object() {
+async fn bytes_rejected_after_they_were_sent_create_no_object() {
     let rig = Rig::start().await;
-    // An object that is made is seen: it could not be taken away.
-    rig.proxy.fails(Fault::Denied(Right::Delete));
+    // A created object would be noticed, since it could not be deleted.
+    rig.proxy.set_fault(Fault::Denied(Right::Delete));
     let before = rig.app.blob_files();
-    let refused =
-        rig.app.upload(Uuid::new_v4(), "a.pdf", "application/pdf", &csv(LARGE)).await.refused();
-    assert_eq!(refused, (400, "MIME_TYPE_MISMATCH".to_owned()));
+    let rejected =
+        rig.app.upload(Uuid::new_v4(), "a.pdf", "application/pdf", &csv(LARGE)).await.rejection();
+    assert_eq!(rejected, (400, "MIME_TYPE_MISMATCH".to_owned()));
     assert_eq!(rig.app.blob_files(), before);
-    rig.recovers().await;
+    rig.wait_until_recovered().await;
 }

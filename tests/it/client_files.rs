@@ -7,13 +7,13 @@ use uuid::Uuid;
 
 use crate::support::files::{PDF, csv, sha256_hex};
 use crate::support::gate::Gate;
-use crate::support::terminal::Person;
+use crate::support::terminal::User;
 use crate::support::{PNG, TestApp};
 
 #[tokio::test]
-async fn names_of_every_kind_are_listed_and_fetched_within_the_folder() {
+async fn files_with_unusual_names_are_listed_and_fetched_into_the_folder() {
     let (app, contact) = (TestApp::start().await, Uuid::new_v4());
-    let (person, id) = (Person::of(&app), contact.to_string());
+    let (user, id) = (User::of(&app), contact.to_string());
     let emoji = format!("{}.csv", "😀".repeat(256));
     let names = [
         ("\u{202E}\u{200F}fdp.csv", "\\u{202e}\\u{200f}fdp.csv", "fdp.csv"),
@@ -27,18 +27,18 @@ async fn names_of_every_kind_are_listed_and_fetched_within_the_folder() {
         (emoji.as_str(), emoji.as_str(), ""),
     ];
     for (name, ..) in names {
-        person.fed(&["put", &id, "-", "--name", name], csv(100)).await;
+        user.run_with_stdin(&["put", &id, "-", "--name", name], csv(100)).await;
     }
-    let list = person.json(&["ls", &id]).await;
-    let shown = person.done(&["ls", &id]).await;
+    let list = user.json(&["ls", &id]).await;
+    let shown = user.succeed(&["ls", &id]).await;
     assert!(!shown.contains(['\u{202E}', '\u{200F}', '\u{1b}']), "{shown:?}");
     for (at, (name, visible, _)) in names.into_iter().enumerate() {
         assert_eq!(list["attachments"][at]["fileName"], name);
         assert!(shown.lines().nth(at + 1).unwrap().ends_with(visible), "{shown}");
     }
     let wanted: Vec<&str> = names.iter().map(|(_, visible, _)| *visible).collect();
-    person.done(&[&["get", &id, "-o", "new/folder"][..], &wanted].concat()).await;
-    let mut fetched: Vec<String> = std::fs::read_dir(person.path("new/folder"))
+    user.succeed(&[&["get", &id, "-o", "new/folder"][..], &wanted].concat()).await;
+    let mut fetched: Vec<String> = std::fs::read_dir(user.path("new/folder"))
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
@@ -47,29 +47,29 @@ async fn names_of_every_kind_are_listed_and_fetched_within_the_folder() {
     for (_, _, local) in &names[..4] {
         assert!(fetched.iter().any(|name| name == local), "{local:?} is not in {fetched:?}");
     }
-    assert!(!person.path("escape.csv").exists());
+    assert!(!user.path("escape.csv").exists());
 }
 
 #[tokio::test]
-async fn contacts_are_listed_with_what_they_hold() {
+async fn contacts_are_listed_with_file_counts_and_sizes() {
     let (app, contact) = (TestApp::start().await, Uuid::new_v4());
-    let (person, id) = (Person::of(&app), contact.to_string());
-    person.write("a.pdf", PDF);
-    person.done(&["put", &id, "a.pdf"]).await;
-    let list = person.json(&["ls"]).await;
+    let (user, id) = (User::of(&app), contact.to_string());
+    user.write("a.pdf", PDF);
+    user.succeed(&["put", &id, "a.pdf"]).await;
+    let list = user.json(&["ls"]).await;
     assert_eq!(
         (&list["contacts"][0]["id"], &list["contacts"][0]["attachmentCount"]),
         (&serde_json::json!(id), &serde_json::json!(1))
     );
-    let shown = person.done(&["ls"]).await;
+    let shown = user.succeed(&["ls"]).await;
     assert!(shown.starts_with("CONTACT ") && shown.contains(&id), "{shown}");
-    let shown = person.done(&["ls", &id]).await;
+    let shown = user.succeed(&["ls", &id]).await;
     let line = shown.lines().nth(1).unwrap();
     let size = format!("  {} B  ", PDF.len());
     assert!(line.contains(&size) && line.contains("  2027-01-15 08:00  "), "{shown}");
-    let list = person.json(&["ls", &id]).await;
+    let list = user.json(&["ls", &id]).await;
     assert_eq!(list["attachments"][0]["sizeBytes"], PDF.len().to_string());
-    let status = person.json(&["status"]).await;
+    let status = user.json(&["status"]).await;
     assert_eq!(status["scopes"], serde_json::json!(["VIEW", "MODIFY", "ADMIN"]));
     assert_eq!(
         (&status["files"], &status["health"]),
@@ -77,20 +77,20 @@ async fn contacts_are_listed_with_what_they_hold() {
     );
     assert_eq!(status["bytes"], PDF.len().to_string());
     assert_eq!(status["site"]["id"], app.site.to_string());
-    let shown = person.done(&["status"]).await;
+    let shown = user.succeed(&["status"]).await;
     assert!(shown.contains("\nfiles     1\n"), "{shown}");
 }
 
 #[tokio::test]
-async fn a_long_list_is_read_page_by_page() {
+async fn a_long_list_is_fetched_page_by_page() {
     let (app, contact) = (TestApp::start().await, Uuid::new_v4());
-    let (person, id) = (Person::of(&app), contact.to_string());
+    let (user, id) = (User::of(&app), contact.to_string());
     for number in 0..101 {
-        person.write(&format!("all/{number:03}.pdf"), PDF);
+        user.write(&format!("all/{number:03}.pdf"), PDF);
     }
-    let sent = person.json(&["put", &id, "all", "--parallel", "16"]).await;
+    let sent = user.json(&["put", &id, "all", "--parallel", "16"]).await;
     assert_eq!(sent["files"].as_array().unwrap().len(), 101);
-    let shown = person.done(&["ls", &id]).await;
+    let shown = user.succeed(&["ls", &id]).await;
     let mut names: Vec<&str> = shown.lines().skip(1).map(|line| &line[line.len() - 7..]).collect();
     names.sort_unstable();
     names.dedup();
@@ -98,90 +98,90 @@ async fn a_long_list_is_read_page_by_page() {
 }
 
 #[tokio::test]
-async fn what_is_fetched_is_whole_and_replaces_nothing_unasked() {
+async fn fetched_files_are_complete_and_overwrite_only_on_request() {
     let (app, contact) = (TestApp::start().await, Uuid::new_v4());
-    let (person, id) = (Person::of(&app), contact.to_string());
+    let (user, id) = (User::of(&app), contact.to_string());
     let file = csv(1 << 20);
-    person.write("a.csv", &file);
-    person.done(&["put", &id, "a.csv"]).await;
-    let error = person.failed(&["get", &id, "a.csv"], 1).await;
-    assert!(error.contains("a.csv is there already\n  -> -o gives it another place"), "{error}");
-    person.write("a.csv", b"mine");
-    let got = person.json(&["get", &id, "a.csv", "--force"]).await;
+    user.write("a.csv", &file);
+    user.succeed(&["put", &id, "a.csv"]).await;
+    let error = user.fail(&["get", &id, "a.csv"], 1).await;
+    assert!(error.contains("a.csv already exists\n  -> use -o to save it elsewhere"), "{error}");
+    user.write("a.csv", b"mine");
+    let got = user.json(&["get", &id, "a.csv", "--force"]).await;
     assert_eq!(
         (&got["files"][0]["verified"], &got["files"][0]["sha256"]),
         (&serde_json::json!(true), &serde_json::json!(sha256_hex(&file)))
     );
-    assert_eq!(std::fs::read(person.path("a.csv")).unwrap(), file);
-    let error = person.failed(&["get", &id, "b.csv"], 3).await;
+    assert_eq!(std::fs::read(user.path("a.csv")).unwrap(), file);
+    let error = user.fail(&["get", &id, "b.csv"], 3).await;
     assert!(error.contains("the contact has no file b.csv"), "{error}");
     let unknown = Uuid::new_v4().to_string();
-    person.failed(&["get", &id, &unknown], 3).await;
-    // Two of one name: which is meant cannot be told.
-    person.done(&["put", &id, "a.csv"]).await;
-    let error = person.failed(&["get", &id, "a.csv", "-o", "two"], 2).await;
-    assert!(error.contains("2 files are called a.csv\n  -> give the id of one: "), "{error}");
-    let list = person.json(&["ls", &id]).await;
+    user.fail(&["get", &id, &unknown], 3).await;
+    // Two files share the name: it is ambiguous.
+    user.succeed(&["put", &id, "a.csv"]).await;
+    let error = user.fail(&["get", &id, "a.csv", "-o", "two"], 2).await;
+    assert!(error.contains("2 files are named a.csv\n  -> use the id of one: "), "{error}");
+    let list = user.json(&["ls", &id]).await;
     let ids: Vec<&str> = (0..2).map(|at| list["attachments"][at]["id"].as_str().unwrap()).collect();
-    person.done(&["get", &id, ids[0], ids[1], "-o", "two"]).await;
-    assert_eq!(std::fs::read_dir(person.path("two")).unwrap().count(), 2);
+    user.succeed(&["get", &id, ids[0], ids[1], "-o", "two"]).await;
+    assert_eq!(std::fs::read_dir(user.path("two")).unwrap().count(), 2);
 }
 
 #[tokio::test]
-async fn a_fetch_goes_on_after_a_kill_and_never_shows_half_a_file() {
+async fn a_killed_fetch_resumes_and_never_leaves_a_partial_file() {
     let (app, contact) = (TestApp::start().await, Uuid::new_v4());
-    let (person, id) = (Person::of(&app), contact.to_string());
+    let (user, id) = (User::of(&app), contact.to_string());
     let file = csv(2 << 20);
-    person.write("a.csv", &file);
-    let sent = person.json(&["put", &id, "a.csv"]).await;
+    user.write("a.csv", &file);
+    let sent = user.json(&["put", &id, "a.csv"]).await;
     let attachment = sent["files"][0]["attachmentId"].as_str().unwrap();
-    // What a killed one leaves: a beginning under a name of its own.
+    // What a killed command leaves: a partial file under a temporary name.
     let part = format!("there/.dossier-{attachment}.part");
-    person.write(&part, &file[..1 << 20]);
-    let got = person.json(&["get", &id, "a.csv", "-o", "there/"]).await;
+    user.write(&part, &file[..1 << 20]);
+    let got = user.json(&["get", &id, "a.csv", "-o", "there/"]).await;
     assert_eq!(got["files"][0]["resumedBytes"], 1 << 20);
-    assert_eq!(std::fs::read(person.path("there/a.csv")).unwrap(), file);
-    assert!(!person.path(&part).exists());
-    // Other bytes are found out, and fetched anew the next time.
-    person.write(&part, &vec![b'x'; 1 << 20]);
+    assert_eq!(std::fs::read(user.path("there/a.csv")).unwrap(), file);
+    assert!(!user.path(&part).exists());
+    // Wrong bytes are detected and fetched from the start the next time.
+    user.write(&part, &vec![b'x'; 1 << 20]);
     let words = ["get", &id, "a.csv", "-o", "there/", "--force"];
-    let error = person.failed(&words, 1).await;
-    assert!(error.contains("other bytes came than the server says it has"), "{error}");
-    assert!(!person.path(&part).exists());
-    person.done(&words).await;
-    assert_eq!(std::fs::read(person.path("there/a.csv")).unwrap(), file);
+    let error = user.fail(&words, 1).await;
+    assert!(error.contains("the SHA-256 of the received bytes does not match"), "{error}");
+    assert!(!user.path(&part).exists());
+    user.succeed(&words).await;
+    assert_eq!(std::fs::read(user.path("there/a.csv")).unwrap(), file);
 }
 
 #[tokio::test]
-async fn a_fetch_reaches_the_server_by_the_address_that_was_given() {
+async fn a_fetch_uses_the_configured_server_address() {
     let (app, contact) =
         (TestApp::start_with(&[("public_url", "https://no.invalid")]).await, Uuid::new_v4());
     let gate = Gate::start(&app.base).await;
-    let (person, id) = (Person::at(&gate.url, &app.key), contact.to_string());
-    person.write("a.png", PNG);
-    person.write("large.csv", &csv(5 << 20));
-    person.done(&["put", &id, "a.png", "large.csv"]).await;
-    person.done(&["get", &id, "a.png", "large.csv", "-o", "back"]).await;
-    assert_eq!(std::fs::read(person.path("back/a.png")).unwrap(), PNG);
-    let link = person
-        .done(&[
+    let (user, id) = (User::with_server(&gate.url, &app.key), contact.to_string());
+    user.write("a.png", PNG);
+    user.write("large.csv", &csv(5 << 20));
+    user.succeed(&["put", &id, "a.png", "large.csv"]).await;
+    user.succeed(&["get", &id, "a.png", "large.csv", "-o", "back"]).await;
+    assert_eq!(std::fs::read(user.path("back/a.png")).unwrap(), PNG);
+    let link = user
+        .succeed(&[
             "open",
             &id,
-            person.json(&["ls", &id]).await["attachments"][0]["id"].as_str().unwrap(),
+            user.json(&["ls", &id]).await["attachments"][0]["id"].as_str().unwrap(),
         ])
         .await;
     assert!(link.starts_with("https://no.invalid/"), "{link}");
 }
 
 #[tokio::test]
-async fn a_reader_that_leaves_early_is_no_failure() {
+async fn a_reader_that_closes_early_is_not_an_error() {
     let (app, contact) = (TestApp::start().await, Uuid::new_v4());
-    let (person, id) = (Person::of(&app), contact.to_string());
-    person.write("a.csv", &csv(4 << 20));
-    person.done(&["put", &id, "a.csv"]).await;
+    let (user, id) = (User::of(&app), contact.to_string());
+    user.write("a.csv", &csv(4 << 20));
+    user.succeed(&["put", &id, "a.csv"]).await;
     for words in [&["get", &id, "a.csv", "-o", "-"][..], &["ls", &id]] {
-        let mut command = person.command(words);
-        let ended = tokio::task::spawn_blocking(move || {
+        let mut command = user.command(words);
+        let output = tokio::task::spawn_blocking(move || {
             let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
             let mut first = [0; 10];
             child.stdout.take().unwrap().read_exact(&mut first).unwrap();
@@ -189,22 +189,22 @@ async fn a_reader_that_leaves_early_is_no_failure() {
         })
         .await
         .unwrap();
-        assert_eq!((ended.status.code(), ended.stderr), (Some(0), Vec::new()), "{words:?}");
+        assert_eq!((output.status.code(), output.stderr), (Some(0), Vec::new()), "{words:?}");
     }
 }
 
 #[tokio::test]
-async fn a_delete_is_asked_for_or_said() {
+async fn a_delete_is_confirmed_or_needs_a_flag() {
     let (app, contact) = (TestApp::start().await, Uuid::new_v4());
-    let (person, id) = (Person::of(&app), contact.to_string());
-    person.write("a.pdf", PDF);
-    let sent = person.json(&["put", &id, "a.pdf"]).await;
+    let (user, id) = (User::of(&app), contact.to_string());
+    user.write("a.pdf", PDF);
+    let sent = user.json(&["put", &id, "a.pdf"]).await;
     let attachment = sent["files"][0]["attachmentId"].as_str().unwrap();
-    let error = person.failed(&["rm", &id, attachment], 2).await;
-    assert!(error.contains("-> say it with the command: --yes"), "{error}");
+    let error = user.fail(&["rm", &id, attachment], 2).await;
+    assert!(error.contains("-> use --yes to delete without asking"), "{error}");
     assert_eq!(app.list(contact).await.ok()["metadata"]["total"], 1);
     let unknown = Uuid::new_v4().to_string();
-    let removed = person.run(&["rm", &id, &unknown, attachment, "--yes", "--json"]).await;
+    let removed = user.run(&["rm", &id, &unknown, attachment, "--yes", "--json"]).await;
     assert_eq!(removed.code, Some(3), "{removed:?}");
     let shown: serde_json::Value = serde_json::from_str(&removed.out).unwrap();
     assert_eq!(shown["attachments"][0]["error"]["kind"], "notFound");

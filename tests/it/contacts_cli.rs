@@ -1,10 +1,10 @@
-//! `dossier contact …` works beside a running server, which notices.
+//! `dossier contact …` changes the database behind a running server's back, and the server notices.
 
 use serde_json::Value;
 use uuid::Uuid;
 
 use crate::support::files::eventually;
-use crate::support::{TestApp, printed, refused};
+use crate::support::{TestApp, failure, printed};
 
 impl TestApp {
     fn contact_arguments(&self, words: &[&str]) -> Vec<String> {
@@ -17,12 +17,12 @@ impl TestApp {
         printed(&self.contact_arguments(words))
     }
 
-    fn command_refused(&self, words: &[&str]) -> String {
-        refused(&self.contact_arguments(words))
+    fn command_failure(&self, words: &[&str]) -> String {
+        failure(&self.contact_arguments(words))
     }
 
-    async fn notices(&self, contact: Uuid, total: u64) {
-        eventually("the server notices", async || {
+    async fn wait_for_total(&self, contact: Uuid, total: u64) {
+        eventually("the server sees the change", async || {
             self.list(contact).await.ok()["metadata"]["total"] == total
         })
         .await;
@@ -40,21 +40,21 @@ async fn contacts_are_announced_merged_deleted_restored_and_erased() {
     app.upload_pdf(two, "b.pdf").await;
     let list = app.command(&["list"]);
     assert!(list.contains(&first) && list.contains("  Anna"), "{list}");
-    // Pages that the server has in memory are not shown for long.
+    // Pages cached by the server must soon be replaced.
     app.list(one).await.ok();
     let merged = app.command(&["merge", &first, &second]);
-    assert!(merged.starts_with("1 attachments have moved"), "{merged}");
-    app.notices(one, 2).await;
-    app.notices(two, 0).await;
+    assert!(merged.starts_with("Moved 1 attachments"), "{merged}");
+    app.wait_for_total(one, 2).await;
+    app.wait_for_total(two, 0).await;
     let trash = ["--set", "trash_days=3"];
     app.command(&[&["delete", first.as_str()], &trash[..]].concat());
-    app.notices(one, 0).await;
-    assert!(app.command(&["restore", &first]).ends_with("is back, with 2 attachments"));
-    app.notices(one, 2).await;
-    let error = app.command_refused(&["restore", &first]);
+    app.wait_for_total(one, 0).await;
+    assert!(app.command(&["restore", &first]).ends_with("with 2 attachments"));
+    app.wait_for_total(one, 2).await;
+    let error = app.command_failure(&["restore", &first]);
     assert!(error.contains("is not in the trash"), "{error}");
     let erased: Value = serde_json::from_str(&app.command(&["erase", &first, "--json"])).unwrap();
-    app.notices(one, 0).await;
+    app.wait_for_total(one, 0).await;
     assert_eq!(erased["receipt"]["attachmentCount"], 2);
     let id = erased["receipt"]["receiptId"].as_str().unwrap();
     let shown = app.command(&["receipt", id]);
@@ -62,16 +62,16 @@ async fn contacts_are_announced_merged_deleted_restored_and_erased() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_is_refused_in_words() {
+async fn invalid_requests_are_rejected_in_words() {
     let app = TestApp::start().await;
     let (one, two) = (Uuid::new_v4().to_string(), Uuid::new_v4().to_string());
     for (words, expected) in [
-        (vec!["merge", &one, &one], "the target is a source as well"),
-        (vec!["merge", &one, &two, &two], "a source is named twice"),
+        (vec!["merge", &one, &one], "the target contact is also a source"),
+        (vec!["merge", &one, &two, &two], "a source contact is given twice"),
         (vec!["merge", &one, &two], "contact was not found"),
         (vec!["receipt", &one], "there is no receipt"),
     ] {
-        let error = app.command_refused(&words);
+        let error = app.command_failure(&words);
         assert!(error.contains(expected), "{words:?}: {error}");
     }
 }

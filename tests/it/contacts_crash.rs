@@ -1,10 +1,10 @@
-//! The real program, killed between two batches of closing a contact: the next start goes on, and every
-//! attachment is told of exactly once.
+//! The real program, killed between two batches of closing a contact. The next start continues, and
+//! exactly one event is published for every attachment.
 
 use std::collections::HashMap;
 use std::path::Path;
 
-use dossier::db::{Inspection, Place};
+use dossier::db::{DatabaseLocation, Inspection};
 use reqwest::Method;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -15,10 +15,10 @@ use crate::webhooks_crash::Real;
 
 /// More than two batches.
 const FILES: usize = 1_300;
-/// Senders at the same time.
+/// Concurrent uploads.
 const SENDERS: usize = 16;
-/// A kill that comes after the last batch shows nothing, so that it is tried again.
-const MOST_TRIES: usize = 5;
+/// A kill after the last batch proves nothing and is tried again.
+const MAX_ATTEMPTS: usize = 5;
 
 fn count(data: &Path, query: &str) -> i64 {
     let database = rusqlite::Connection::open(data.join("dossier.db")).unwrap();
@@ -40,8 +40,8 @@ async fn fill(server: &Real, contact: Uuid) {
     }
 }
 
-/// Closes a contact and kills the server at once; whether batches were left.
-async fn closed_and_killed(
+/// Closes a contact and kills the server at once; returns whether batches were left.
+async fn close_and_kill(
     server: Real,
     data: &Path,
     contact: Uuid,
@@ -50,31 +50,31 @@ async fn closed_and_killed(
     let path = format!("/dossier/v1/contacts/{contact}{end}");
     server.client.ask(method, &path).await;
     server.process.signal("KILL");
-    let server = server.ended();
-    let is_left = count(data, "SELECT count(*) FROM contact_closings") > 0;
-    (server.start_again(data), is_left)
+    let server = server.wait();
+    let is_unfinished = count(data, "SELECT count(*) FROM contact_closings") > 0;
+    (server.start_again(data), is_unfinished)
 }
 
-async fn is_taken_away_whole(way: (Method, &str)) {
+async fn is_removed_completely(request: (Method, &str)) {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path();
     let receiver = Receiver::start(OK).await;
     let mut server = Real::start(data, None);
     server.client.subscribe_to(&receiver, &["attachment_deleted"]).await;
-    let (mut contacts, mut was_left) = (0, false);
-    while !was_left {
-        assert!(contacts < MOST_TRIES, "no kill came between two batches");
+    let (mut contacts, mut was_unfinished) = (0, false);
+    while !was_unfinished {
+        assert!(contacts < MAX_ATTEMPTS, "no kill came between two batches");
         let contact = Uuid::new_v4();
         fill(&server, contact).await;
         contacts += 1;
-        (server, was_left) = closed_and_killed(server, data, contact, way.clone()).await;
-        // From the first batch on, whatever became of the others.
+        (server, was_unfinished) = close_and_kill(server, data, contact, request.clone()).await;
+        // True from the first batch on, whatever happened to the rest.
         let list = format!("/contacts/v4/attachments/{contact}");
         let list = server.client.ask(Method::GET, &list).await;
         assert_eq!(list["metadata"]["total"], 0);
     }
     let all = (contacts * (FILES / SENDERS) * SENDERS) as i64;
-    eventually("the next server goes on", async || {
+    eventually("the next server continues", async || {
         count(data, "SELECT count(*) FROM contact_closings") == 0
     })
     .await;
@@ -84,14 +84,14 @@ async fn is_taken_away_whole(way: (Method, &str)) {
     let counted = "SELECT coalesce(sum(attachment_count + total_bytes), 0) FROM contacts";
     assert_eq!(count(data, counted), 0);
     assert_eq!(count(data, "SELECT sum(attachment_count + total_bytes) FROM site_usage"), 0);
-    let rows = Inspection::open(&Place::File(data.join("dossier.db"))).unwrap();
+    let rows = Inspection::open(&DatabaseLocation::File(data.join("dossier.db"))).unwrap();
     assert_eq!(rows.drift().unwrap().len(), 0);
-    // What was told twice because of the kill has the same event id.
+    // A delivery repeated because of the kill has the same event id.
     let mut ids: HashMap<String, String> = HashMap::new();
-    eventually("every deletion is told", async || {
-        for told in receiver.told() {
-            let of = told.event["entityId"].as_str().unwrap().to_owned();
-            assert_eq!(*ids.entry(of).or_insert_with(|| told.id()), told.id());
+    eventually("every deletion is delivered", async || {
+        for delivery in receiver.deliveries() {
+            let id = delivery.event["entityId"].as_str().unwrap().to_owned();
+            assert_eq!(*ids.entry(id).or_insert_with(|| delivery.id()), delivery.id());
         }
         ids.len() as i64 == all
     })
@@ -101,23 +101,23 @@ async fn is_taken_away_whole(way: (Method, &str)) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_kill_between_two_batches_of_a_deletion_loses_and_repeats_nothing() {
-    is_taken_away_whole((Method::DELETE, "")).await;
+    is_removed_completely((Method::DELETE, "")).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_kill_between_two_batches_of_an_erasure_loses_and_repeats_nothing() {
-    is_taken_away_whole((Method::POST, "/erase")).await;
+    is_removed_completely((Method::POST, "/erase")).await;
 }
 
 impl Real {
-    /// Waits for the end of what was killed.
-    fn ended(self) -> Killed {
-        assert_eq!(self.process.ended().code, None);
+    /// Waits for the killed process to exit.
+    fn wait(self) -> Killed {
+        assert_eq!(self.process.wait().code, None);
         Killed { key: self.client.key }
     }
 }
 
-/// A server that was killed.
+/// A killed server.
 struct Killed {
     key: String,
 }

@@ -1,4 +1,4 @@
-//! An erasure leaves nothing of a person, says so in a receipt, and outlives a restore.
+//! An erasure leaves nothing of a person, proves it with a receipt, and survives a restore.
 
 use std::path::Path;
 
@@ -10,17 +10,17 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use dossier::actions::contacts::go_on;
+use dossier::actions::contacts::continue_unfinished;
 use dossier::actions::sweep::sweep;
 
 use crate::support::files::eventually;
 use crate::support::receiver::{OK, Receiver};
-use crate::support::{Answer, PNG, TestApp, printed};
+use crate::support::{PNG, Response, TestApp, printed};
 
 const NO_BODY: &Value = &Value::Null;
 
 impl TestApp {
-    async fn erase(&self, contact: Uuid) -> Answer {
+    async fn erase(&self, contact: Uuid) -> Response {
         self.contact(Method::POST, &format!("/{contact}/erase"), NO_BODY).await
     }
 
@@ -28,11 +28,11 @@ impl TestApp {
         self.get(&format!("/dossier/v1/receipts/{}", id.as_str().unwrap())).await.ok()
     }
 
-    /// Waits until an erasure is complete, and returns its receipt.
+    /// Waits until an erasure is complete and returns its receipt.
     async fn completed(&self, id: &Value) -> Value {
         eventually("the erasure is complete", async || {
             sweep(self.app()).await.unwrap();
-            go_on(self.app()).await.unwrap();
+            continue_unfinished(self.app()).await.unwrap();
             !self.receipt(id).await["receipt"]["completedDate"].is_null()
         })
         .await;
@@ -40,8 +40,8 @@ impl TestApp {
     }
 }
 
-/// Files below a folder whose name or content holds any of the texts.
-fn holding(folder: &Path, texts: &[&str]) -> Vec<String> {
+/// Files below a folder whose name or content contains one of the texts.
+fn files_with(folder: &Path, texts: &[&str]) -> Vec<String> {
     let (mut folders, mut found) = (vec![folder.to_path_buf()], Vec::new());
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(folder).unwrap() {
@@ -63,9 +63,10 @@ fn holding(folder: &Path, texts: &[&str]) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn an_erasure_leaves_no_byte_of_the_person_in_the_data_folder() {
+async fn an_erasure_leaves_no_trace_of_the_person_in_the_data_folder() {
     let settings = [("trash_days", "30")];
-    let (app, receiver) = (TestApp::telling_with(&settings).await, Receiver::start(OK).await);
+    let (app, receiver) =
+        (TestApp::start_with_webhooks_and(&settings).await, Receiver::start(OK).await);
     app.subscribe(&receiver).await;
     let (contact, merged, other) = (Uuid::new_v4(), Uuid::new_v4(), Uuid::new_v4());
     let canaries = ["CanaryName", "CanaryContent", "CanaryLabel", "CanaryPart"];
@@ -87,31 +88,32 @@ async fn an_erasure_leaves_no_byte_of_the_person_in_the_data_folder() {
     app.tus_patch(&upload, 0, b"CanaryPart").await;
     let body = json!({ "sourceContactIds": [merged] });
     app.contact(Method::POST, &format!("/{contact}/merge"), &body).await.ok();
-    receiver.told_times(83).await;
+    receiver.wait_for_deliveries(83).await;
     for canary in canaries {
-        assert!(!holding(app.data(), &[canary]).is_empty(), "{canary} was planted nowhere");
+        assert!(!files_with(app.data(), &[canary]).is_empty(), "{canary} was planted nowhere");
     }
     let erased = app.erase(contact).await.ok();
     assert_eq!(app.list(contact).await.ok()["metadata"]["total"], 0);
-    assert_eq!(app.tus_patch(&upload, 10, b"more").await.refused().0, 410);
+    assert_eq!(app.tus_patch(&upload, 10, b"more").await.rejection().0, 410);
     let receipt = app.completed(&erased["receipt"]["receiptId"]).await["receipt"].clone();
     assert_eq!(receipt["attachmentCount"], 42);
-    app.nothing_staged().await;
-    assert_eq!(holding(app.data(), &canaries), Vec::<String>::new());
+    app.wait_until_staging_is_empty().await;
+    assert_eq!(files_with(app.data(), &canaries), Vec::<String>::new());
     assert_eq!(app.list(other).await.ok()["metadata"]["total"], 40);
 }
 
 #[tokio::test]
-async fn receivers_learn_of_each_attachment_that_it_was_a_privacy_request() {
+async fn receivers_learn_that_each_deletion_was_a_privacy_request() {
     let (app, receiver, contact) =
-        (TestApp::telling().await, Receiver::start(OK).await, Uuid::new_v4());
+        (TestApp::start_with_webhooks().await, Receiver::start(OK).await, Uuid::new_v4());
     app.subscribe(&receiver).await;
     let ids = [app.upload_pdf(contact, "a.pdf").await.0, app.upload_pdf(contact, "b.pdf").await.0];
-    receiver.told_times(2).await;
+    receiver.wait_for_deliveries(2).await;
     app.erase(contact).await.ok();
-    let told = receiver.told_times(4).await.split_off(2);
+    let deliveries = receiver.wait_for_deliveries(4).await.split_off(2);
     for id in ids {
-        let of_it: Vec<_> = told.iter().filter(|told| told.event["entityId"] == *id).collect();
+        let of_it: Vec<_> =
+            deliveries.iter().filter(|delivery| delivery.event["entityId"] == *id).collect();
         assert_eq!(of_it.len(), 1);
         assert_eq!(of_it[0].event["slug"], "deleted");
         assert_eq!(of_it[0].event["triggeredByAnonymizeRequest"], true);
@@ -119,7 +121,7 @@ async fn receivers_learn_of_each_attachment_that_it_was_a_privacy_request() {
 }
 
 #[tokio::test]
-async fn a_receipt_says_what_went_and_when_and_its_signature_checks() {
+async fn a_receipt_states_what_was_erased_and_when_and_is_signed() {
     let (app, contact) = (TestApp::start().await, Uuid::new_v4());
     let (id, _) = app.upload_pdf(contact, "a.pdf").await;
     let erased = app.erase(contact).await.ok();
@@ -133,10 +135,10 @@ async fn a_receipt_says_what_went_and_when_and_its_signature_checks() {
     assert_eq!(receipt["attachments"][0]["bytesErasedDate"], "2027-01-15T08:00:05.000Z");
     assert_eq!(receipt["completedDate"], "2027-01-15T08:00:05.000Z");
     assert_eq!(receipt["contactId"], contact.to_string());
-    // Again, and also after a delete, it is the same one.
+    // Repeated, also after a delete, it returns the same receipt.
     assert_eq!(app.erase(contact).await.ok()["receipt"], *receipt);
     let delete = app.contact(Method::DELETE, &format!("/{contact}"), NO_BODY).await;
-    assert_eq!(delete.refused().0, 404);
+    assert_eq!(delete.rejection().0, 404);
     let keys = app.get("/dossier/v1/webhooks/public-key").await.ok();
     let decode = |text: &str| URL_SAFE_NO_PAD.decode(text).unwrap();
     let number = |name: &str| decode(keys["keys"][0][name].as_str().unwrap());
@@ -145,17 +147,17 @@ async fn a_receipt_says_what_went_and_when_and_its_signature_checks() {
     key.verify(&RSA_PKCS1_2048_8192_SHA256, signed.as_bytes(), &decode(signature)).unwrap();
     let content = decode(signed.split('.').nth(1).unwrap());
     assert_eq!(serde_json::from_slice::<Value>(&content).unwrap(), *receipt);
-    // Nobody else's.
+    // No other site sees it.
     let other = app.other_site().await;
     let path = format!("/dossier/v1/receipts/{}", receipt["receiptId"].as_str().unwrap());
-    let theirs = Answer::of(app.request_as(&other, Method::GET, &path)).await;
-    assert_eq!(theirs.refused(), (404, "NOT_FOUND".to_owned()));
+    let theirs = Response::to(app.request_as(&other, Method::GET, &path)).await;
+    assert_eq!(theirs.rejection(), (404, "NOT_FOUND".to_owned()));
     let wrong = app.get("/dossier/v1/receipts/nonsense").await;
     assert_eq!(wrong.violations(), [("receiptId".to_owned(), "FORMAT".to_owned())]);
 }
 
 #[tokio::test]
-async fn who_was_deleted_can_still_be_erased() {
+async fn a_deleted_contact_can_still_be_erased() {
     let (app, contact) = (TestApp::start_with(&[("trash_days", "9")]).await, Uuid::new_v4());
     app.upload_pdf(contact, "a.pdf").await;
     app.contact(Method::DELETE, &format!("/{contact}"), NO_BODY).await.ok();
@@ -164,17 +166,17 @@ async fn who_was_deleted_can_still_be_erased() {
     app.completed(&erased["receipt"]["receiptId"]).await;
     assert_eq!(app.blob_files().len(), 0);
     let restore = app.contact(Method::POST, &format!("/{contact}/restore"), NO_BODY).await;
-    assert_eq!(restore.refused().0, 404);
+    assert_eq!(restore.rejection().0, 404);
 }
 
 #[tokio::test]
-async fn a_restore_of_an_older_backup_does_not_bring_back_who_was_erased() {
+async fn restoring_an_older_backup_does_not_bring_back_an_erased_contact() {
     let app = TestApp::start_with(&[("removal_grace_seconds", "0")]).await;
     let (erased, deleted, kept) = (Uuid::new_v4(), Uuid::new_v4(), Uuid::new_v4());
     for contact in [erased, deleted, kept] {
         app.upload_pdf(contact, "CanaryName.pdf").await;
     }
-    app.nothing_staged().await;
+    app.wait_until_staging_is_empty().await;
     let folder = tempfile::tempdir().unwrap();
     let (backup, target) = (folder.path().join("backup"), folder.path().join("target"));
     let data = app.data().to_str().unwrap().to_owned();
@@ -183,7 +185,7 @@ async fn a_restore_of_an_older_backup_does_not_bring_back_who_was_erased() {
     let receipt = app.erase(erased).await.ok()["receipt"]["receiptId"].clone();
     app.completed(&receipt).await;
     app.contact(Method::DELETE, &format!("/{deleted}"), NO_BODY).await.ok();
-    // As after so long a time that the deletions of attachments are forgotten.
+    // As if so much time had passed that the attachments' tombstones are gone.
     let database = rusqlite::Connection::open(app.data().join("dossier.db")).unwrap();
     database.execute("DELETE FROM tombstones", []).unwrap();
     drop(database);
@@ -191,19 +193,19 @@ async fn a_restore_of_an_older_backup_does_not_bring_back_who_was_erased() {
     let target_argument = path(&target);
     let arguments = ["backup", "restore", "--data", &target_argument, "--erased-in", &data];
     printed(&[&arguments[..], &[path(&backup).as_str()]].concat());
-    let app = TestApp::start_over(&target).await;
+    let app = TestApp::start_on_existing(&target).await;
     assert_eq!(app.list(erased).await.ok()["metadata"]["total"], 0);
     assert_eq!(app.list(deleted).await.ok()["metadata"]["total"], 0);
     assert_eq!(app.list(kept).await.ok()["metadata"]["total"], 1);
     assert_eq!(app.blob_files().len(), 1);
     let body = json!({ "fileName": "a.pdf", "mimeType": "application/pdf" });
-    assert_eq!(app.generate(erased, &body).await.refused().0, 404);
+    assert_eq!(app.generate(erased, &body).await.rejection().0, 404);
     assert_eq!(app.erase(erased).await.ok()["receipt"]["receiptId"], receipt);
 }
 
 #[tokio::test]
-async fn what_was_told_of_a_large_contact_is_forgotten_in_batches_and_told_no_more() {
-    let (app, receiver) = (TestApp::telling().await, Receiver::start(OK).await);
+async fn the_event_history_of_a_large_contact_is_deleted_in_batches_and_never_sent_again() {
+    let (app, receiver) = (TestApp::start_with_webhooks().await, Receiver::start(OK).await);
     let webhook = app.subscribe(&receiver).await;
     let (contact, merged) = (Uuid::new_v4(), Uuid::new_v4());
     for (contact, count) in [(contact, 200), (merged, 160)] {
@@ -211,15 +213,15 @@ async fn what_was_told_of_a_large_contact_is_forgotten_in_batches_and_told_no_mo
     }
     let body = json!({ "sourceContactIds": [merged] });
     app.contact(Method::POST, &format!("/{contact}/merge"), &body).await.ok();
-    app.settled(&webhook, "delivered", 1).await;
-    let told = receiver.told().len();
+    app.wait_for_state(&webhook, "delivered", 1).await;
+    let deliveries = receiver.deliveries().len();
     let shown = async || {
-        let rows = app.stored().await;
+        let rows = app.snapshot().await;
         rows.iter().filter(|row| row.starts_with("events:") && row.contains("67, 97, 110")).count()
     };
     assert_eq!(shown().await, 360);
     let erased = app.erase(contact).await.ok();
-    // Everything that was told is due again: nothing of it may be sent.
+    // Everything delivered becomes due again: none of it may be sent.
     let database = rusqlite::Connection::open(app.data().join("dossier.db")).unwrap();
     for statement in [
         "UPDATE deliveries SET state = 'pending', due_at_ms = 0, leased_until_ms = 0",
@@ -231,14 +233,14 @@ async fn what_was_told_of_a_large_contact_is_forgotten_in_batches_and_told_no_mo
     app.completed(&erased["receipt"]["receiptId"]).await;
     assert_eq!(shown().await, 0);
     assert_eq!(erased["receipt"]["attachmentCount"], 360);
-    eventually("every deletion is told", async || {
-        let told = receiver.told().split_off(told);
-        let gone = told.iter().filter(|one| one.event["slug"] == "deleted");
+    eventually("every deletion is delivered", async || {
+        let deliveries = receiver.deliveries().split_off(deliveries);
+        let gone = deliveries.iter().filter(|one| one.event["slug"] == "deleted");
         let gone: std::collections::BTreeSet<String> =
             gone.map(|one| one.event["entityId"].as_str().unwrap().to_owned()).collect();
         gone.len() == 360
     })
     .await;
-    let told = receiver.told().split_off(told);
-    assert!(told.iter().all(|one| one.event["slug"] == "deleted"));
+    let deliveries = receiver.deliveries().split_off(deliveries);
+    assert!(deliveries.iter().all(|one| one.event["slug"] == "deleted"));
 }

@@ -1,31 +1,31 @@
-//! What happens to a contact while others upload to it, under schedules rolled from a seed that a
-//! failure names (R8).
+//! Changes to a contact while others upload to it, with schedules from a seed that a failure prints
+//! (R8).
 
 use reqwest::Method;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::races::{ROUNDS, pause, seed};
-use crate::rig::Dice;
+use crate::rig::Rng;
 use crate::support::TestApp;
 use crate::support::tus::csv;
 
-/// Drives one upload against something that happens to its contact; shows each outcome to `check`.
-async fn against(
+/// Runs one upload against a change to its contact and passes each outcome to `check`.
+async fn race(
     app: &TestApp,
-    what: impl AsyncFn(&TestApp, Uuid),
+    change_contact: impl AsyncFn(&TestApp, Uuid),
     check: impl AsyncFn(&TestApp, Uuid, u16, String),
 ) {
     let seed = seed();
-    let mut dice = Dice::new(seed);
+    let mut rng = Rng::new(seed);
     for round in 0..ROUNDS {
         let (contact, file) = (Uuid::new_v4(), csv(20_000));
         app.upload(contact, "first.csv", "text/csv", &file).await.ok();
         let url = app.upload_url(contact, "second.csv", "text/csv").await;
-        let (mut one, mut other) = (Dice::new(dice.next()), Dice::new(dice.next()));
+        let (mut one, mut other) = (Rng::new(rng.next()), Rng::new(rng.next()));
         let change = async {
             pause(&mut one).await;
-            what(app, contact).await;
+            change_contact(app, contact).await;
         };
         let upload = async {
             pause(&mut other).await;
@@ -36,21 +36,21 @@ async fn against(
         assert!([200, 404].contains(&uploaded), "{trace}: {uploaded}");
         assert_eq!(app.list(contact).await.ok()["metadata"]["total"], 0, "{trace}");
         check(app, contact, uploaded, trace.clone()).await;
-        // Afterwards nothing gets in any more: a repeat finds what came in before, or nothing.
+        // Nothing is accepted any more: a repeat finds the earlier result or nothing.
         let again = app.put(&url, &file).await.status.as_u16();
         assert!(again == uploaded || [403, 404].contains(&again), "{trace}: {again}");
         assert_eq!(app.list(contact).await.ok()["metadata"]["total"], 0, "{trace}");
     }
-    app.nothing_staged().await;
+    app.wait_until_staging_is_empty().await;
     assert_eq!(app.inspect(|rows| rows.drift().unwrap().len()), 0, "seed {seed}");
 }
 
 #[tokio::test]
-async fn an_upload_comes_before_a_merge_and_moves_or_after_it_and_is_refused() {
+async fn an_upload_precedes_a_merge_and_moves_or_follows_it_and_is_rejected() {
     let app = TestApp::start().await;
     let target = Uuid::new_v4();
     let expected = std::sync::atomic::AtomicU64::new(0);
-    against(
+    race(
         &app,
         async |app, contact| {
             let body = json!({ "sourceContactIds": [contact] });
@@ -67,23 +67,23 @@ async fn an_upload_comes_before_a_merge_and_moves_or_after_it_and_is_refused() {
 }
 
 #[tokio::test]
-async fn an_upload_comes_before_a_delete_and_goes_or_after_it_and_is_refused() {
+async fn an_upload_precedes_a_delete_and_is_deleted_or_follows_it_and_is_rejected() {
     let app = TestApp::start_with(&[("removal_grace_seconds", "0")]).await;
     let delete = async |app: &TestApp, contact| {
         app.contact(Method::DELETE, &format!("/{contact}"), &Value::Null).await.ok();
     };
-    against(&app, delete, async |_, _, _, _| ()).await;
+    race(&app, delete, async |_, _, _, _| ()).await;
     dossier::actions::sweep::sweep(app.app()).await.unwrap();
     assert_eq!(app.blob_files(), Vec::<std::path::PathBuf>::new());
 }
 
 #[tokio::test]
-async fn an_upload_is_part_of_an_erasure_or_never_was() {
+async fn an_upload_is_erased_or_never_stored() {
     let app = TestApp::start().await;
     let erase = async |app: &TestApp, contact| {
         app.contact(Method::POST, &format!("/{contact}/erase"), &Value::Null).await.ok();
     };
-    against(&app, erase, async |app, contact, uploaded, trace| {
+    race(&app, erase, async |app, contact, uploaded, trace| {
         let again =
             app.contact(Method::POST, &format!("/{contact}/erase"), &Value::Null).await.ok();
         let expected = if uploaded == 200 { 2 } else { 1 };

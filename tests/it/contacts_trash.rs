@@ -1,4 +1,4 @@
-//! What is deleted can be restored for a while, where there is a trash.
+//! Deleted attachments and contacts can be restored while they are in the trash.
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -15,20 +15,20 @@ const NO_BODY: &Value = &Value::Null;
 
 async fn with_trash() -> TestApp {
     let settings = [("trash_days", "30"), ("removal_grace_seconds", "0")];
-    TestApp::telling_with(&settings).await
+    TestApp::start_with_webhooks_and(&settings).await
 }
 
 impl TestApp {
-    async fn restore(&self, contact: Uuid, attachment: &str) -> crate::support::Answer {
+    async fn restore(&self, contact: Uuid, attachment: &str) -> crate::support::Response {
         let path = format!("/{contact}/attachments/{attachment}/restore");
         self.contact(Method::POST, &path, NO_BODY).await
     }
 
-    /// Whether rows and files fit, and nothing is counted wrong.
-    async fn is_sound(&self) {
-        self.nothing_staged().await;
+    /// Checks that rows and files agree and all counters are right.
+    async fn assert_consistent(&self) {
+        self.wait_until_staging_is_empty().await;
         let blobs = dossier::blobs::Blobs::open(self.data(), &self.app().config).unwrap();
-        let look = dossier::actions::fsck::Look { hash: true, offline: false };
+        let look = dossier::actions::fsck::CheckOptions { hash: true, offline: false };
         let report =
             self.inspect(|rows| dossier::actions::fsck::check(rows, &blobs, look).unwrap());
         let found: Vec<_> = report.findings.iter().map(|one| &one.detail).collect();
@@ -37,15 +37,15 @@ impl TestApp {
 }
 
 #[tokio::test]
-async fn a_deleted_attachment_is_hidden_and_comes_back_with_its_id_and_link() {
+async fn a_deleted_attachment_is_hidden_and_restored_with_its_id_and_link() {
     let (app, receiver, contact) = (with_trash().await, Receiver::start(OK).await, Uuid::new_v4());
     app.subscribe(&receiver).await;
     let (id, link) = app.upload_pdf(contact, "a.pdf").await;
     let before = app.list(contact).await.ok();
     let path = format!("/contacts/v4/attachments/{contact}/{id}");
     app.delete(&path).await.ok();
-    assert_eq!(app.get(&path).await.refused(), (404, "NOT_FOUND".to_owned()));
-    assert_eq!(app.delete(&path).await.refused(), (404, "NOT_FOUND".to_owned()));
+    assert_eq!(app.get(&path).await.rejection(), (404, "NOT_FOUND".to_owned()));
+    assert_eq!(app.delete(&path).await.rejection(), (404, "NOT_FOUND".to_owned()));
     assert_eq!(app.open(&link).await.status, 404);
     assert_eq!(app.list(contact).await.ok()["metadata"]["total"], 0);
     let trash = app.contact(Method::GET, &format!("/{contact}/trash"), NO_BODY).await.ok();
@@ -58,21 +58,22 @@ async fn a_deleted_attachment_is_hidden_and_comes_back_with_its_id_and_link() {
     );
     app.advance_seconds(30 * DAY - 1);
     sweep(app.app()).await.unwrap();
-    app.is_sound().await;
-    // Not by another contact or another id.
-    assert_eq!(app.restore(Uuid::new_v4(), &id).await.refused().0, 404);
-    assert_eq!(app.restore(contact, &Uuid::new_v4().to_string()).await.refused().0, 404);
+    app.assert_consistent().await;
+    // Not by another contact or with another id.
+    assert_eq!(app.restore(Uuid::new_v4(), &id).await.rejection().0, 404);
+    assert_eq!(app.restore(contact, &Uuid::new_v4().to_string()).await.rejection().0, 404);
     app.restore(contact, &id).await.ok();
-    assert_eq!(app.restore(contact, &id).await.refused().0, 404);
-    app.is_sound().await;
+    assert_eq!(app.restore(contact, &id).await.rejection().0, 404);
+    app.assert_consistent().await;
     let after = app.list(contact).await.ok();
     assert_eq!(after["metadata"], before["metadata"]);
     assert_eq!(after["attachments"][0]["id"], id);
     let link = after["attachments"][0]["document"]["url"].as_str().unwrap();
     assert_eq!(app.open(link).await.body, PDF);
-    app.advance_and_look(0);
-    let told = receiver.told_times(3).await;
-    let back = told.iter().find(|told| told.event["entityEventSequence"] == "3").unwrap();
+    app.advance_and_wake(0);
+    let deliveries = receiver.wait_for_deliveries(3).await;
+    let back =
+        deliveries.iter().find(|delivery| delivery.event["entityEventSequence"] == "3").unwrap();
     assert_eq!(back.event["slug"], "created");
     let deleted = &back.event["createdEvent"]["restoreInfo"]["deletedDate"];
     assert_eq!(deleted, "2027-01-15T08:00:00.000Z");
@@ -80,22 +81,22 @@ async fn a_deleted_attachment_is_hidden_and_comes_back_with_its_id_and_link() {
 }
 
 #[tokio::test]
-async fn after_its_time_it_is_gone_with_its_bytes() {
+async fn after_the_trash_period_row_and_bytes_are_gone() {
     let (app, contact) = (with_trash().await, Uuid::new_v4());
     let (id, _) = app.upload_pdf(contact, "a.pdf").await;
     app.delete(&format!("/contacts/v4/attachments/{contact}/{id}")).await.ok();
     app.advance_seconds(30 * DAY);
-    // Also before a sweep has come by.
-    assert_eq!(app.restore(contact, &id).await.refused().0, 404);
+    // Even before a sweep has run.
+    assert_eq!(app.restore(contact, &id).await.rejection().0, 404);
     assert_eq!(app.blob_files().len(), 1);
     sweep(app.app()).await.unwrap();
     sweep(app.app()).await.unwrap();
     assert_eq!(app.blob_files().len(), 0);
-    app.is_sound().await;
+    app.assert_consistent().await;
 }
 
 #[tokio::test]
-async fn a_contact_comes_back_with_what_went_with_it() {
+async fn a_contact_is_restored_with_what_was_deleted_with_it() {
     let (app, contact) = (with_trash().await, Uuid::new_v4());
     app.contact(Method::PUT, &format!("/{contact}"), &json!({ "label": "Anna" })).await.ok();
     let (before, _) = app.upload_pdf(contact, "before.pdf").await;
@@ -107,61 +108,61 @@ async fn a_contact_comes_back_with_what_went_with_it() {
     let shown = app.contact(Method::GET, &path, NO_BODY).await.ok()["contact"].clone();
     assert_eq!((&shown["state"], &shown["attachmentCount"]), (&json!("TRASHED"), &json!(0)));
     assert_eq!(shown["purgeDate"], "2027-02-14T08:00:00.000Z");
-    // What lies in the trash is not made anew beside itself.
+    // Attachments in the trash are not created again.
     let again = app.contact(Method::PUT, &path, NO_BODY).await;
-    assert_eq!(again.refused(), (409, "CONTACT_GONE".to_owned()));
-    assert_eq!(app.restore(contact, &id).await.refused().0, 404);
+    assert_eq!(again.rejection(), (409, "CONTACT_GONE".to_owned()));
+    assert_eq!(app.restore(contact, &id).await.rejection().0, 404);
     let body = json!({ "fileName": "a.pdf", "mimeType": "application/pdf" });
-    assert_eq!(app.generate(contact, &body).await.refused().0, 404);
-    app.is_sound().await;
+    assert_eq!(app.generate(contact, &body).await.rejection().0, 404);
+    app.assert_consistent().await;
     let restored = app.contact(Method::POST, &format!("/{contact}/restore"), NO_BODY).await.ok();
     assert_eq!(restored["contact"]["label"], "Anna");
     assert_eq!(restored["contact"]["state"], "ACTIVE");
-    assert_eq!(app.all(contact, "id").await, [id]);
+    assert_eq!(app.list_all(contact, "id").await, [id]);
     assert_eq!(app.open(&link).await.body, PDF);
-    app.is_sound().await;
-    // What was deleted by itself waits on.
+    app.assert_consistent().await;
+    // Attachments deleted individually stay in the trash.
     app.restore(contact, &before).await.ok();
     assert_eq!(app.list(contact).await.ok()["metadata"]["total"], 2);
-    // And after its time nothing of it is left.
+    // After the trash period nothing is left.
     app.contact(Method::DELETE, &path, NO_BODY).await.ok();
     app.advance_seconds(31 * DAY);
     sweep(app.app()).await.unwrap();
     sweep(app.app()).await.unwrap();
-    assert_eq!(app.contact(Method::GET, &path, NO_BODY).await.refused().0, 404);
+    assert_eq!(app.contact(Method::GET, &path, NO_BODY).await.rejection().0, 404);
     assert_eq!(app.blob_files().len(), 0);
 }
 
 #[tokio::test]
-async fn a_restore_does_not_pass_a_quota() {
+async fn a_restore_does_not_exceed_a_quota() {
     let settings = [("trash_days", "30"), ("contact_max_files", "1")];
     let (app, contact) = (TestApp::start_with(&settings).await, Uuid::new_v4());
     let (id, _) = app.upload_pdf(contact, "a.pdf").await;
     app.delete(&format!("/contacts/v4/attachments/{contact}/{id}")).await.ok();
     let (other, _) = app.upload_pdf(contact, "b.pdf").await;
-    let refused = app.restore(contact, &id).await.refused();
-    assert_eq!(refused, (403, "QUOTA_EXCEEDED".to_owned()));
+    let rejected = app.restore(contact, &id).await.rejection();
+    assert_eq!(rejected, (403, "QUOTA_EXCEEDED".to_owned()));
     app.delete(&format!("/contacts/v4/attachments/{contact}/{other}")).await.ok();
     app.restore(contact, &id).await.ok();
-    assert_eq!(app.all(contact, "id").await, [id]);
+    assert_eq!(app.list_all(contact, "id").await, [id]);
 }
 
 #[tokio::test]
-async fn a_large_contact_goes_and_comes_back_in_batches() {
+async fn a_large_contact_is_trashed_and_restored_in_batches() {
     let (app, contact) = (with_trash().await, Uuid::new_v4());
-    app.upload_csvs(contact, (0..520).map(|number| format!("{number}.csv"))).await;
-    let ids = app.all(contact, "id").await;
+    app.upload_many_csvs(contact, 520).await;
+    let ids = app.list_all(contact, "id").await;
     app.contact(Method::DELETE, &format!("/{contact}"), NO_BODY).await.ok();
     assert_eq!(app.list(contact).await.ok()["metadata"]["total"], 0);
     let path = format!("/contacts/v4/attachments/{contact}/{}", ids[519]);
-    assert_eq!(app.get(&path).await.refused().0, 404);
-    assert_eq!(app.delete(&path).await.refused().0, 404);
-    app.is_sound().await;
-    while app.app().db.close_on(START_MS).await.unwrap() {}
-    app.is_sound().await;
+    assert_eq!(app.get(&path).await.rejection().0, 404);
+    assert_eq!(app.delete(&path).await.rejection().0, 404);
+    app.assert_consistent().await;
+    while app.app().db.continue_closing(START_MS).await.unwrap() {}
+    app.assert_consistent().await;
     let restore = format!("/{contact}/restore");
     let back = app.contact(Method::POST, &restore, NO_BODY).await.ok();
     assert_eq!(back["contact"]["attachmentCount"], 520);
-    assert_eq!(app.all(contact, "id").await, ids);
-    app.is_sound().await;
+    assert_eq!(app.list_all(contact, "id").await, ids);
+    app.assert_consistent().await;
 }

@@ -1,7 +1,7 @@
-//! Resumable uploads that an older release began, whose rows do not say whose they are: they bring nothing
-//! back of a contact that has gone, and leave nothing.
+//! Resumable uploads of an older release, whose rows name no contact. They never bring back
+//! anything of a closed contact, and leave nothing.
 
-use dossier::actions::contacts::go_on;
+use dossier::actions::contacts::continue_unfinished;
 use dossier::actions::sweep::sweep;
 use reqwest::Method;
 use serde_json::Value;
@@ -13,7 +13,7 @@ use crate::support::tus::csv;
 const SIZE: usize = 3_000;
 const DAY: i64 = 24 * 60 * 60;
 
-/// An upload of the first 1,000 bytes, as a release before schema 5 left it.
+/// An upload of its first 1,000 bytes, as a release before schema 5 left it.
 async fn old_upload(app: &TestApp, contact: Uuid) -> String {
     let (_, upload) = app.tus_begin(contact, SIZE).await;
     assert_eq!(app.tus_patch(&upload, 0, &csv(SIZE)[..1_000]).await.status, 204);
@@ -40,35 +40,35 @@ async fn end(app: &TestApp, contact: Uuid, how: &str) {
 }
 
 #[tokio::test]
-async fn an_old_upload_of_a_contact_that_has_gone_is_over_with_its_next_piece() {
+async fn an_old_upload_to_a_closed_contact_ends_with_its_next_piece() {
     for (trash, how) in [("0", "delete"), ("30", "delete"), ("0", "erase")] {
         let app = TestApp::start_with(&[("trash_days", trash)]).await;
-        // One that would be whole, and one that would not.
+        // One upload that the next piece would complete, and one that it would not.
         for until in [SIZE, 2_000] {
             let contact = Uuid::new_v4();
             let upload = old_upload(&app, contact).await;
             end(&app, contact, how).await;
             let piece = &csv(SIZE)[1_000..until];
-            let refused = app.tus_patch(&upload, 1_000, piece).await.refused();
-            assert_eq!(refused, (410, "UPLOAD_GONE".to_owned()), "{how} {until}");
+            let rejected = app.tus_patch(&upload, 1_000, piece).await.rejection();
+            assert_eq!(rejected, (410, "UPLOAD_GONE".to_owned()), "{how} {until}");
             assert_eq!(app.list(contact).await.ok()["metadata"]["total"], 0);
             assert_eq!(rows(&app, "1 = 1"), 0);
-            app.nothing_is_stored().await;
+            app.wait_until_store_is_empty().await;
         }
     }
 }
 
 #[tokio::test]
-async fn an_old_upload_that_goes_on_belongs_to_its_contact_from_then_on() {
+async fn an_old_upload_that_continues_is_tied_to_its_contact() {
     let (app, contact) = (TestApp::start().await, Uuid::new_v4());
     let upload = old_upload(&app, contact).await;
     assert_eq!(app.tus_patch(&upload, 1_000, &csv(SIZE)[1_000..2_000]).await.status, 204);
     assert_eq!(rows(&app, "contact_id IS NOT NULL"), 1);
     end(&app, contact, "delete").await;
-    let refused = app.tus_patch(&upload, 2_000, &csv(SIZE)[2_000..]).await.refused();
-    assert_eq!(refused, (410, "UPLOAD_GONE".to_owned()));
+    let rejected = app.tus_patch(&upload, 2_000, &csv(SIZE)[2_000..]).await.rejection();
+    assert_eq!(rejected, (410, "UPLOAD_GONE".to_owned()));
     sweep(app.app()).await.unwrap();
-    app.nothing_is_stored().await;
+    app.wait_until_store_is_empty().await;
     let contact = Uuid::new_v4();
     let upload = old_upload(&app, contact).await;
     assert_eq!(app.tus_patch(&upload, 1_000, &csv(SIZE)[1_000..]).await.status, 204);
@@ -76,7 +76,7 @@ async fn an_old_upload_that_goes_on_belongs_to_its_contact_from_then_on() {
 }
 
 #[tokio::test]
-async fn an_erasure_is_not_complete_while_an_old_upload_may_be_of_the_person() {
+async fn an_erasure_waits_for_old_uploads_that_may_belong_to_the_person() {
     let (app, contact) = (TestApp::start().await, Uuid::new_v4());
     old_upload(&app, contact).await;
     let erased = app.contact(Method::POST, &format!("/{contact}/erase"), &Value::Null).await.ok();
@@ -84,14 +84,16 @@ async fn an_erasure_is_not_complete_while_an_old_upload_may_be_of_the_person() {
     let receipt = format!("/dossier/v1/receipts/{receipt}");
     let completed = async || {
         sweep(app.app()).await.unwrap();
-        go_on(app.app()).await.unwrap();
+        continue_unfinished(app.app()).await.unwrap();
         app.get(&receipt).await.ok()["receipt"]["completedDate"].clone()
     };
     app.advance_seconds(7 * DAY - 1);
     assert_eq!(completed().await, Value::Null);
     assert_eq!(app.stored_files().len(), 1);
     app.advance_seconds(1);
-    crate::support::files::eventually("it is complete", async || !completed().await.is_null())
-        .await;
+    crate::support::files::eventually("the erasure is complete", async || {
+        !completed().await.is_null()
+    })
+    .await;
     assert_eq!(app.stored_files().len(), 0);
 }

@@ -1,11 +1,11 @@
-//! Deletes: unreachable at once, bytes gone after the grace.
+//! Deletes: unreachable at once, bytes removed after the grace period.
 
 use dossier::actions::sweep::sweep;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::support::{Answer, PNG, TestApp};
+use crate::support::{PNG, Response, TestApp};
 
 /// The default of `removal_grace_seconds`.
 const GRACE_S: i64 = 60;
@@ -23,33 +23,33 @@ async fn first_attachment(app: &TestApp, contact: Uuid) -> (Value, String) {
 }
 
 #[tokio::test]
-async fn a_delete_answers_an_empty_object_once() {
+async fn a_delete_returns_an_empty_object_once() {
     let app = TestApp::start().await;
     let contact = Uuid::new_v4();
     app.upload(contact, "dot.png", "image/png", PNG).await.ok();
     let (_, path) = first_attachment(&app, contact).await;
-    // The SDK repeats both ids in the query.
+    // The SDK repeats both ids in the query string.
     let id = path.rsplit_once('/').unwrap().1;
-    let answer = app.delete(&format!("{path}?contactId={contact}&attachmentId={id}")).await;
-    assert_eq!((answer.ok(), answer.header("content-type")), (json!({}), "application/json"));
-    assert_eq!(app.delete(&path).await.refused(), not_found());
+    let response = app.delete(&format!("{path}?contactId={contact}&attachmentId={id}")).await;
+    assert_eq!((response.ok(), response.header("content-type")), (json!({}), "application/json"));
+    assert_eq!(app.delete(&path).await.rejection(), not_found());
 }
 
 #[tokio::test]
-async fn a_delete_with_a_repeated_id_that_differs_changes_nothing() {
+async fn a_delete_with_contradicting_ids_changes_nothing() {
     let app = TestApp::start().await;
     let contact = Uuid::new_v4();
     app.upload(contact, "dot.png", "image/png", PNG).await.ok();
     let (_, path) = first_attachment(&app, contact).await;
     let other = Uuid::new_v4();
-    let answer = app.delete(&format!("{path}?contactId={other}&attachmentId={other}")).await;
+    let response = app.delete(&format!("{path}?contactId={other}&attachmentId={other}")).await;
     let mismatch = |field: &str| (field.to_owned(), "OTHER".to_owned());
-    assert_eq!(answer.violations(), [mismatch("contactId"), mismatch("attachmentId")]);
+    assert_eq!(response.violations(), [mismatch("contactId"), mismatch("attachmentId")]);
     app.get(&path).await.ok();
 }
 
 #[tokio::test]
-async fn what_is_deleted_is_unreachable_at_once() {
+async fn a_deleted_attachment_is_unreachable_at_once() {
     let app = TestApp::start().await;
     let contact = Uuid::new_v4();
     app.upload(contact, "dot.png", "image/png", PNG).await.ok();
@@ -61,9 +61,9 @@ async fn what_is_deleted_is_unreachable_at_once() {
         assert_eq!(app.open(link).await.status, StatusCode::OK);
     }
     app.delete(&path).await.ok();
-    assert_eq!(app.get(&path).await.refused(), not_found());
+    assert_eq!(app.get(&path).await.rejection(), not_found());
     for link in [&image, &preview] {
-        assert_eq!(app.open(link).await.refused(), not_found());
+        assert_eq!(app.open(link).await.rejection(), not_found());
     }
     let list = app.list(contact).await.ok();
     assert_eq!(
@@ -74,7 +74,7 @@ async fn what_is_deleted_is_unreachable_at_once() {
 }
 
 #[tokio::test]
-async fn the_upload_url_of_a_deleted_attachment_is_spent() {
+async fn the_upload_url_of_a_deleted_attachment_stays_used() {
     let mut app = TestApp::start().await;
     let contact = Uuid::new_v4();
     let url = app.upload_url(contact, "dot.png", "image/png").await;
@@ -89,23 +89,23 @@ async fn the_upload_url_of_a_deleted_attachment_is_spent() {
         app.advance_seconds(2 * GRACE_S);
         sweep(app.app()).await.unwrap();
         let url = format!("{}/upload/{token}", app.base);
-        assert_eq!(app.put(&url, PNG).await.refused(), (403, "INVALID_UPLOAD_TOKEN".to_owned()));
+        assert_eq!(app.put(&url, PNG).await.rejection(), (403, "INVALID_UPLOAD_TOKEN".to_owned()));
         assert_eq!(app.list(contact).await.ok()["metadata"]["total"], 0);
     }
 }
 
 #[tokio::test]
-async fn the_bytes_go_after_the_grace_and_no_others() {
+async fn bytes_are_removed_after_the_grace_period_and_no_others() {
     let app = TestApp::start().await;
     let (contact, other) = (Uuid::new_v4(), Uuid::new_v4());
     app.upload(other, "a.csv", "text/csv", b"a,b\n").await.ok();
     let kept = app.blob_files();
     app.upload(contact, "dot.png", "image/png", PNG).await.ok();
     let (attachment, path) = first_attachment(&app, contact).await;
-    // Waits for the preview, so that its file is there to be removed.
+    // Waits for the preview, so that its file exists before the delete.
     let preview = attachment["previewImage"]["url"].as_str().unwrap();
     assert_eq!(app.open(preview).await.status, StatusCode::OK);
-    app.nothing_staged().await;
+    app.wait_until_staging_is_empty().await;
     let all = app.blob_files();
     assert_eq!((kept.len(), all.len()), (1, 3), "{all:?}");
     app.delete(&path).await.ok();
@@ -119,10 +119,10 @@ async fn the_bytes_go_after_the_grace_and_no_others() {
 }
 
 #[tokio::test]
-async fn a_download_that_is_running_ends_with_all_its_bytes() {
+async fn a_running_download_completes_despite_a_delete() {
     let app = TestApp::start().await;
     let contact = Uuid::new_v4();
-    // More than sockets hold, so that the download is still running when the delete comes.
+    // More than socket buffers hold, so that the download is still in flight during the delete.
     let bytes: Vec<u8> =
         (0..2_000_000_u32).flat_map(|line| format!("{line:07},x\n").into_bytes()).collect();
     app.upload(contact, "long.csv", "text/csv", &bytes).await.ok();
@@ -134,7 +134,7 @@ async fn a_download_that_is_running_ends_with_all_its_bytes() {
     app.advance_seconds(GRACE_S);
     sweep(app.app()).await.unwrap();
     assert_eq!(app.blob_files(), Vec::<std::path::PathBuf>::new());
-    assert_eq!(app.open(url).await.refused(), not_found());
+    assert_eq!(app.open(url).await.rejection(), not_found());
     while let Some(chunk) = download.chunk().await.unwrap() {
         read.extend_from_slice(&chunk);
     }
@@ -142,15 +142,15 @@ async fn a_download_that_is_running_ends_with_all_its_bytes() {
 }
 
 #[tokio::test]
-async fn of_many_deletes_at_once_one_wins() {
+async fn one_of_many_concurrent_deletes_wins() {
     let app = TestApp::start().await;
     let contact = Uuid::new_v4();
     app.upload(contact, "dot.png", "image/png", PNG).await.ok();
     app.upload(contact, "a.csv", "text/csv", b"a,b\n").await.ok();
     let (_, path) = first_attachment(&app, contact).await;
     let deletes = (0..20).map(|_| app.delete(&path));
-    let answers: Vec<Answer> = futures_util::future::join_all(deletes).await;
-    let count = |status: u16| answers.iter().filter(|a| a.status.as_u16() == status).count();
+    let responses: Vec<Response> = futures_util::future::join_all(deletes).await;
+    let count = |status: u16| responses.iter().filter(|a| a.status.as_u16() == status).count();
     assert_eq!((count(200), count(404)), (1, 19));
     assert_eq!(app.list(contact).await.ok()["metadata"]["total"], 1);
 }

@@ -1,4 +1,4 @@
-//! `dossier doctor` says what is wrong and what to do, and is silent about what is not.
+//! `dossier doctor` reports problems with their remedies and nothing else.
 
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
@@ -8,18 +8,18 @@ use rusqlite::Connection;
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::support::{Ended, PNG, TestApp, run};
+use crate::support::{CommandOutput, PNG, TestApp, run};
 
-/// Addresses that are free while the test runs, and the arguments that name them.
+/// Addresses that are free while the test runs, and the arguments that set them.
 const PORTS: [&str; 4] = ["--set", "listen=127.0.0.1:0", "--set", "listen_tls=127.0.0.1:0"];
 
-fn doctor(data: &Path, more: &[&str]) -> Ended {
+fn doctor(data: &Path, more: &[&str]) -> CommandOutput {
     run(&[&["doctor", "--data", data.to_str().unwrap()], &PORTS[..], more].concat())
 }
 
 /// The checks that are not fine, by name, each with its state.
-fn unusual(ended: &Ended) -> Vec<(String, String)> {
-    let report: Value = serde_json::from_str(&ended.out).unwrap();
+fn findings(output: &CommandOutput) -> Vec<(String, String)> {
+    let report: Value = serde_json::from_str(&output.out).unwrap();
     let checks = report["checks"].as_array().unwrap();
     let found: Vec<_> = checks
         .iter()
@@ -28,8 +28,8 @@ fn unusual(ended: &Ended) -> Vec<(String, String)> {
         .map(|[name, state]| (name, state))
         .collect();
     let problems = found.iter().filter(|(_, state)| state == "problem").count();
-    assert_eq!(report["problems"], problems, "{ended:?}");
-    assert_eq!(ended.code, Some(i32::from(problems > 0)), "{ended:?}");
+    assert_eq!(report["problems"], problems, "{output:?}");
+    assert_eq!(output.code, Some(i32::from(problems > 0)), "{output:?}");
     found
 }
 
@@ -42,7 +42,7 @@ async fn used_folder() -> tempfile::TempDir {
     let app = TestApp::start().await;
     app.upload(Uuid::new_v4(), "dot.png", "image/png", PNG).await.ok();
     let data = app.stop().await;
-    // The test's clock is not the doctor's.
+    // The test's clock is not doctor's.
     let database = Connection::open(data.path().join("dossier.db")).unwrap();
     database.execute_batch("UPDATE contacts SET last_created_at_ms = 1750000000000").unwrap();
     drop(database);
@@ -52,13 +52,13 @@ async fn used_folder() -> tempfile::TempDir {
 }
 
 #[tokio::test]
-async fn a_sound_store_has_no_findings() {
+async fn a_healthy_store_has_no_findings() {
     let data = used_folder().await;
-    assert_eq!(unusual(&doctor(data.path(), &["--json"])), []);
+    assert_eq!(findings(&doctor(data.path(), &["--json"])), []);
     let shown = doctor(data.path(), &[]);
     assert_eq!(shown.code, Some(0), "{shown:?}");
-    for said in ["1 attachments", "libheif", "Nothing is wrong."] {
-        assert!(shown.out.contains(said), "{said} is missing in {}", shown.out);
+    for expected in ["1 attachments", "libheif", "No problems found."] {
+        assert!(shown.out.contains(expected), "{expected} is missing from {}", shown.out);
     }
 }
 
@@ -66,13 +66,13 @@ async fn a_sound_store_has_no_findings() {
 async fn a_folder_that_others_can_read_is_a_finding() {
     let data = used_folder().await;
     std::fs::set_permissions(data.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
-    let ended = doctor(data.path(), &["--json"]);
-    assert_eq!(unusual(&ended), problem("data folder"));
-    assert!(ended.out.contains("chmod 700"), "{ended:?}");
+    let output = doctor(data.path(), &["--json"]);
+    assert_eq!(findings(&output), problem("data folder"));
+    assert!(output.out.contains("chmod 700"), "{output:?}");
     std::fs::set_permissions(data.path(), std::fs::Permissions::from_mode(0o700)).unwrap();
     let keys = data.path().join("signing.keys");
     std::fs::set_permissions(keys, std::fs::Permissions::from_mode(0o640)).unwrap();
-    assert_eq!(unusual(&doctor(data.path(), &["--json"])), problem("secrets"));
+    assert_eq!(findings(&doctor(data.path(), &["--json"])), problem("secrets"));
 }
 
 #[tokio::test]
@@ -82,58 +82,58 @@ async fn a_damaged_or_foreign_database_is_a_finding() {
     let database = Connection::open(&file).unwrap();
     database.pragma_update(None, "user_version", 999).unwrap();
     drop(database);
-    assert_eq!(unusual(&doctor(data.path(), &["--json"])), problem("database"));
+    assert_eq!(findings(&doctor(data.path(), &["--json"])), problem("database"));
     std::fs::write(&file, "no database at all, but long enough to be read as one".repeat(99))
         .unwrap();
-    assert_eq!(unusual(&doctor(data.path(), &["--json"])), problem("database"));
+    assert_eq!(findings(&doctor(data.path(), &["--json"])), problem("database"));
 }
 
 #[tokio::test]
-async fn a_file_from_the_future_says_that_the_clock_went_back() {
+async fn a_file_from_the_future_reveals_that_the_clock_went_back() {
     let data = used_folder().await;
     let database = Connection::open(data.path().join("dossier.db")).unwrap();
     // In the year 2128.
     database.execute_batch("UPDATE contacts SET last_created_at_ms = 5000000000000").unwrap();
     drop(database);
-    assert_eq!(unusual(&doctor(data.path(), &["--json"])), problem("clock"));
+    assert_eq!(findings(&doctor(data.path(), &["--json"])), problem("clock"));
 }
 
 #[tokio::test]
-async fn a_taken_address_is_a_finding() {
+async fn an_address_in_use_is_a_finding() {
     let data = used_folder().await;
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let listen = format!("listen={}", taken.local_addr().unwrap());
-    let ended = doctor(data.path(), &["--json", "--set", &listen]);
-    assert_eq!(unusual(&ended), problem("listen"));
+    let output = doctor(data.path(), &["--json", "--set", &listen]);
+    assert_eq!(findings(&output), problem("listen"));
 }
 
 #[tokio::test]
 async fn little_space_is_a_finding() {
     let data = used_folder().await;
     // No disk has room for two uploads of that size.
-    let ended = doctor(data.path(), &["--json", "--set", "upload_max_bytes=4000000000000000000"]);
-    assert_eq!(unusual(&ended), problem("free space"));
+    let output = doctor(data.path(), &["--json", "--set", "upload_max_bytes=4000000000000000000"]);
+    assert_eq!(findings(&output), problem("free space"));
 }
 
 #[test]
-fn a_folder_that_is_not_there_yet_is_only_worth_a_note() {
+fn a_missing_folder_is_only_a_note() {
     let folder = tempfile::tempdir().unwrap();
-    let ended = doctor(&folder.path().join("later"), &["--json"]);
-    assert_eq!(unusual(&ended), [("data folder".to_owned(), "note".to_owned())]);
-    assert!(!folder.path().join("later").exists(), "nothing is made");
+    let output = doctor(&folder.path().join("later"), &["--json"]);
+    assert_eq!(findings(&output), [("data folder".to_owned(), "note".to_owned())]);
+    assert!(!folder.path().join("later").exists(), "nothing is created");
 }
 
 #[test]
-fn a_folder_that_cannot_be_made_is_a_finding() {
+fn a_folder_that_cannot_be_created_is_a_finding() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("file"), "").unwrap();
-    let ended = doctor(&folder.path().join("file/data"), &["--json"]);
-    assert_eq!(unusual(&ended), problem("data folder"));
-    assert!(ended.out.contains("cannot be"), "{ended:?}");
+    let output = doctor(&folder.path().join("file/data"), &["--json"]);
+    assert_eq!(findings(&output), problem("data folder"));
+    assert!(output.out.contains("is not writable"), "{output:?}");
 }
 
 #[test]
-fn unreadable_settings_are_no_finding_but_a_failure() {
-    let ended = run(&["doctor", "--json", "--set", "nonsense=1"]);
-    assert_eq!(ended.code, Some(2), "{ended:?}");
+fn unreadable_settings_are_an_error_not_a_finding() {
+    let output = run(&["doctor", "--json", "--set", "nonsense=1"]);
+    assert_eq!(output.code, Some(2), "{output:?}");
 }

@@ -1,11 +1,11 @@
-//! Refused values (contract §6): every row of its table, with the exact field, rule, data and
-//! words. What is refused before any value is read stands in `errors_http.rs`.
+//! Rejected values (contract §6): every row of its table, with the exact field, rule, data and
+//! message. Requests rejected before any value is read are in `errors_http.rs`.
 
 use reqwest::Method;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::support::{Answer, TestApp};
+use crate::support::{Response, TestApp};
 
 const COLLECTION: &str = "/contacts/v4/attachments";
 
@@ -25,8 +25,8 @@ fn required(field: &str) -> Value {
     violation(field, "REQUIRED_FIELD", "must not be empty", None)
 }
 
-/// Compares a whole body with that of a 400 with these violations.
-pub(crate) fn assert_invalid(answer: &Answer, violations: &[Value], case: &str) {
+/// Asserts that a body is exactly that of a 400 with these violations.
+pub(crate) fn assert_invalid(response: &Response, violations: &[Value], case: &str) {
     let message: Vec<String> = violations
         .iter()
         .map(|v| format!("{} {}", v["field"].as_str().unwrap(), v["description"].as_str().unwrap()))
@@ -35,12 +35,12 @@ pub(crate) fn assert_invalid(answer: &Answer, violations: &[Value], case: &str) 
         "message": message.join("; "),
         "details": { "validationError": { "fieldViolations": violations } },
     });
-    assert_eq!((answer.status.as_u16(), answer.json()), (400, expected), "{case}");
+    assert_eq!((response.status.as_u16(), response.json()), (400, expected), "{case}");
 }
 
-/// Compares a whole body with that of an application error.
-pub(crate) fn assert_refused(
-    answer: &Answer,
+/// Asserts that a body is exactly that of an application error.
+pub(crate) fn assert_rejected(
+    response: &Response,
     status: u16,
     code: &str,
     description: &str,
@@ -52,11 +52,11 @@ pub(crate) fn assert_refused(
             "applicationError": { "code": code, "description": description, "data": data },
         },
     });
-    assert_eq!((answer.status.as_u16(), answer.json()), (status, expected));
+    assert_eq!((response.status.as_u16(), response.json()), (status, expected));
 }
 
 #[tokio::test]
-async fn ids_that_are_no_guids_are_named() {
+async fn invalid_guids_are_reported() {
     let app = TestApp::start().await;
     let good = Uuid::new_v4();
     let simple = good.simple();
@@ -82,25 +82,25 @@ async fn ids_that_are_no_guids_are_named() {
         assert_invalid(&app.delete(&format!("{COLLECTION}/{id}/{id}")).await, &both, id);
         let path = format!("{COLLECTION}/{id}/upload-url");
         let body = json!({ "fileName": "a.csv", "mimeType": "text/csv" });
-        let answer = Answer::of(app.request(Method::POST, &path).json(&body)).await;
-        assert_invalid(&answer, &contact, id);
+        let response = Response::to(app.request(Method::POST, &path).json(&body)).await;
+        assert_invalid(&response, &contact, id);
     }
 }
 
 #[tokio::test]
-async fn a_list_without_a_contact_anywhere_is_refused() {
+async fn a_list_without_a_contact_id_is_rejected() {
     let app = TestApp::start().await;
     for path in [COLLECTION, "/_api/contacts/v4/attachments", "/contacts/v4/attachments/?a=b"] {
         assert_invalid(&app.get(path).await, &[required("contactId")], path);
     }
     for body in ["{}", r#"{"contactId":null}"#, " \r\n"] {
-        let answer = Answer::of(app.request(Method::GET, COLLECTION).body(body)).await;
-        assert_invalid(&answer, &[required("contactId")], body);
+        let response = Response::to(app.request(Method::GET, COLLECTION).body(body)).await;
+        assert_invalid(&response, &[required("contactId")], body);
     }
 }
 
 #[tokio::test]
-async fn paging_outside_its_limits_is_refused() {
+async fn paging_outside_its_limits_is_rejected() {
     let app = TestApp::start().await;
     let contact = Uuid::new_v4();
     let below =
@@ -125,8 +125,8 @@ async fn paging_outside_its_limits_is_refused() {
         ("paging.offset=2147483648", vec![no_integer(offset)]),
         ("paging.limit=101&paging.offset=-1", vec![above.clone(), below(offset)]),
     ] {
-        let answer = app.get(&format!("{COLLECTION}/{contact}?{query}")).await;
-        assert_invalid(&answer, &expected, query);
+        let response = app.get(&format!("{COLLECTION}/{contact}?{query}")).await;
+        assert_invalid(&response, &expected, query);
     }
     for (paging, expected) in [
         (json!({ "limit": 101 }), vec![above.clone()]),
@@ -136,13 +136,13 @@ async fn paging_outside_its_limits_is_refused() {
         (json!({ "limit": true, "offset": [] }), vec![no_integer(limit), no_integer(offset)]),
     ] {
         let body = json!({ "contactId": contact.to_string(), "paging": paging });
-        let answer = Answer::of(app.request(Method::GET, COLLECTION).json(&body)).await;
-        assert_invalid(&answer, &expected, &body.to_string());
+        let response = Response::to(app.request(Method::GET, COLLECTION).json(&body)).await;
+        assert_invalid(&response, &expected, &body.to_string());
     }
 }
 
 #[tokio::test]
-async fn a_parameter_of_paging_that_stands_twice_is_refused() {
+async fn a_repeated_paging_parameter_is_rejected() {
     let app = TestApp::start().await;
     let path = format!("{COLLECTION}/{}?paging.limit=1&paging.limit=2", Uuid::new_v4());
     assert_eq!(
@@ -152,16 +152,16 @@ async fn a_parameter_of_paging_that_stands_twice_is_refused() {
 }
 
 #[tokio::test]
-async fn generate_names_every_field_that_is_missing_or_out_of_bounds() {
+async fn generate_reports_every_missing_or_invalid_field() {
     let app = TestApp::start().await;
     let contact = Uuid::new_v4();
     let empty = |field| {
         let data = Some(json!({ "threshold": 1 }));
         violation(field, "MIN_LENGTH", "must have at least 1 character", data)
     };
-    let long = |field, most: u64| {
-        let description = format!("must have at most {most} characters");
-        violation(field, "MAX_LENGTH", &description, Some(json!({ "threshold": most })))
+    let long = |field, limit: u64| {
+        let description = format!("must have at most {limit} characters");
+        violation(field, "MAX_LENGTH", &description, Some(json!({ "threshold": limit })))
     };
     let not_text =
         |field| violation(field, "FORMAT", "is not a string", Some(json!({ "type": "STRING" })));
@@ -186,14 +186,14 @@ async fn generate_names_every_field_that_is_missing_or_out_of_bounds() {
 }
 
 #[tokio::test]
-async fn an_unsupported_type_is_refused_with_the_supported_ones() {
+async fn an_unsupported_type_is_rejected_with_the_supported_ones() {
     let app = TestApp::start().await;
     for mime in ["text/html", "image/svg+xml", "application/octet-stream", "nonsense", "image/*"] {
         let body = json!({ "fileName": "a.csv", "mimeType": mime });
-        let answer = app.generate(Uuid::new_v4(), &body).await;
-        let json = answer.json();
+        let response = app.generate(Uuid::new_v4(), &body).await;
+        let json = response.json();
         let violation = &json["details"]["validationError"]["fieldViolations"][0];
-        assert_eq!(answer.status.as_u16(), 400, "{mime}");
+        assert_eq!(response.status.as_u16(), 400, "{mime}");
         assert_eq!(violation["field"], "mimeType", "{mime}");
         assert_eq!(violation["violatedRule"], "OTHER", "{mime}");
         assert_eq!(violation["ruleName"], "UNSUPPORTED_MIME_TYPE", "{mime}");
@@ -201,7 +201,7 @@ async fn an_unsupported_type_is_refused_with_the_supported_ones() {
         assert_eq!(violation["data"]["mimeType"], mime);
         let supported = violation["data"]["supported"].as_array().unwrap();
         for good in ["text/csv", "application/pdf", "image/*"] {
-            assert!(supported.contains(&json!(good)), "{good} is missing in {supported:?}");
+            assert!(supported.contains(&json!(good)), "{good} is missing from {supported:?}");
         }
     }
 }
@@ -211,8 +211,8 @@ async fn all_violations_are_reported_at_once() {
     let app = TestApp::start().await;
     let path = format!("{COLLECTION}/undefined/upload-url");
     let body = json!({ "fileName": "" });
-    let answer = Answer::of(app.request(Method::POST, &path).json(&body)).await;
-    let found = answer.violations();
+    let response = Response::to(app.request(Method::POST, &path).json(&body)).await;
+    let found = response.violations();
     let fields: Vec<&str> = found.iter().map(|(field, _)| field.as_str()).collect();
     assert_eq!(fields, ["contactId", "fileName", "mimeType"]);
 }
@@ -224,17 +224,17 @@ async fn an_id_repeated_in_the_body_of_generate_must_equal_the_path() {
     let body = |id: String| json!({ "contactId": id, "fileName": "a.csv", "mimeType": "text/csv" });
     app.generate(contact, &body(contact.to_string())).await.ok();
     app.generate(contact, &body(contact.to_string().to_uppercase())).await.ok();
-    let answer = app.generate(contact, &body(Uuid::new_v4().to_string())).await;
-    assert_eq!(answer.violations(), [("contactId".to_owned(), "OTHER".to_owned())]);
+    let response = app.generate(contact, &body(Uuid::new_v4().to_string())).await;
+    assert_eq!(response.violations(), [("contactId".to_owned(), "OTHER".to_owned())]);
 }
 
 #[tokio::test]
-async fn an_absent_attachment_is_named() {
+async fn a_missing_attachment_is_reported_by_id() {
     let app = TestApp::start().await;
     let (contact, id) = (Uuid::new_v4(), Uuid::new_v4());
     let data = json!({ "contactId": contact.to_string(), "attachmentId": id.to_string() });
     let path = format!("{COLLECTION}/{contact}/{id}");
-    for answer in [app.get(&path).await, app.delete(&path).await] {
-        assert_refused(&answer, 404, "NOT_FOUND", "attachment was not found", &data);
+    for response in [app.get(&path).await, app.delete(&path).await] {
+        assert_rejected(&response, 404, "NOT_FOUND", "attachment was not found", &data);
     }
 }

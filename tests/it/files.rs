@@ -1,4 +1,4 @@
-//! A contact's files as people look for them: searched, filtered, sorted, labelled, deleted together.
+//! A contact's files: searched, filtered, sorted, labelled and deleted together.
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use crate::support::files::{PDF, jpeg, quarters, sha256_hex};
 use crate::support::receiver::{OK, Receiver};
-use crate::support::{Answer, TestApp};
+use crate::support::{Response, TestApp};
 
 const CSV: &str = "text/csv";
 const FILES: [(&str, &str); 6] = [
@@ -14,12 +14,12 @@ const FILES: [(&str, &str); 6] = [
     ("invoice_10%.csv", CSV),
     ("photo.jpg", "image/jpeg"),
     ("Scan.PDF", "application/pdf"),
-    // Decomposed, as some systems write names.
+    // Decomposed, as some systems write file names.
     ("u\u{308}bersicht 2.csv", CSV),
     ("Снимок.jpg", "image/jpeg"),
 ];
 
-/// Uploads the files, each a second after the other; returns their ids.
+/// Uploads the files one second apart and returns their ids.
 async fn upload_all(app: &TestApp, contact: Uuid) -> Vec<String> {
     for (number, (name, kind)) in FILES.iter().enumerate() {
         let bytes = match *kind {
@@ -30,14 +30,15 @@ async fn upload_all(app: &TestApp, contact: Uuid) -> Vec<String> {
         app.upload(contact, name, kind, &bytes).await.ok();
         app.advance_seconds(1);
     }
-    app.all(contact, "id").await
+    app.list_all(contact, "id").await
 }
 
 fn path(contact: Uuid, end: &str) -> String {
     format!("/dossier/v1/contacts/{contact}/attachments{end}")
 }
 
-/// All pages of a search, each of `limit`, as the places of their files; with the total of every page.
+/// All pages of a search with this `limit`, as indexes into the files, with the total of every
+/// page.
 async fn found(
     app: &TestApp,
     contact: Uuid,
@@ -52,7 +53,7 @@ async fn found(
             Some(cursor) => request.query(&[("cursor", cursor)]),
             None => request,
         };
-        let page = Answer::of(request).await.ok();
+        let page = Response::to(request).await.ok();
         let names = page["attachments"].as_array().unwrap().iter().map(|one| &one["fileName"]);
         found.extend(names.map(|name| FILES.iter().position(|file| name == file.0).unwrap()));
         let all = page["total"].as_u64().unwrap();
@@ -72,7 +73,7 @@ async fn files_are_found_by_name_label_and_kind() {
     let (app, contact) = (TestApp::start().await, Uuid::new_v4());
     let ids = upload_all(&app, contact).await;
     let body = json!({ "label": "Hüfte LINKS" });
-    Answer::of(app.request(Method::PATCH, &path(contact, &format!("/{}", ids[2]))).json(&body))
+    Response::to(app.request(Method::PATCH, &path(contact, &format!("/{}", ids[2]))).json(&body))
         .await
         .ok();
     for (query, expected) in [
@@ -99,12 +100,12 @@ async fn files_are_found_by_name_label_and_kind() {
 }
 
 #[tokio::test]
-async fn files_are_sorted_and_every_page_begins_behind_the_one_before() {
+async fn files_are_sorted_and_each_page_starts_after_the_previous_one() {
     let (app, contact) = (TestApp::start().await, Uuid::new_v4());
     upload_all(&app, contact).await;
-    // A blank comes before a dot.
+    // A space sorts before a dot.
     let by_name = vec![1, 2, 3, 4, 0, 5];
-    // Smallest first; the two photos are equal, and then their ids count.
+    // Smallest first; the two photos are equally large and sort by id.
     let by_size = vec![0, 1, 4, 3, 2, 5];
     let down = |order: &Vec<usize>| order.iter().rev().copied().collect::<Vec<_>>();
     for (sort, expected) in [
@@ -120,7 +121,7 @@ async fn files_are_sorted_and_every_page_begins_behind_the_one_before() {
             assert_eq!(found, expected, "{sort} {limit}");
         }
     }
-    // What goes between two pages shifts nothing, nor does what comes.
+    // Neither deletes nor uploads between two pages shift anything.
     let first = app.get(&path(contact, "?limit=2")).await.ok();
     let gone = first["attachments"][0]["id"].as_str().unwrap();
     app.delete(&format!("/contacts/v4/attachments/{contact}/{gone}")).await.ok();
@@ -130,7 +131,7 @@ async fn files_are_sorted_and_every_page_begins_behind_the_one_before() {
 }
 
 #[tokio::test]
-async fn what_a_query_gets_wrong_is_named() {
+async fn mistakes_in_a_query_are_reported() {
     let (app, contact) = (TestApp::start().await, Uuid::new_v4());
     upload_all(&app, contact).await;
     let next = app.get(&path(contact, "?limit=1")).await.ok()["next"].clone();
@@ -144,19 +145,19 @@ async fn what_a_query_gets_wrong_is_named() {
         (contact, "cursor=".to_owned()),
         (other, format!("cursor={next}")),
     ] {
-        let answer = app.get(&path(contact, &format!("?{query}"))).await;
-        assert_eq!(answer.violations(), [("cursor".to_owned(), "OTHER".to_owned())], "{query}");
+        let response = app.get(&path(contact, &format!("?{query}"))).await;
+        assert_eq!(response.violations(), [("cursor".to_owned(), "OTHER".to_owned())], "{query}");
     }
     let query = "?sort=date&type=image,exe&search=%00&limit=201&limit=2&cursor=x";
-    let answer = app.get(&path(contact, query)).await;
-    let fields: Vec<String> = answer.violations().into_iter().map(|(field, _)| field).collect();
+    let response = app.get(&path(contact, query)).await;
+    let fields: Vec<String> = response.violations().into_iter().map(|(field, _)| field).collect();
     assert_eq!(fields, ["search", "type", "sort", "limit", "cursor"]);
-    let answer = app.get("/dossier/v1/contacts/x/attachments").await;
-    assert_eq!(answer.violations(), [("contactId".to_owned(), "FORMAT".to_owned())]);
+    let response = app.get("/dossier/v1/contacts/x/attachments").await;
+    assert_eq!(response.violations(), [("contactId".to_owned(), "FORMAT".to_owned())]);
 }
 
 #[tokio::test]
-async fn a_file_is_shown_with_links_that_open_and_the_contracts_answer_stays() {
+async fn a_file_has_working_links_and_the_contracts_responses_are_unchanged() {
     let (app, contact) = (TestApp::start().await, Uuid::new_v4());
     let photo = jpeg(&quarters(40, 20));
     app.upload(contact, "photo.jpg", "image/jpeg", &photo).await.ok();
@@ -164,7 +165,7 @@ async fn a_file_is_shown_with_links_that_open_and_the_contracts_answer_stays() {
     let id = before.ok()["attachments"][0]["id"].as_str().unwrap().to_owned();
     let one = path(contact, &format!("/{id}"));
     let body = json!({ "label": "Left hip", "description": "Taken\nin March" });
-    let changed = Answer::of(app.request(Method::PATCH, &one).json(&body)).await.ok();
+    let changed = Response::to(app.request(Method::PATCH, &one).json(&body)).await.ok();
     let listed = app.get(&path(contact, "")).await;
     assert_eq!(listed.header("cache-control"), "private, no-store");
     let mut file = listed.ok()["attachments"][0].clone();
@@ -185,28 +186,29 @@ async fn a_file_is_shown_with_links_that_open_and_the_contracts_answer_stays() {
             "previewUrl": null, "linksExpireAt": file["linksExpireAt"],
         })
     );
-    // Not a byte of the contract's answers changes, nor their tag.
+    // The contract's responses stay the same to the byte, and so do their ETags.
     let after = app.list(contact).await;
     assert_eq!((after.header("etag"), &after.body), (before.header("etag"), &before.body));
 }
 
 #[tokio::test]
-async fn what_is_written_beside_a_file_is_checked_changed_and_taken_away() {
+async fn a_files_labels_and_description_are_validated_changed_and_removed() {
     let (app, contact) = (TestApp::start().await, Uuid::new_v4());
     let (id, _) = app.upload_pdf(contact, "a.pdf").await;
     let one = path(contact, &format!("/{id}"));
-    let patch = async |body: &Value| Answer::of(app.request(Method::PATCH, &one).json(body)).await;
-    let notes = |answer: &Answer| {
-        let file = answer.ok()["attachment"].clone();
+    let patch =
+        async |body: &Value| Response::to(app.request(Method::PATCH, &one).json(body)).await;
+    let notes = |response: &Response| {
+        let file = response.ok()["attachment"].clone();
         (file["label"].clone(), file["description"].clone())
     };
     let longest = json!({ "label": "ж".repeat(200), "description": "😀".repeat(2_000) });
-    let answer = patch(&longest).await;
-    assert_eq!(notes(&answer), (longest["label"].clone(), longest["description"].clone()));
-    let answer = patch(&json!({ "label": "b" })).await;
-    assert_eq!(notes(&answer), (json!("b"), longest["description"].clone()));
-    let answer = patch(&json!({ "description": "" })).await;
-    assert_eq!(notes(&answer), (json!("b"), Value::Null));
+    let response = patch(&longest).await;
+    assert_eq!(notes(&response), (longest["label"].clone(), longest["description"].clone()));
+    let response = patch(&json!({ "label": "b" })).await;
+    assert_eq!(notes(&response), (json!("b"), longest["description"].clone()));
+    let response = patch(&json!({ "description": "" })).await;
+    assert_eq!(notes(&response), (json!("b"), Value::Null));
     assert_eq!(notes(&patch(&json!({})).await), (json!("b"), Value::Null));
     assert_eq!(notes(&patch(&json!({ "label": null })).await), (Value::Null, Value::Null));
     for (body, expected) in [
@@ -222,40 +224,43 @@ async fn what_is_written_beside_a_file_is_checked_changed_and_taken_away() {
         assert_eq!(found, expected);
     }
     let viewer = app.other_key("VIEW").await;
-    let answer = Answer::of(app.request_as(&viewer, Method::PATCH, &one).json(&json!({}))).await;
-    assert_eq!(answer.refused(), (403, "PERMISSION_DENIED".to_owned()));
+    let response =
+        Response::to(app.request_as(&viewer, Method::PATCH, &one).json(&json!({}))).await;
+    assert_eq!(response.rejection(), (403, "PERMISSION_DENIED".to_owned()));
 }
 
 #[tokio::test]
-async fn notes_go_with_the_file_to_the_trash_and_back_and_to_another_contact() {
+async fn labels_and_descriptions_survive_the_trash_and_a_merge() {
     let app = TestApp::start_with(&[("trash_days", "30")]).await;
     let (contact, target) = (Uuid::new_v4(), Uuid::new_v4());
     let (id, _) = app.upload_pdf(contact, "Ä.pdf").await;
     app.upload_pdf(target, "b.pdf").await;
     let note = json!({ "label": "Köhler", "description": "secret words" });
     let one = path(contact, &format!("/{id}"));
-    Answer::of(app.request(Method::PATCH, &one).json(&note)).await.ok();
+    Response::to(app.request(Method::PATCH, &one).json(&note)).await.ok();
     app.delete(&format!("/contacts/v4/attachments/{contact}/{id}")).await.ok();
-    Answer::of(app.request(Method::POST, &format!("{one}/restore"))).await.ok();
+    Response::to(app.request(Method::POST, &format!("{one}/restore"))).await.ok();
     let body = json!({ "sourceContactIds": [contact] });
     let merge = format!("/dossier/v1/contacts/{target}/merge");
-    Answer::of(app.request(Method::POST, &merge).json(&body)).await.ok();
+    Response::to(app.request(Method::POST, &merge).json(&body)).await.ok();
     for search in ["köhler", "ä.pdf"] {
         let found = app.get(&path(target, &format!("?search={search}"))).await.ok();
         assert_eq!(found["attachments"][0]["label"], "Köhler", "{search}");
         assert_eq!(found["attachments"][0]["description"], "secret words");
     }
     let erase = format!("/dossier/v1/contacts/{target}/erase");
-    Answer::of(app.request(Method::POST, &erase)).await.ok();
+    Response::to(app.request(Method::POST, &erase)).await.ok();
     assert_eq!(app.get(&path(target, "")).await.ok()["total"], 0);
-    let rows = app.stored().await.join("\n").to_lowercase();
+    let rows = app.snapshot().await.join("\n").to_lowercase();
     assert!(!rows.contains("köhler") && !rows.contains("secret words"), "{rows}");
 }
 
 #[tokio::test]
-async fn files_are_deleted_together_each_with_its_event_and_nothing_of_others() {
-    let (app, receiver) =
-        (TestApp::telling_with(&[("trash_days", "30")]).await, Receiver::start(OK).await);
+async fn files_are_deleted_together_with_one_event_each_and_no_others_are_touched() {
+    let (app, receiver) = (
+        TestApp::start_with_webhooks_and(&[("trash_days", "30")]).await,
+        Receiver::start(OK).await,
+    );
     app.subscribe_to(&receiver, &["attachment_deleted"]).await;
     let (contact, other) = (Uuid::new_v4(), Uuid::new_v4());
     let (first, link) = app.upload_pdf(contact, "a.pdf").await;
@@ -268,27 +273,27 @@ async fn files_are_deleted_together_each_with_its_event_and_nothing_of_others() 
     let url = path(contact, "/bulk-delete");
     let post = async |ids: &Value| {
         let body = json!({ "attachmentIds": ids });
-        Answer::of(app.request(Method::POST, &url).json(&body)).await
+        Response::to(app.request(Method::POST, &url).json(&body)).await
     };
     let deleted = post(&json!([second, theirs, foreign, first, unknown])).await.ok();
     assert_eq!(
         deleted,
         json!({ "deleted": [second, first], "notFound": [theirs, foreign, unknown] })
     );
-    assert_eq!(app.all(contact, "id").await, [kept]);
-    assert_eq!(app.all(other, "id").await, [theirs]);
+    assert_eq!(app.list_all(contact, "id").await, [kept]);
+    assert_eq!(app.list_all(other, "id").await, [theirs]);
     assert_eq!(app.open(&link).await.status, 404);
     let trash = app.get(&format!("/dossier/v1/contacts/{contact}/trash")).await.ok();
     assert_eq!(trash["attachments"].as_array().unwrap().len(), 2);
-    let mut told: Vec<String> = Vec::new();
-    for one in receiver.told_times(2).await {
-        told.push(one.event["entityId"].as_str().unwrap().to_owned());
+    let mut ids_received: Vec<String> = Vec::new();
+    for one in receiver.wait_for_deliveries(2).await {
+        ids_received.push(one.event["entityId"].as_str().unwrap().to_owned());
     }
-    told.sort();
+    ids_received.sort();
     let mut expected = [first.clone(), second];
     expected.sort();
-    assert_eq!(told, expected);
-    // Again finds none of them.
+    assert_eq!(ids_received, expected);
+    // Repeating it deletes nothing.
     let again = post(&json!([first])).await.ok();
     assert_eq!(again, json!({ "deleted": [], "notFound": [first] }));
     let many: Vec<String> = (0..101).map(|_| Uuid::new_v4().to_string()).collect();
@@ -305,7 +310,7 @@ async fn files_are_deleted_together_each_with_its_event_and_nothing_of_others() 
 }
 
 #[tokio::test]
-async fn a_site_is_told_what_it_holds_and_may_hold() {
+async fn a_site_can_read_its_usage_and_quotas() {
     let app =
         TestApp::start_with(&[("site_max_bytes", "1000000"), ("contact_max_files", "7")]).await;
     app.upload_pdf(Uuid::new_v4(), "a.pdf").await;
@@ -321,6 +326,6 @@ async fn a_site_is_told_what_it_holds_and_may_hold() {
         })
     );
     let other = app.other_site().await;
-    let theirs = Answer::of(app.request_as(&other, Method::GET, "/dossier/v1/usage")).await.ok();
+    let theirs = Response::to(app.request_as(&other, Method::GET, "/dossier/v1/usage")).await.ok();
     assert_eq!(theirs["site"]["attachmentCount"], 0);
 }

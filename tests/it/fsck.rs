@@ -1,4 +1,4 @@
-//! `dossier fsck` finds each kind of damage, and nothing else (R3, R22).
+//! `dossier fsck` finds each kind of damage and nothing else (R3, R22).
 
 use std::path::{Path, PathBuf};
 
@@ -7,9 +7,9 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::support::tus::csv;
-use crate::support::{Ended, TestApp, run};
+use crate::support::{CommandOutput, TestApp, run};
 
-/// A stopped store of three attachments and one upload in flight.
+/// A stopped store with three attachments and one upload in progress.
 struct Store {
     data: tempfile::TempDir,
 }
@@ -43,31 +43,31 @@ impl Store {
         database.execute_batch(statement).unwrap();
     }
 
-    fn fsck(&self, more: &[&str]) -> Ended {
+    fn fsck(&self, more: &[&str]) -> CommandOutput {
         let data = self.path().to_str().unwrap();
         run(&[&["fsck", "--data", data], more].concat())
     }
 
-    /// The kinds of findings and how many there are of each.
+    /// The kinds of findings with the number of each.
     fn found(&self, more: &[&str]) -> Value {
-        let ended = self.fsck(&[&["--json"], more].concat());
-        let report: Value = serde_json::from_str(&ended.out).unwrap();
+        let output = self.fsck(&[&["--json"], more].concat());
+        let report: Value = serde_json::from_str(&output.out).unwrap();
         let counts = report["counts"].as_object().unwrap();
         let found: serde_json::Map<_, _> =
             counts.clone().into_iter().filter(|(_, count)| *count != 0).collect();
-        assert_eq!(ended.code, Some(i32::from(!found.is_empty())), "{ended:?}");
+        assert_eq!(output.code, Some(i32::from(!found.is_empty())), "{output:?}");
         Value::Object(found)
     }
 }
 
 #[tokio::test]
-async fn a_whole_store_has_no_findings() {
+async fn a_healthy_store_has_no_findings() {
     let store = Store::new().await;
     assert_eq!(store.found(&["--hash"]), json!({}));
-    let ended = store.fsck(&[]);
-    assert!(ended.out.contains("3 attachments, 3 files"), "{}", ended.out);
-    assert!(ended.out.contains("1 uploads in flight"), "{}", ended.out);
-    assert!(ended.out.ends_with("Nothing is wrong."), "{}", ended.out);
+    let output = store.fsck(&[]);
+    assert!(output.out.contains("3 attachments, 3 files"), "{}", output.out);
+    assert!(output.out.contains("1 uploads in progress"), "{}", output.out);
+    assert!(output.out.ends_with("No problems found."), "{}", output.out);
 }
 
 #[tokio::test]
@@ -75,7 +75,7 @@ async fn a_missing_file_is_found_and_its_row_removed_on_demand() {
     let store = Store::new().await;
     std::fs::remove_file(&store.blobs()[0]).unwrap();
     assert_eq!(store.found(&[]), json!({ "rowWithoutBytes": 1 }));
-    // First what would be done, and nothing is.
+    // First a dry run, which changes nothing.
     assert_eq!(store.found(&["--repair"]), json!({ "rowWithoutBytes": 1 }));
     let repaired = store.fsck(&["--repair", "--yes"]);
     assert_eq!(repaired.code, Some(0), "{repaired:?}");
@@ -84,7 +84,7 @@ async fn a_missing_file_is_found_and_its_row_removed_on_demand() {
 }
 
 #[tokio::test]
-async fn a_file_that_no_row_names_is_moved_to_lost_and_found() {
+async fn a_file_without_a_row_is_moved_to_lost_and_found() {
     let store = Store::new().await;
     let file = &store.blobs()[0];
     let stray = file.with_file_name(format!(
@@ -102,7 +102,7 @@ async fn a_file_that_no_row_names_is_moved_to_lost_and_found() {
 }
 
 #[tokio::test]
-async fn altered_bytes_are_found_and_left_to_a_backup() {
+async fn altered_bytes_are_found_and_left_for_a_restore() {
     let store = Store::new().await;
     let files = store.blobs();
     let mut altered = std::fs::read(&files[0]).unwrap();
@@ -119,7 +119,7 @@ async fn altered_bytes_are_found_and_left_to_a_backup() {
 }
 
 #[tokio::test]
-async fn wrong_counters_are_found_and_counted_anew() {
+async fn wrong_counters_are_found_and_recounted() {
     let store = Store::new().await;
     store.sql("UPDATE contacts SET attachment_count = 7; UPDATE site_usage SET total_bytes = 1");
     assert_eq!(store.found(&[]), json!({ "counterDrift": 2 }));
@@ -132,7 +132,7 @@ async fn wrong_counters_are_found_and_counted_anew() {
 }
 
 #[tokio::test]
-async fn what_lies_in_staging_must_be_an_upload_in_flight() {
+async fn only_uploads_in_progress_may_be_in_staging() {
     let store = Store::new().await;
     let staging = store.path().join("staging");
     let ids = [Uuid::new_v4(), Uuid::new_v4(), Uuid::new_v4()].map(|id| id.simple().to_string());
@@ -150,7 +150,7 @@ async fn what_lies_in_staging_must_be_an_upload_in_flight() {
 }
 
 #[tokio::test]
-async fn foreign_names_are_told_and_never_touched() {
+async fn foreign_files_are_reported_and_never_touched() {
     let store = Store::new().await;
     let file = store.blobs()[0].clone();
     let foreign = [
@@ -167,30 +167,30 @@ async fn foreign_names_are_told_and_never_touched() {
 }
 
 #[tokio::test]
-async fn it_looks_beside_a_running_server_and_repairs_only_without_one() {
+async fn it_checks_while_a_server_runs_and_repairs_only_without_one() {
     let app = TestApp::start().await;
     app.upload_csvs(Uuid::new_v4(), ["a.csv".to_owned()]).await;
     let data = app.data().to_str().unwrap().to_owned();
-    let look = ["fsck", "--hash", "--data", &data];
+    let command = ["fsck", "--hash", "--data", &data];
     assert_eq!(
         tokio::task::spawn_blocking({
-            let look = look.map(str::to_owned);
-            move || run(&look).code
+            let command = command.map(str::to_owned);
+            move || run(&command).code
         })
         .await
         .unwrap(),
         Some(0)
     );
     let repair = ["fsck", "--repair", "--data", &data].map(str::to_owned);
-    let ended = tokio::task::spawn_blocking(move || run(&repair)).await.unwrap();
-    assert_eq!(ended.code, Some(2));
-    assert!(ended.err.contains("another dossier server is using"), "{}", ended.err);
+    let output = tokio::task::spawn_blocking(move || run(&repair)).await.unwrap();
+    assert_eq!(output.code, Some(2));
+    assert!(output.err.contains("another dossier server is using"), "{}", output.err);
 }
 
 #[test]
-fn without_data_it_says_so_and_ends_with_2() {
+fn without_data_it_reports_that_and_exits_with_2() {
     let folder = tempfile::tempdir().unwrap();
-    let ended = run(&["fsck", "--data", folder.path().to_str().unwrap()]);
-    assert_eq!(ended.code, Some(2));
-    assert!(ended.err.contains("there is no data in"), "{}", ended.err);
+    let output = run(&["fsck", "--data", folder.path().to_str().unwrap()]);
+    assert_eq!(output.code, Some(2));
+    assert!(output.err.contains("there is no data in"), "{}", output.err);
 }

@@ -1,5 +1,5 @@
-//! `dossier fsck` when rows and bytes are of two moments, because one of both was restored: on SQLite and
-//! PostgreSQL, on disk and in a bucket.
+//! `dossier fsck` on rows and bytes from different points in time, because only one of them was
+//! restored: on SQLite and PostgreSQL, on disk and in a bucket.
 
 use std::path::{Path, PathBuf};
 
@@ -8,9 +8,10 @@ use uuid::Uuid;
 
 use crate::support::{TestApp, bucket, database, run};
 
-/// Where the bytes of a data folder's server lie.
+/// Where the bytes of a data folder's server are stored.
 fn blobs(data: &Path) -> PathBuf {
-    let folder = bucket::of(data).map_or_else(|| data.to_path_buf(), |bucket| bucket.folder);
+    let folder =
+        bucket::if_enabled(data).map_or_else(|| data.to_path_buf(), |bucket| bucket.folder);
     folder.join("blobs")
 }
 
@@ -20,27 +21,27 @@ fn copy_bytes(from: &Path, to: &Path) {
     assert!(copy.unwrap().success());
 }
 
-/// What `dossier fsck` says of rows of one moment and bytes of another: the kinds of findings with how many
-/// there are, and the text for people.
+/// What `dossier fsck` reports for rows and bytes of different points in time: the kinds of
+/// findings with the number of each, and the text for people.
 fn found(rows: &Path, bytes: &Path) -> (Value, String) {
     let mixed = tempfile::tempdir().unwrap();
     database::copy(rows, mixed.path());
     copy_bytes(bytes, mixed.path());
     let command = ["fsck", "--data", mixed.path().to_str().unwrap()];
-    let looked = run(&[&command[..], &["--hash", "--json"]].concat());
-    let report: Value = serde_json::from_str(&looked.out).unwrap();
+    let report_output = run(&[&command[..], &["--hash", "--json"]].concat());
+    let report: Value = serde_json::from_str(&report_output.out).unwrap();
     let counts = report["counts"].as_object().unwrap();
     let found = counts.clone().into_iter().filter(|(_, count)| *count != 0).collect();
-    let told = run(&command);
-    assert_eq!((looked.code, told.code), (Some(1), Some(1)), "{told:?}");
-    (Value::Object(found), told.out)
+    let text = run(&command);
+    assert_eq!((report_output.code, text.code), (Some(1), Some(1)), "{text:?}");
+    (Value::Object(found), text.out)
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn rows_and_bytes_of_two_moments_are_told_apart_in_plain_words() {
+async fn restored_rows_or_bytes_are_recognised_and_explained() {
     let (app, older) = (TestApp::start().await, tempfile::tempdir().unwrap());
     app.upload_csvs(Uuid::new_v4(), ["a.csv", "b.csv"].map(str::to_owned)).await;
-    app.nothing_staged().await;
+    app.wait_until_staging_is_empty().await;
     let data = app.data().to_path_buf();
     let at_a_moment = async || {
         database::copy(&data, older.path());
@@ -49,15 +50,21 @@ async fn rows_and_bytes_of_two_moments_are_told_apart_in_plain_words() {
     let app = app.restart_after(at_a_moment, &[]).await;
     let contact = Uuid::new_v4();
     app.upload_csvs(contact, ["c.csv".to_owned()]).await;
-    app.nothing_staged().await;
-    let newest = app.all(contact, "id").await.remove(0);
+    app.wait_until_staging_is_empty().await;
+    let newest = app.list_all(contact, "id").await.remove(0);
     let _folder = app.stop().await;
 
-    let (kinds, told) = found(older.path(), &data);
-    assert_eq!(kinds, json!({ "bytesWithoutRow": 1 }), "{told}");
-    assert!(told.contains("bytes without a row (or the rows are older than the bytes)"), "{told}");
-    let (kinds, told) = found(&data, older.path());
-    assert_eq!(kinds, json!({ "rowWithoutBytes": 1 }), "{told}");
-    assert!(told.contains("rows without bytes (or the bytes are older than the rows)"), "{told}");
-    assert!(told.contains(&format!("attachment {newest}")), "{told}");
+    let (kinds, text) = found(older.path(), &data);
+    assert_eq!(kinds, json!({ "bytesWithoutRow": 1 }), "{text}");
+    assert!(
+        text.contains("files without a row (or the database is older than the files)"),
+        "{text}"
+    );
+    let (kinds, text) = found(&data, older.path());
+    assert_eq!(kinds, json!({ "rowWithoutBytes": 1 }), "{text}");
+    assert!(
+        text.contains("rows without a file (or the files are older than the database)"),
+        "{text}"
+    );
+    assert!(text.contains(&format!("attachment {newest}")), "{text}");
 }

@@ -1,4 +1,4 @@
-//! The vendor's own signed webhooks of contacts are applied once, and only those.
+//! The vendor's signed contact webhooks are applied once, and nothing else is applied.
 
 use aws_lc_rs::encoding::{AsDer as _, PublicKeyX509Der};
 use aws_lc_rs::hmac;
@@ -13,20 +13,20 @@ use uuid::Uuid;
 
 use crate::support::files::PDF;
 use crate::support::receiver::{OK, Receiver};
-use crate::support::{Answer, START_MS, TestApp, printed, refused};
+use crate::support::{Response, START_MS, TestApp, failure, printed};
 
 const START_S: i64 = START_MS / 1_000;
 const DELETED: &str = "wix.contacts.v4.contact_deleted";
 const MERGED: &str = "wix.contacts.v4.contact_merged";
 
-/// An app of the vendor, installed at a site.
+/// An app of the vendor, installed on a site.
 struct Vendor {
     key: KeyPair,
     instance: Uuid,
 }
 
 impl Vendor {
-    /// Makes one and lets it tell of the first site's contacts, as another process would.
+    /// Creates a key and registers the installation for the first site, as another process would.
     fn of(app: &TestApp) -> Self {
         let vendor =
             Self { key: KeyPair::generate(KeySize::Rsa2048).unwrap(), instance: Uuid::new_v4() };
@@ -96,9 +96,9 @@ fn merged(target: Uuid, sources: &[Uuid]) -> Value {
 }
 
 impl TestApp {
-    async fn hear(&self, body: String) -> Answer {
+    async fn deliver(&self, body: String) -> Response {
         let request = self.anonymous(Method::POST, "/dossier/v1/inbound/wix");
-        Answer::of(request.header("content-type", "text/plain").body(body)).await
+        Response::to(request.header("content-type", "text/plain").body(body)).await
     }
 
     async fn count(&self, contact: Uuid) -> u64 {
@@ -107,43 +107,43 @@ impl TestApp {
 }
 
 #[tokio::test]
-async fn attachments_follow_a_contact_that_is_deleted_elsewhere() {
+async fn deleting_a_contact_at_the_vendor_deletes_its_attachments() {
     let (app, receiver, contact) =
-        (TestApp::telling().await, Receiver::start(OK).await, Uuid::new_v4());
+        (TestApp::start_with_webhooks().await, Receiver::start(OK).await, Uuid::new_v4());
     let vendor = Vendor::of(&app);
     app.subscribe_to(&receiver, &["attachment_deleted"]).await;
     app.upload_pdf(contact, "a.pdf").await;
     let url = app.upload_url(contact, "b.pdf", "application/pdf").await;
     let token = vendor.token(DELETED, &deleted(contact, &json!({})));
-    assert_eq!(app.hear(token.clone()).await.ok(), json!({ "applied": true }));
+    assert_eq!(app.deliver(token.clone()).await.ok(), json!({ "applied": true }));
     assert_eq!(app.count(contact).await, 0);
-    assert_eq!(app.put(&url, PDF).await.refused().0, 404);
-    let told = receiver.told_times(1).await.remove(0);
-    assert_eq!(told.event["triggeredByAnonymizeRequest"], false);
-    // A resend after the contact has come back takes nothing away.
+    assert_eq!(app.put(&url, PDF).await.rejection().0, 404);
+    let delivery = receiver.wait_for_deliveries(1).await.remove(0);
+    assert_eq!(delivery.event["triggeredByAnonymizeRequest"], false);
+    // A repeat after the contact is back deletes nothing.
     app.contact(Method::PUT, &format!("/{contact}"), &Value::Null).await.ok();
     app.upload_pdf(contact, "new.pdf").await;
-    assert_eq!(app.hear(token).await.ok(), json!({ "applied": false }));
+    assert_eq!(app.deliver(token).await.ok(), json!({ "applied": false }));
     assert_eq!(app.count(contact).await, 1);
 }
 
 #[tokio::test]
-async fn a_privacy_request_elsewhere_is_an_erasure() {
+async fn a_privacy_request_at_the_vendor_is_an_erasure() {
     let (app, receiver, contact) =
-        (TestApp::telling().await, Receiver::start(OK).await, Uuid::new_v4());
+        (TestApp::start_with_webhooks().await, Receiver::start(OK).await, Uuid::new_v4());
     let vendor = Vendor::of(&app);
     app.subscribe_to(&receiver, &["attachment_deleted"]).await;
     app.upload_pdf(contact, "a.pdf").await;
     let event = deleted(contact, &json!({ "triggeredByAnonymizeRequest": true }));
-    app.hear(vendor.token(DELETED, &event)).await.ok();
-    let told = receiver.told_times(1).await.remove(0);
-    assert_eq!(told.event["triggeredByAnonymizeRequest"], true);
+    app.deliver(vendor.token(DELETED, &event)).await.ok();
+    let delivery = receiver.wait_for_deliveries(1).await.remove(0);
+    assert_eq!(delivery.event["triggeredByAnonymizeRequest"], true);
     let erase = app.contact(Method::POST, &format!("/{contact}/erase"), &Value::Null).await.ok();
     assert_eq!(erase["receipt"]["attachmentCount"], 1);
 }
 
 #[tokio::test]
-async fn a_merge_elsewhere_moves_attachments_whichever_of_its_events_comes_first() {
+async fn a_merge_at_the_vendor_moves_attachments_in_any_order_of_events() {
     let app = TestApp::start().await;
     let vendor = Vendor::of(&app);
     for deleted_first in [true, false] {
@@ -154,18 +154,18 @@ async fn a_merge_elsewhere_moves_attachments_whichever_of_its_events_comes_first
         let merge = vendor.token(MERGED, &merged(target, &[source, unseen]));
         let tokens = if deleted_first { [gone, merge] } else { [merge, gone] };
         for token in tokens {
-            app.hear(token).await.ok();
+            app.deliver(token).await.ok();
         }
-        assert_eq!(app.all(target, "id").await, [id]);
+        assert_eq!(app.list_all(target, "id").await, [id]);
         assert_eq!(app.count(source).await, 0);
         assert_eq!(app.open(&link).await.body, PDF);
         let body = json!({ "fileName": "a.pdf", "mimeType": "application/pdf" });
-        assert_eq!(app.generate(unseen, &body).await.refused().0, 404);
+        assert_eq!(app.generate(unseen, &body).await.rejection().0, 404);
     }
 }
 
 #[tokio::test]
-async fn what_is_forged_stale_or_of_another_installation_changes_nothing() {
+async fn forged_stale_and_foreign_events_change_nothing() {
     let (app, contact) = (TestApp::start().await, Uuid::new_v4());
     let vendor = Vendor::of(&app);
     app.upload_pdf(contact, "a.pdf").await;
@@ -203,7 +203,7 @@ async fn what_is_forged_stale_or_of_another_installation_changes_nothing() {
     ];
     for (case, token) in forged {
         let expected = (403, "PERMISSION_DENIED".to_owned());
-        assert_eq!(app.hear(token).await.refused(), expected, "{case}");
+        assert_eq!(app.deliver(token).await.rejection(), expected, "{case}");
     }
     let six: Vec<Uuid> = (0..6).map(|_| Uuid::new_v4()).collect();
     let malformed = [
@@ -220,46 +220,46 @@ async fn what_is_forged_stale_or_of_another_installation_changes_nothing() {
     ];
     for (case, token) in malformed {
         let expected = (400, "INVALID_ARGUMENT".to_owned());
-        assert_eq!(app.hear(token).await.refused(), expected, "{case}");
+        assert_eq!(app.deliver(token).await.rejection(), expected, "{case}");
     }
     assert_eq!(app.count(contact).await, 1);
-    // Other events are none of ours, and no reason to send them again.
+    // Other events are ignored, but acknowledged so that they are not sent again.
     let unknown = vendor.token("wix.contacts.v4.contact_updated", &deleted(contact, &json!({})));
-    assert_eq!(app.hear(unknown).await.ok(), json!({ "applied": false }));
+    assert_eq!(app.deliver(unknown).await.ok(), json!({ "applied": false }));
     assert_eq!(app.count(contact).await, 1);
-    assert_eq!(app.hear(good).await.ok(), json!({ "applied": true }));
+    assert_eq!(app.deliver(good).await.ok(), json!({ "applied": true }));
     assert_eq!(app.count(contact).await, 0);
 }
 
 #[tokio::test]
-async fn what_was_heard_is_remembered_for_as_long_as_it_could_come_again() {
+async fn processed_events_are_remembered_as_long_as_they_could_be_replayed() {
     let (app, contact) = (TestApp::start().await, Uuid::new_v4());
     let vendor = Vendor::of(&app);
     let token = vendor.token(DELETED, &deleted(contact, &json!({})));
-    app.hear(token.clone()).await.ok();
+    app.deliver(token.clone()).await.ok();
     app.advance_seconds(299_999);
     dossier::actions::sweep::sweep(app.app()).await.unwrap();
-    assert_eq!(app.hear(token.clone()).await.ok(), json!({ "applied": false }));
+    assert_eq!(app.deliver(token.clone()).await.ok(), json!({ "applied": false }));
     app.advance_seconds(1);
     dossier::actions::sweep::sweep(app.app()).await.unwrap();
-    assert_eq!(app.hear(token).await.refused().0, 403);
-    assert!(!app.stored().await.iter().any(|row| row.starts_with("inbound_events:")));
+    assert_eq!(app.deliver(token).await.rejection().0, 403);
+    assert!(!app.snapshot().await.iter().any(|row| row.starts_with("inbound_events:")));
 }
 
 #[tokio::test]
-async fn a_file_that_is_no_public_key_is_refused() {
+async fn a_file_without_a_public_key_is_rejected() {
     let app = TestApp::start().await;
     let file = app.data().join("key.pem");
     std::fs::write(&file, "-----BEGIN RSA PUBLIC KEY-----\nAAAA\n").unwrap();
     let id = Uuid::new_v4().to_string();
     let (data, file) = (app.data().to_str().unwrap(), file.to_str().unwrap());
     let arguments = ["inbound", "add", "--data", data, "--app", &id, "--instance", &id];
-    let error = refused(&[&arguments[..], &["--public-key", file]].concat());
-    assert!(error.contains("holds no public key"), "{error}");
+    let error = failure(&[&arguments[..], &["--public-key", file]].concat());
+    assert!(error.contains("contains no public key"), "{error}");
 }
 
 #[tokio::test]
-async fn installations_are_listed_and_removed_each_by_its_own_site() {
+async fn installations_are_listed_and_removed_only_by_their_own_site() {
     let (app, contact) = (TestApp::start().await, Uuid::new_v4());
     let vendor = Vendor::of(&app);
     let other = app.other_site().await;
@@ -276,27 +276,27 @@ async fn installations_are_listed_and_removed_each_by_its_own_site() {
     let text = printed(&["inbound", "list", "--data", data, "--site", &ours]);
     assert!(text.starts_with("INSTANCE ") && text.contains(&instance), "{text}");
     let remove = |site| ["inbound", "remove", &instance, "--data", data, "--site", site];
-    let error = refused(&remove(&theirs));
+    let error = failure(&remove(&theirs));
     assert!(error.contains("there is no installation"), "{error}");
     let token = || vendor.token(DELETED, &deleted(contact, &json!({})));
-    app.hear(token()).await.ok();
-    let said = printed(&remove(&ours));
-    assert!(said.ends_with("are taken no more"), "{said}");
-    assert_eq!(app.hear(token()).await.refused(), (403, "PERMISSION_DENIED".to_owned()));
+    app.deliver(token()).await.ok();
+    let message = printed(&remove(&ours));
+    assert!(message.ends_with("are no longer accepted"), "{message}");
+    assert_eq!(app.deliver(token()).await.rejection(), (403, "PERMISSION_DENIED".to_owned()));
     assert_eq!(list(&ours)["installations"], json!([]));
-    refused(&remove(&ours));
+    failure(&remove(&ours));
 }
 
 #[tokio::test]
-async fn an_installation_tells_of_its_own_sites_contacts_only() {
+async fn an_installation_affects_only_its_own_sites_contacts() {
     let (app, contact) = (TestApp::start().await, Uuid::new_v4());
     let vendor = Vendor::of(&app);
     let other = app.other_site().await;
     app.upload_as(&other, contact, "theirs.csv").await;
     app.upload_pdf(contact, "ours.pdf").await;
-    app.hear(vendor.token(DELETED, &deleted(contact, &json!({})))).await.ok();
+    app.deliver(vendor.token(DELETED, &deleted(contact, &json!({})))).await.ok();
     assert_eq!(app.count(contact).await, 0);
     let path = format!("/contacts/v4/attachments/{contact}");
-    let list = Answer::of(app.request_as(&other, Method::GET, &path)).await.ok();
+    let list = Response::to(app.request_as(&other, Method::GET, &path)).await.ok();
     assert_eq!(list["metadata"]["total"], 1);
 }

@@ -1,6 +1,6 @@
-//! Every route that the router knows, asked for what the caller may not see: of another site, of another
-//! contact, unknown, in the trash, deleted (S16). The list of routes is the router's own, so that a new
-//! route without a case fails here.
+//! Every route of the router, requested for things that the caller may not see: of another site, of
+//! another contact, unknown, in the trash, or deleted (S16). The route list comes from the router,
+//! so a new route without a case fails here.
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -10,11 +10,11 @@ use dossier::http::{Route, known_routes};
 
 use crate::support::files::{eventually, jpeg, quarters, transformed};
 use crate::support::receiver::{OK, Receiver};
-use crate::support::{Answer, Member, TestApp, database};
+use crate::support::{Member, Response, TestApp, database};
 
-/// Routes whose address is signed; their cases are below, in `isolation.rs` and in the tests of uploads.
+/// Routes with signed URLs, tested below, in `isolation.rs` and in the upload tests.
 const SIGNED: [&str; 3] = ["/upload/", "/media/", "/ugd/"];
-/// Routes that name nothing, and those of no site.
+/// Routes without an id in their path, and routes outside any site.
 const NAMELESS: [&str; 15] = [
     "/contacts/v4/attachments",
     "/contacts/v4/attachments/",
@@ -30,24 +30,24 @@ const NAMELESS: [&str; 15] = [
     "/dossier/v1/operations",
     "/dossier/v1/webhooks",
     "/dossier/v1/webhooks/public-key",
-    // Its token stands for a site: see `inbound.rs`.
+    // Its token identifies a site: see `inbound.rs`.
     "/dossier/v1/inbound/wix",
 ];
 
-/// The page: files of the program, and who is signed in. Their cases are in `sessions.rs`.
+/// The page's static files and its session, tested in `sessions.rs`.
 const PAGE: [&str; 3] = ["/", "/page/{version}/{*file}", "/dossier/v1/session"];
-/// Keys of others look like unknown ones: see `keys.rs`.
+/// Keys of other sites look like unknown ones: see `keys.rs`.
 const KEY: &str = "/dossier/v1/keys/{key}";
 
-/// What one site has.
+/// The things of one site.
 struct Things {
     member: Member,
     contact: Uuid,
-    /// Its only file.
+    /// Its only visible file.
     file: String,
-    /// Beside it in the trash.
+    /// A file in its trash.
     trashed: String,
-    /// And one that was deleted before there was a trash.
+    /// A file deleted before there was a trash.
     deleted: String,
     webhook: String,
     receipt: String,
@@ -56,14 +56,14 @@ struct Things {
 impl Things {
     async fn of(app: &TestApp, member: Member, receiver: &Receiver, shared: Uuid) -> Self {
         let contact = Uuid::new_v4();
-        let ask = async |method: Method, path: &str, body: Value| {
+        let send = async |method: Method, path: &str, body: Value| {
             let request = app.request_as(&member, method, path);
-            Answer::of(if body.is_null() { request } else { request.json(&body) }).await.ok()
+            Response::to(if body.is_null() { request } else { request.json(&body) }).await.ok()
         };
         let gone = Uuid::new_v4();
         for contact in [contact, shared, gone] {
             let path = format!("/dossier/v1/contacts/{contact}");
-            ask(Method::PUT, &path, json!({ "label": "Vera Lind" })).await;
+            send(Method::PUT, &path, json!({ "label": "Vera Lind" })).await;
         }
         let file = app.upload_as(&member, contact, "kept.csv").await;
         app.upload_as(&member, shared, "shared.csv").await;
@@ -71,14 +71,14 @@ impl Things {
         for name in ["trashed.csv", "purged.csv"] {
             let id = app.upload_as(&member, contact, name).await;
             let path = format!("/contacts/v4/attachments/{contact}/{id}");
-            ask(Method::DELETE, &path, Value::Null).await;
+            send(Method::DELETE, &path, Value::Null).await;
             away.push(id);
         }
         let [trashed, deleted] = away.try_into().unwrap();
         let body = json!({ "url": receiver.url() });
-        let webhook = ask(Method::POST, "/dossier/v1/webhooks", body).await;
+        let webhook = send(Method::POST, "/dossier/v1/webhooks", body).await;
         let erase = format!("/dossier/v1/contacts/{gone}/erase");
-        let receipt = ask(Method::POST, &erase, Value::Null).await;
+        let receipt = send(Method::POST, &erase, Value::Null).await;
         let text = |value: &Value| value.as_str().unwrap().to_owned();
         Self {
             contact,
@@ -92,19 +92,19 @@ impl Things {
     }
 }
 
-/// A case: what stands for each parameter of a path.
+/// The value for each parameter of a path.
 type Named<'a> = [(&'a str, String); 5];
 
-/// A path with its parameters filled in; fails for a parameter that no case knows.
+/// A path with its parameters filled in; panics on an unknown parameter.
 fn filled(route: &Route, named: &Named<'_>) -> String {
     let path = named.iter().fold(route.path.clone(), |path, (name, value)| {
         path.replace(&format!("{{{name}}}"), value)
     });
-    assert!(!path.contains('{'), "no case knows what {} names: add one", route.path);
+    assert!(!path.contains('{'), "a parameter of {} has no case: add one", route.path);
     path
 }
 
-/// A body that the route would take, were it not for its path.
+/// A body that the route would accept if the path were valid.
 fn body(route: &Route, source: Uuid) -> Option<Value> {
     let end = route.path.rsplit('/').next().unwrap();
     match (route.method, end) {
@@ -120,7 +120,7 @@ fn body(route: &Route, source: Uuid) -> Option<Value> {
     }
 }
 
-/// Routes that answer for a contact that is not known as for one that has nothing.
+/// Routes that treat an unknown contact like one without files.
 fn answers_empty(route: &Route) -> bool {
     let list = route.method == "GET" && route.path.ends_with("/contacts/v4/attachments/{contact}");
     let own = [
@@ -131,15 +131,15 @@ fn answers_empty(route: &Route) -> bool {
     list || own.contains(&(route.method, &*route.path))
 }
 
-/// An answer without the ids that were asked for and without what differs by time alone.
-fn words(answer: &Answer, named: &Named<'_>) -> (u16, String, Vec<String>) {
-    let mut text = String::from_utf8(answer.body.clone()).unwrap();
+/// A response without the requested ids and without parts that depend on time.
+fn comparable(response: &Response, named: &Named<'_>) -> (u16, String, Vec<String>) {
+    let mut text = String::from_utf8(response.body.clone()).unwrap();
     for (name, value) in named {
         text = text.replace(value, name);
     }
-    let mut headers: Vec<String> = answer.headers.keys().map(ToString::to_string).collect();
+    let mut headers: Vec<String> = response.headers.keys().map(ToString::to_string).collect();
     headers.sort();
-    (answer.status.as_u16(), text, headers)
+    (response.status.as_u16(), text, headers)
 }
 
 fn named(
@@ -158,7 +158,7 @@ fn named(
     ]
 }
 
-/// What `ours` may not see.
+/// What `ours` must not see.
 fn invisible(ours: &Things, theirs: &Things) -> Vec<(&'static str, Named<'static>)> {
     let (site, contact) = (ours.member.site, ours.contact);
     let at = |contact, attachment: &str| {
@@ -182,14 +182,15 @@ fn invisible(ours: &Things, theirs: &Things) -> Vec<(&'static str, Named<'static
     ]
 }
 
-/// The same of routes with a contact and an attachment, where the contact is the caller's own.
+/// The same for routes with a contact and an attachment, where the contact is the caller's own.
 fn invisible_here(ours: &Things, theirs: &Things, route: &Route) -> Vec<(&'static str, String)> {
     let mut cases = vec![
         ("of another site", theirs.file.clone()),
         ("in the other site's trash", theirs.trashed.clone()),
         ("deleted", ours.deleted.clone()),
     ];
-    // What is there cannot be restored; what is in the trash cannot be had otherwise.
+    // An attachment outside the trash cannot be restored; one in the trash cannot be reached
+    // otherwise.
     cases.push(if route.path.ends_with("/restore") {
         ("that is there", ours.file.clone())
     } else {
@@ -202,7 +203,7 @@ struct Sites {
     app: TestApp,
     ours: Things,
     theirs: Things,
-    // Both sites know it, each with a file of its own.
+    // Known to both sites, each with its own file.
     shared: Uuid,
     _receiver: Receiver,
 }
@@ -218,24 +219,24 @@ async fn two_sites() -> Sites {
     let (shared, other) = (Uuid::new_v4(), app.other_site().await);
     let ours = Things::of(&app, app.first(), &receiver, shared).await;
     let theirs = Things::of(&app, other, &receiver, shared).await;
-    // The trash is emptied of what shall be gone for good.
+    // Emptying the trash deletes for good.
     for things in [&ours, &theirs] {
         let id = database::id_literal(app.data(), things.deleted.parse().unwrap());
         let gone = "UPDATE trashed_attachments SET purge_at_ms = 0 WHERE attachment_id";
         database::change(app.data(), &format!("{gone} = {id}"));
     }
-    // Until everything was told and erased, what is stored still changes.
+    // The stored state changes until all events are delivered and all bytes erased.
     for things in [&ours, &theirs] {
         let pending = format!("/dossier/v1/webhooks/{}/deliveries?state=pending", things.webhook);
         let receipt = format!("/dossier/v1/receipts/{}", things.receipt);
-        let ask = async |path: &str| {
-            Answer::of(app.request_as(&things.member, Method::GET, path)).await.ok()
+        let send = async |path: &str| {
+            Response::to(app.request_as(&things.member, Method::GET, path)).await.ok()
         };
-        eventually("nothing is under way", async || {
+        eventually("all background work is done", async || {
             dossier::actions::sweep::sweep(app.app()).await.unwrap();
-            dossier::actions::contacts::go_on(app.app()).await.unwrap();
-            ask(&pending).await["deliveries"] == json!([])
-                && !ask(&receipt).await["receipt"]["completedDate"].is_null()
+            dossier::actions::contacts::continue_unfinished(app.app()).await.unwrap();
+            send(&pending).await["deliveries"] == json!([])
+                && !send(&receipt).await["receipt"]["completedDate"].is_null()
         })
         .await;
     }
@@ -243,10 +244,10 @@ async fn two_sites() -> Sites {
 }
 
 impl Sites {
-    async fn ask(&self, route: &Route, path: &str) -> Answer {
+    async fn send(&self, route: &Route, path: &str) -> Response {
         let method = Method::from_bytes(route.method.as_bytes()).unwrap();
         let request = self.app.request_as(&self.ours.member, method, path);
-        Answer::of(match body(route, self.shared) {
+        Response::to(match body(route, self.shared) {
             Some(body) => request.json(&body),
             None => request,
         })
@@ -254,32 +255,32 @@ impl Sites {
     }
 }
 
-/// Routes that name something of a site.
+/// Routes that name something within a site.
 fn naming() -> Vec<Route> {
     let routes = known_routes().into_iter();
     let naming = routes.filter(|route| {
         !NAMELESS.contains(&&*route.path)
             && !PAGE.contains(&&*route.path)
             && route.path != KEY
-            && !SIGNED.iter().any(|begin| route.path.starts_with(begin))
+            && !SIGNED.iter().any(|started| route.path.starts_with(started))
     });
     naming.collect()
 }
 
 #[tokio::test]
-async fn s16_no_route_tells_of_what_the_caller_may_not_see() {
+async fn s16_no_route_reveals_what_the_caller_may_not_see() {
     let sites = two_sites().await;
     let (app, ours, theirs) = (&sites.app, &sites.ours, &sites.theirs);
-    let before = app.stored().await;
+    let before = app.snapshot().await;
     for route in naming() {
-        // The first to announce a contact makes it known, whoever else knows it: see below.
+        // Announcing a contact creates it for the caller's site, whoever else has it: see below.
         if (route.method, &*route.path) == ("PUT", "/dossier/v1/contacts/{contact}") {
             continue;
         }
         let random = || Uuid::new_v4().to_string();
         let unknown = named(ours.member.site, Uuid::new_v4(), &random(), &random(), &random());
-        let answer = sites.ask(&route, &filled(&route, &unknown)).await;
-        let expected = words(&answer, &unknown);
+        let response = sites.send(&route, &filled(&route, &unknown)).await;
+        let expected = comparable(&response, &unknown);
         assert_eq!(expected.0, if answers_empty(&route) { 200 } else { 404 }, "{route:?}");
         let mut cases = invisible(ours, theirs);
         if route.path.contains("{contact}") && route.path.contains("{attachment}") {
@@ -287,20 +288,20 @@ async fn s16_no_route_tells_of_what_the_caller_may_not_see() {
                 (case, named(ours.member.site, ours.contact, &id, &random(), &random()))
             }));
         }
-        // This route names no contact: whose file it is does not matter.
+        // This route names no contact, so the owner of the file does not matter.
         if route.path.contains("{site}") {
             cases.retain(|(case, _)| *case != "of another contact");
         }
         for (case, named) in cases {
-            let answer = sites.ask(&route, &filled(&route, &named)).await;
-            assert_eq!(words(&answer, &named), expected, "{route:?} {case}");
+            let response = sites.send(&route, &filled(&route, &named)).await;
+            assert_eq!(comparable(&response, &named), expected, "{route:?} {case}");
         }
     }
-    assert_eq!(app.stored().await, before);
+    assert_eq!(app.snapshot().await, before);
 }
 
 #[tokio::test]
-async fn s16_lists_and_announcements_are_of_the_callers_own_site() {
+async fn s16_lists_and_announcements_stay_within_the_callers_site() {
     let sites = two_sites().await;
     let (app, ours, theirs) = (&sites.app, &sites.ours, &sites.theirs);
     let theirs_alone =
@@ -314,45 +315,46 @@ async fn s16_lists_and_announcements_are_of_the_callers_own_site() {
         } else {
             route.path.clone()
         };
-        let answer = Answer::of(app.request_as(&ours.member, Method::GET, &path)).await;
-        let json = answer.ok();
+        let response = Response::to(app.request_as(&ours.member, Method::GET, &path)).await;
+        let json = response.ok();
         let text = json.to_string();
         assert!(!theirs_alone.iter().any(|id| text.contains(*id)), "{route:?}: {text}");
     }
-    // A contact of both sites is two contacts.
+    // A contact id used by both sites is two contacts.
     let path = format!("/dossier/v1/contacts/{}", sites.shared);
-    let ask = async |who: &Member, method| Answer::of(app.request_as(who, method, &path)).await;
-    ask(&ours.member, Method::DELETE).await.ok();
-    let left = ask(&theirs.member, Method::GET).await.ok();
+    let send = async |who: &Member, method| Response::to(app.request_as(who, method, &path)).await;
+    send(&ours.member, Method::DELETE).await.ok();
+    let left = send(&theirs.member, Method::GET).await.ok();
     assert_eq!(left["contact"]["attachmentCount"], 1);
     let path = format!("/dossier/v1/contacts/{}", theirs.contact);
-    let before = Answer::of(app.request_as(&theirs.member, Method::GET, &path)).await.ok();
+    let before = Response::to(app.request_as(&theirs.member, Method::GET, &path)).await.ok();
     let body = json!({ "label": "Not theirs" });
-    let known = Answer::of(app.request_as(&ours.member, Method::PUT, &path).json(&body)).await.ok();
+    let known =
+        Response::to(app.request_as(&ours.member, Method::PUT, &path).json(&body)).await.ok();
     assert_eq!(known["contact"]["attachmentCount"], 0);
-    let after = Answer::of(app.request_as(&theirs.member, Method::GET, &path)).await.ok();
+    let after = Response::to(app.request_as(&theirs.member, Method::GET, &path)).await.ok();
     assert_eq!(after, before);
 }
 
 #[tokio::test]
-async fn s16_what_belongs_to_others_is_not_merged_in() {
+async fn s16_contacts_of_other_sites_cannot_be_merged() {
     let sites = two_sites().await;
     let (app, ours, theirs) = (&sites.app, &sites.ours, &sites.theirs);
-    let before = app.stored().await;
+    let before = app.snapshot().await;
     let path = format!("/dossier/v1/contacts/{}/merge", ours.contact);
     for source in [theirs.contact, Uuid::new_v4()] {
         let body = json!({ "sourceContactIds": [source] });
-        let answer =
-            Answer::of(app.request_as(&ours.member, Method::POST, &path).json(&body)).await;
-        assert_eq!(answer.refused(), (404, "NOT_FOUND".to_owned()));
-        let data = &answer.json()["details"]["applicationError"]["data"];
+        let response =
+            Response::to(app.request_as(&ours.member, Method::POST, &path).json(&body)).await;
+        assert_eq!(response.rejection(), (404, "NOT_FOUND".to_owned()));
+        let data = &response.json()["details"]["applicationError"]["data"];
         assert_eq!(*data, json!({ "contactId": source.to_string() }));
     }
-    assert_eq!(app.stored().await, before);
+    assert_eq!(app.snapshot().await, before);
 }
 
 #[tokio::test]
-async fn s16_a_link_opens_its_own_picture_in_every_form_and_no_other() {
+async fn s16_a_link_opens_every_form_of_its_own_picture_and_no_other() {
     let settings = [("trash_days", "30"), ("transforms", "any")];
     let app = TestApp::start_with(&settings).await;
     let file = jpeg(&quarters(40, 20));
@@ -376,16 +378,16 @@ async fn s16_a_link_opens_its_own_picture_in_every_form_and_no_other() {
         assert_eq!(app.open(&link).await.status, 200, "{link}");
     }
     for link in forms(theirs.0, ours.1).iter().chain(&forms(ours.0, theirs.1)) {
-        assert_eq!(app.open(link).await.refused(), (403, "INVALID_LINK".to_owned()), "{link}");
+        assert_eq!(app.open(link).await.rejection(), (403, "INVALID_LINK".to_owned()), "{link}");
     }
-    // In the trash it looks as if it had never been, in each form and also when it was just opened.
+    // In the trash it looks as if it never existed, in every form, even right after it was served.
     let (contact, id) = &contacts[0];
     app.delete(&format!("/contacts/v4/attachments/{contact}/{id}")).await.ok();
-    let mut answers = Vec::new();
+    let mut responses = Vec::new();
     for link in forms(ours.0, ours.1) {
-        let answer = app.open(&link).await;
-        assert_eq!(answer.refused(), (404, "NOT_FOUND".to_owned()), "{link}");
-        answers.push(answer.body);
+        let response = app.open(&link).await;
+        assert_eq!(response.rejection(), (404, "NOT_FOUND".to_owned()), "{link}");
+        responses.push(response.body);
     }
-    assert!(answers.iter().all(|body| *body == answers[0]));
+    assert!(responses.iter().all(|body| *body == responses[0]));
 }

@@ -1,27 +1,27 @@
-//! API keys over HTTP: made, shown, revoked by those who administer a site, and by no one else.
+//! API keys over HTTP: created, shown and revoked by a site's administrators only.
 
 use reqwest::Method;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::support::{Answer, Member, TestApp};
+use crate::support::{Member, Response, TestApp};
 
 const WHO: &str = "/dossier/v1/whoami";
 const KEYS: &str = "/dossier/v1/keys";
 
-async fn add(app: &TestApp, body: &Value) -> Answer {
-    Answer::of(app.request(Method::POST, KEYS).json(body)).await
+async fn add(app: &TestApp, body: &Value) -> Response {
+    Response::to(app.request(Method::POST, KEYS).json(body)).await
 }
 
 #[tokio::test]
-async fn a_key_is_made_shown_once_used_and_revoked() {
+async fn a_key_is_created_shown_once_used_and_revoked() {
     let app = TestApp::start().await;
     // Younger than the first key, so that the order is certain.
     app.advance_seconds(1);
-    let made = add(&app, &json!({ "name": " Desk ", "scopes": ["VIEW"] })).await;
-    assert_eq!(made.header("cache-control"), "no-store");
-    let made = made.ok();
-    let (key, secret) = (&made["key"], made["apiKey"].as_str().unwrap());
+    let created = add(&app, &json!({ "name": " Desk ", "scopes": ["VIEW"] })).await;
+    assert_eq!(created.header("cache-control"), "no-store");
+    let created = created.ok();
+    let (key, secret) = (&created["key"], created["apiKey"].as_str().unwrap());
     let id = key["id"].as_str().unwrap();
     assert_eq!(
         *key,
@@ -32,7 +32,8 @@ async fn a_key_is_made_shown_once_used_and_revoked() {
     );
     let desk =
         Member { site: app.site, key: secret.to_owned(), key_id: Uuid::parse_str(id).unwrap() };
-    let usage = async || Answer::of(app.request_as(&desk, Method::GET, "/dossier/v1/usage")).await;
+    let usage =
+        async || Response::to(app.request_as(&desk, Method::GET, "/dossier/v1/usage")).await;
     usage().await.ok();
     let listed = app.get(KEYS).await;
     assert!(!String::from_utf8_lossy(&listed.body).contains(secret));
@@ -42,7 +43,7 @@ async fn a_key_is_made_shown_once_used_and_revoked() {
     app.advance_seconds(1);
     for _ in 0..2 {
         assert_eq!(app.delete(&format!("{KEYS}/{id}")).await.ok(), json!({}));
-        assert_eq!(usage().await.refused(), (401, "UNAUTHENTICATED".to_owned()));
+        assert_eq!(usage().await.rejection(), (401, "UNAUTHENTICATED".to_owned()));
         app.advance_seconds(1);
     }
     let listed = app.get(KEYS).await.ok();
@@ -50,12 +51,12 @@ async fn a_key_is_made_shown_once_used_and_revoked() {
 }
 
 #[tokio::test]
-async fn keys_are_for_administrators_of_their_own_site() {
+async fn keys_are_managed_only_by_administrators_of_their_site() {
     let app = TestApp::start().await;
     let other = app.other_site().await;
     let editor = app.other_key("VIEW MODIFY").await;
     let unknown = Uuid::new_v4();
-    let before = app.stored().await;
+    let before = app.snapshot().await;
     for (method, path) in [
         (Method::GET, KEYS.to_owned()),
         (Method::POST, KEYS.to_owned()),
@@ -63,24 +64,24 @@ async fn keys_are_for_administrators_of_their_own_site() {
         (Method::GET, "/dossier/v1/requests".to_owned()),
         (Method::GET, "/dossier/v1/operations".to_owned()),
     ] {
-        let answer = Answer::of(app.request_as(&editor, method, &path)).await;
-        assert_eq!(answer.refused(), (403, "PERMISSION_DENIED".to_owned()), "{path}");
+        let response = Response::to(app.request_as(&editor, method, &path)).await;
+        assert_eq!(response.rejection(), (403, "PERMISSION_DENIED".to_owned()), "{path}");
     }
     let theirs = app.delete(&format!("{KEYS}/{}", other.key_id)).await;
     let none = app.delete(&format!("{KEYS}/{unknown}")).await;
-    let words = |answer: &Answer, id: Uuid| {
-        String::from_utf8(answer.body.clone()).unwrap().replace(&id.to_string(), "ID")
+    let words = |response: &Response, id: Uuid| {
+        String::from_utf8(response.body.clone()).unwrap().replace(&id.to_string(), "ID")
     };
-    assert_eq!(none.refused(), (404, "NOT_FOUND".to_owned()));
+    assert_eq!(none.rejection(), (404, "NOT_FOUND".to_owned()));
     assert_eq!((theirs.status, words(&theirs, other.key_id)), (none.status, words(&none, unknown)));
-    assert_eq!(app.stored().await, before);
+    assert_eq!(app.snapshot().await, before);
     let listed = app.get(KEYS).await.ok().to_string();
     assert!(!listed.contains(&other.key_id.to_string()));
-    Answer::of(app.request_as(&other, Method::GET, "/dossier/v1/usage")).await.ok();
+    Response::to(app.request_as(&other, Method::GET, "/dossier/v1/usage")).await.ok();
 }
 
 #[tokio::test]
-async fn what_a_new_key_gets_wrong_is_named() {
+async fn mistakes_in_a_new_key_are_reported() {
     let app = TestApp::start().await;
     for (body, expected) in [
         (json!({}), [("name", "REQUIRED_FIELD"), ("scopes", "REQUIRED_FIELD")].as_slice()),
@@ -99,22 +100,22 @@ async fn what_a_new_key_gets_wrong_is_named() {
         let found: Vec<_> = found.iter().map(|(field, rule)| (&**field, &**rule)).collect();
         assert_eq!(found, expected, "{body}");
     }
-    let answer = app.delete(&format!("{KEYS}/x")).await;
-    assert_eq!(answer.violations(), [("keyId".to_owned(), "FORMAT".to_owned())]);
+    let response = app.delete(&format!("{KEYS}/x")).await;
+    assert_eq!(response.violations(), [("keyId".to_owned(), "FORMAT".to_owned())]);
 }
 
 #[tokio::test]
-async fn a_key_is_told_who_it_is_whatever_it_may() {
+async fn any_key_can_look_itself_up() {
     let app = TestApp::start().await;
     let reader = app.other_key("VIEW").await;
-    let asked = async |member| Answer::of(app.request_as(member, Method::GET, WHO)).await.ok();
-    let who = asked(&reader).await;
+    let whoami = async |member| Response::to(app.request_as(member, Method::GET, WHO)).await.ok();
+    let who = whoami(&reader).await;
     assert_eq!(
         (&who["key"]["id"], &who["key"]["scopes"], &who["key"]["role"]),
         (&json!(reader.key_id), &json!(["CONTACTS_ATTACHMENTS.VIEW"]), &json!("viewer"))
     );
-    let usage = Answer::of(app.request_as(&reader, Method::GET, "/dossier/v1/usage")).await.ok();
+    let usage = Response::to(app.request_as(&reader, Method::GET, "/dossier/v1/usage")).await.ok();
     assert_eq!(who["site"]["id"], usage["site"]["siteId"]);
-    let answer = Answer::of(app.anonymous(Method::GET, WHO)).await;
-    assert_eq!(answer.refused(), (401, "UNAUTHENTICATED".to_owned()));
+    let response = Response::to(app.anonymous(Method::GET, WHO)).await;
+    assert_eq!(response.rejection(), (401, "UNAUTHENTICATED".to_owned()));
 }

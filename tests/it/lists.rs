@@ -1,10 +1,10 @@
-//! What a list answers: which files, in which order, for which request.
+//! What a list returns: which files, in which order, for which request.
 
 use reqwest::Method;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::support::{Answer, PNG, TestApp};
+use crate::support::{PNG, Response, TestApp};
 
 fn names(list: &Value) -> Vec<String> {
     let attachments = list["attachments"].as_array().unwrap();
@@ -18,9 +18,9 @@ fn numbered(numbers: std::ops::Range<usize>) -> Vec<String> {
 #[tokio::test]
 async fn a_contact_without_attachments_has_an_empty_list_with_full_metadata() {
     let app = TestApp::start().await;
-    let answer = app.list(Uuid::new_v4()).await.ok();
+    let response = app.list(Uuid::new_v4()).await.ok();
     assert_eq!(
-        answer,
+        response,
         json!({
             "attachments": [],
             "metadata": { "count": 0, "offset": 0, "total": 0, "tooManyToCount": false },
@@ -33,13 +33,13 @@ async fn an_uploaded_file_is_in_the_next_list() {
     let app = TestApp::start().await;
     let contact = Uuid::new_v4();
     app.upload(contact, "dot.png", "image/png", PNG).await.ok();
-    let answer = app.list(contact).await.ok();
-    assert_eq!(answer["metadata"]["total"], 1);
-    assert_eq!(answer["attachments"][0]["fileName"], "dot.png");
+    let response = app.list(contact).await.ok();
+    assert_eq!(response["metadata"]["total"], 1);
+    assert_eq!(response["attachments"][0]["fileName"], "dot.png");
 }
 
 #[tokio::test]
-async fn pages_hold_what_limit_and_offset_say() {
+async fn pages_follow_limit_and_offset() {
     let app = TestApp::start().await;
     let contact = Uuid::new_v4();
     app.upload_csvs(contact, numbered(0..5)).await;
@@ -67,7 +67,7 @@ async fn pages_hold_what_limit_and_offset_say() {
 }
 
 #[tokio::test]
-async fn walking_all_pages_gives_every_attachment_once_and_100_by_default() {
+async fn paging_returns_every_attachment_once_and_100_per_page_by_default() {
     const FILES: usize = 220;
     let app = TestApp::start().await;
     let contact = Uuid::new_v4();
@@ -92,7 +92,7 @@ async fn walking_all_pages_gives_every_attachment_once_and_100_by_default() {
 }
 
 #[tokio::test]
-async fn files_that_arrive_between_pages_move_nothing() {
+async fn files_uploaded_between_pages_shift_nothing() {
     let app = TestApp::start().await;
     let contact = Uuid::new_v4();
     app.upload_csvs(contact, numbered(0..4)).await;
@@ -108,7 +108,7 @@ async fn files_that_arrive_between_pages_move_nothing() {
 }
 
 #[tokio::test]
-async fn a_page_after_a_change_is_counted_anew_from_the_first() {
+async fn offsets_are_recounted_after_a_change() {
     let (app, contact) = (TestApp::start().await, Uuid::new_v4());
     app.upload_csvs(contact, (0..6).map(|number| format!("{number}.csv"))).await;
     let page = |offset: u32| {
@@ -117,7 +117,7 @@ async fn a_page_after_a_change_is_counted_anew_from_the_first() {
     for offset in [0, 2] {
         app.get(&page(offset)).await.ok();
     }
-    let first = app.all(contact, "id").await.swap_remove(0);
+    let first = app.list_all(contact, "id").await.swap_remove(0);
     app.delete(&format!("/contacts/v4/attachments/{contact}/{first}")).await.ok();
     for (offset, expected) in [(4, &["5.csv"][..]), (2, &["3.csv", "4.csv"])] {
         let list = app.get(&page(offset)).await.ok();
@@ -129,7 +129,7 @@ async fn a_page_after_a_change_is_counted_anew_from_the_first() {
 }
 
 #[tokio::test]
-async fn the_oldest_comes_first_even_when_the_clock_goes_back() {
+async fn uploads_stay_in_order_even_when_the_clock_goes_back() {
     let app = TestApp::start().await;
     let contact = Uuid::new_v4();
     app.upload_csvs(contact, numbered(0..2)).await;
@@ -141,7 +141,7 @@ async fn the_oldest_comes_first_even_when_the_clock_goes_back() {
 }
 
 #[tokio::test]
-async fn the_total_counts_what_is_left_after_deletes() {
+async fn the_total_excludes_deleted_attachments() {
     let app = TestApp::start().await;
     let contact = Uuid::new_v4();
     app.upload_csvs(contact, numbered(0..3)).await;
@@ -157,7 +157,7 @@ async fn the_total_counts_what_is_left_after_deletes() {
 }
 
 #[tokio::test]
-async fn the_same_name_twice_is_two_attachments() {
+async fn two_uploads_with_one_name_are_two_attachments() {
     let app = TestApp::start().await;
     let contact = Uuid::new_v4();
     app.upload_csvs(contact, ["a.csv".to_owned(), "a.csv".to_owned()]).await;
@@ -167,7 +167,7 @@ async fn the_same_name_twice_is_two_attachments() {
 }
 
 #[tokio::test]
-async fn every_form_of_asking_gives_the_same_page() {
+async fn every_form_of_the_request_returns_the_same_page() {
     let app = TestApp::start().await;
     let contact = Uuid::new_v4();
     app.upload_csvs(contact, numbered(0..3)).await;
@@ -183,7 +183,7 @@ async fn every_form_of_asking_gives_the_same_page() {
         for (path, body) in [
             (format!("/{contact}?{page}"), None),
             (format!("/{upper}?{page}"), None),
-            // The SDK repeats the path's id in the query.
+            // The SDK repeats the path's id in the query string.
             (format!("/{contact}?{page}&contactId={contact}"), None),
             (format!("/{contact}?{page}&contactId={upper}"), None),
             (format!("/{contact}?{page}&sort=name&fieldsets=FULL"), None),
@@ -199,26 +199,26 @@ async fn every_form_of_asking_gives_the_same_page() {
             if let Some(body) = body {
                 request = request.json(body);
             }
-            let answer = Answer::of(request).await;
-            answer.ok();
-            assert_eq!(answer.body, expected.body, "{prefix}{path} {body:?}");
+            let response = Response::to(request).await;
+            response.ok();
+            assert_eq!(response.body, expected.body, "{prefix}{path} {body:?}");
         }
     }
 }
 
 #[tokio::test]
-async fn paging_in_the_query_wins_over_the_body() {
+async fn paging_in_the_query_overrides_the_body() {
     let app = TestApp::start().await;
     let contact = Uuid::new_v4();
     app.upload_csvs(contact, numbered(0..3)).await;
     let body = json!({ "contactId": contact.to_string(), "paging": { "limit": 1, "offset": 2 } });
     let path = "/contacts/v4/attachments?paging.offset=0";
-    let list = Answer::of(app.request(Method::GET, path).json(&body)).await.ok();
+    let list = Response::to(app.request(Method::GET, path).json(&body)).await.ok();
     assert_eq!(names(&list), ["000.csv"]);
 }
 
 #[tokio::test]
-async fn absent_and_null_parts_of_a_body_are_the_same() {
+async fn absent_and_null_fields_are_the_same() {
     let app = TestApp::start().await;
     let contact = Uuid::new_v4();
     app.upload_csvs(contact, numbered(0..1)).await;
@@ -230,12 +230,12 @@ async fn absent_and_null_parts_of_a_body_are_the_same() {
         json!({ "contactId": contact.to_string(), "paging": { "cursor": 1 }, "unknown": [1] }),
     ] {
         let request = app.request(Method::GET, "/contacts/v4/attachments").json(&body);
-        assert_eq!(Answer::of(request).await.body, expected.body, "{body}");
+        assert_eq!(Response::to(request).await.body, expected.body, "{body}");
     }
 }
 
 #[tokio::test]
-async fn a_repeated_id_that_differs_is_refused() {
+async fn a_contradicting_repeated_id_is_rejected() {
     let app = TestApp::start().await;
     let (contact, other) = (Uuid::new_v4(), Uuid::new_v4());
     let mismatch = [("contactId".to_owned(), "OTHER".to_owned())];
@@ -247,19 +247,19 @@ async fn a_repeated_id_that_differs_is_refused() {
         "contactId=nonsense".to_owned(),
         "contactId=%FF".to_owned(),
     ] {
-        let answer = app.get(&format!("{collection}/{contact}?{query}")).await;
-        assert_eq!(answer.violations(), mismatch, "{query}");
+        let response = app.get(&format!("{collection}/{contact}?{query}")).await;
+        assert_eq!(response.violations(), mismatch, "{query}");
     }
     let body = json!({ "contactId": contact.to_string() });
     let path = format!("{collection}?contactId={other}");
-    let answer = Answer::of(app.request(Method::GET, &path).json(&body)).await;
-    assert_eq!(answer.violations(), mismatch);
+    let response = Response::to(app.request(Method::GET, &path).json(&body)).await;
+    assert_eq!(response.violations(), mismatch);
     let twice = format!("{collection}?contactId={contact}&contactId={other}");
     assert_eq!(app.get(&twice).await.violations(), mismatch);
 }
 
 #[tokio::test]
-async fn upper_case_ids_are_answered_in_lower_case() {
+async fn upper_case_ids_are_returned_in_lower_case() {
     let app = TestApp::start().await;
     let contact = Uuid::new_v4();
     app.upload_csvs(contact, numbered(0..1)).await;

@@ -1,5 +1,5 @@
-//! Lists as clients and the server keep them: tags, link windows, and the page cache, which
-//! must never show.
+//! Caching of lists by clients and by the server: `ETag`s, link windows, and the page cache, which
+//! must never be noticeable.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -7,17 +7,17 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::support::{Answer, PNG, TestApp};
+use crate::support::{PNG, Response, TestApp};
 
-/// Half of the default life of a link, which is how long a window lasts.
+/// Half of a link's default lifetime, which is the length of a window.
 const WINDOW_S: i64 = 1_800;
 
-async fn list_if_changed(app: &TestApp, path: &str, etag: &str) -> Answer {
-    Answer::of(app.request(Method::GET, path).header("if-none-match", etag)).await
+async fn list_if_changed(app: &TestApp, path: &str, etag: &str) -> Response {
+    Response::to(app.request(Method::GET, path).header("if-none-match", etag)).await
 }
 
 #[tokio::test]
-async fn a_client_that_has_the_page_is_told_so_until_it_changes() {
+async fn a_client_with_the_current_page_gets_304_until_it_changes() {
     let app = TestApp::start().await;
     let contact = Uuid::new_v4();
     let path = format!("/contacts/v4/attachments/{contact}");
@@ -40,7 +40,7 @@ async fn a_client_that_has_the_page_is_told_so_until_it_changes() {
 }
 
 #[tokio::test]
-async fn tags_are_compared_as_http_says() {
+async fn etags_are_compared_as_http_requires() {
     let app = TestApp::start().await;
     let path = format!("/contacts/v4/attachments/{}", Uuid::new_v4());
     let etag = app.get(&path).await.header("etag").to_owned();
@@ -56,7 +56,7 @@ async fn tags_are_compared_as_http_says() {
 }
 
 #[tokio::test]
-async fn pages_that_differ_have_tags_that_differ() {
+async fn different_pages_have_different_etags() {
     let app = TestApp::start().await;
     let (contact, other) = (Uuid::new_v4(), Uuid::new_v4());
     let peer = app.other_site().await;
@@ -66,7 +66,7 @@ async fn pages_that_differ_have_tags_that_differ() {
     }
     let path = format!("/contacts/v4/attachments/{contact}");
     let by_sdk = app.request(Method::GET, &path).header("x-wix-bi-gateway", "environment=js-sdk");
-    // The last three are one address, told apart by body or key only.
+    // The last three share a URL and differ only in body or key.
     let by_body = |contact: Uuid| {
         app.request(Method::GET, "/contacts/v4/attachments")
             .json(&json!({ "contactId": contact.to_string() }))
@@ -85,19 +85,19 @@ async fn pages_that_differ_have_tags_that_differ() {
     ];
     let mut tags = Vec::new();
     for request in requests {
-        let answer = Answer::of(request).await;
-        answer.ok();
-        tags.push(answer.header("etag").to_owned());
+        let response = Response::to(request).await;
+        response.ok();
+        tags.push(response.header("etag").to_owned());
     }
     let distinct: std::collections::HashSet<&String> = tags.iter().collect();
     assert_eq!(distinct.len(), tags.len(), "{tags:?}");
 }
 
 #[tokio::test]
-async fn lists_may_not_be_kept_by_shared_caches() {
+async fn lists_must_not_be_stored_by_shared_caches() {
     let app = TestApp::start().await;
-    let answer = app.list(Uuid::new_v4()).await;
-    assert_eq!(answer.header("cache-control"), "private, no-cache");
+    let response = app.list(Uuid::new_v4()).await;
+    assert_eq!(response.header("cache-control"), "private, no-cache");
 }
 
 #[tokio::test]
@@ -119,7 +119,7 @@ async fn links_repeat_within_a_window_and_change_after_it() {
             assert_ne!(of(&first), of(&later), "{field}.{part}");
         }
     }
-    // Links of the window before are good until their own end.
+    // Links of the previous window stay valid until they expire.
     let old = first["attachments"][0]["image"]["url"].as_str().unwrap();
     assert_eq!(app.open(old).await.body, PNG);
 }
@@ -131,17 +131,17 @@ async fn the_expiration_date_is_when_the_link_ends() {
     app.upload(contact, "dot.png", "image/png", PNG).await.ok();
     let list = app.list(contact).await.ok();
     let image = &list["attachments"][0]["image"];
-    // The tests' clock begins at the start of a window.
+    // The tests' clock starts at the beginning of a window.
     assert_eq!(image["urlExpirationDate"], "2027-01-15T09:00:00.000Z");
     let url = image["url"].as_str().unwrap();
     app.advance_seconds(2 * WINDOW_S - 1);
     assert_eq!(app.open(url).await.status, StatusCode::OK);
     app.advance_seconds(1);
-    assert_eq!(app.open(url).await.refused(), (403, "INVALID_LINK".to_owned()));
+    assert_eq!(app.open(url).await.rejection(), (403, "INVALID_LINK".to_owned()));
 }
 
 #[tokio::test]
-async fn a_site_can_have_a_link_life_of_its_own() {
+async fn a_site_can_have_its_own_link_lifetime() {
     let app = TestApp::start().await;
     let (hasty, contact) = (app.site_with_link_life(Some(60)).await, Uuid::new_v4());
     app.upload(contact, "a.csv", "text/csv", b"a,b\n").await.ok();
@@ -149,18 +149,18 @@ async fn a_site_can_have_a_link_life_of_its_own() {
     let mut links = Vec::new();
     for (who, end) in [(&app.first(), "09:00:00"), (&hasty, "08:01:00")] {
         let path = format!("/contacts/v4/attachments/{contact}");
-        let list = Answer::of(app.request_as(who, Method::GET, &path)).await.ok();
+        let list = Response::to(app.request_as(who, Method::GET, &path)).await.ok();
         let document = &list["attachments"][0]["document"];
         assert_eq!(document["urlExpirationDate"], format!("2027-01-15T{end}.000Z"));
         links.push(document["url"].as_str().unwrap().to_owned());
     }
     app.advance_seconds(60);
     assert_eq!(app.open(&links[0]).await.status, StatusCode::OK);
-    assert_eq!(app.open(&links[1]).await.refused(), (403, "INVALID_LINK".to_owned()));
+    assert_eq!(app.open(&links[1]).await.rejection(), (403, "INVALID_LINK".to_owned()));
 }
 
 #[tokio::test]
-async fn without_the_page_cache_the_bytes_are_the_same() {
+async fn the_page_cache_does_not_change_a_byte() {
     let mut app = TestApp::start().await;
     let contact = Uuid::new_v4();
     for number in 0..3 {
@@ -168,27 +168,27 @@ async fn without_the_page_cache_the_bytes_are_the_same() {
     }
     let paths = ["", "?paging.limit=2", "?paging.offset=1", "?paging.offset=9"];
     let paths = paths.map(|query| format!("/contacts/v4/attachments/{contact}{query}"));
-    let mut answers = Vec::new();
+    let mut responses = Vec::new();
     for cache in ["33554432", "0"] {
         let settings = [("public_url", "https://files.example"), ("page_cache_bytes", cache)];
         app = app.restart_with(&settings).await;
         for round in 0..2 {
             for path in &paths {
-                let answer = app.get(path).await;
-                answer.ok();
-                let etag = answer.header("etag").to_owned();
-                answers.push((cache, round, path, answer.body, etag));
+                let response = app.get(path).await;
+                response.ok();
+                let etag = response.header("etag").to_owned();
+                responses.push((cache, round, path, response.body, etag));
             }
         }
     }
-    for (cache, round, path, body, etag) in &answers {
-        let first = answers.iter().find(|(_, _, same, ..)| same == path).unwrap();
+    for (cache, round, path, body, etag) in &responses {
+        let first = responses.iter().find(|(_, _, same, ..)| same == path).unwrap();
         assert_eq!((body, etag), (&first.3, &first.4), "{path}, cache {cache}, round {round}");
     }
 }
 
-/// R7: whatever was acknowledged is in every list that is asked for afterwards, while other
-/// lists keep filling the cache with the pages of a moment ago.
+/// Every acknowledged change is in every list requested afterwards, even while other lists keep
+/// filling the cache with stale pages (R7).
 #[tokio::test]
 async fn every_acknowledged_change_is_in_the_next_list() {
     const FILES: usize = 30;
@@ -221,7 +221,7 @@ async fn every_acknowledged_change_is_in_the_next_list() {
 }
 
 #[tokio::test]
-async fn a_tag_does_not_outlive_the_form_of_its_links() {
+async fn an_etag_changes_when_the_form_of_links_changes() {
     let app = TestApp::start().await;
     let contact = Uuid::new_v4();
     app.upload(contact, "dot.png", "image/png", PNG).await.ok();
@@ -229,7 +229,7 @@ async fn a_tag_does_not_outlive_the_form_of_its_links() {
     let app = app.restart_with(&[("public_url", "https://files.example/")]).await;
     let path = format!("/contacts/v4/attachments/{contact}");
     let again = app.request(Method::GET, &path).header("if-none-match", tag);
-    let list = Answer::of(again).await.ok();
+    let list = Response::to(again).await.ok();
     let url = list["attachments"][0]["image"]["url"].as_str().unwrap();
     assert!(url.starts_with("https://files.example/media/"), "{url}");
 }

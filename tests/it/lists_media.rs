@@ -1,10 +1,10 @@
-//! Which references a list and a get hold: the official SDK hides a URL that comes with an id.
+//! Which references a list and a get contain: the official SDK hides a URL that comes with an id.
 
 use reqwest::Method;
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::support::{Answer, PNG, TestApp};
+use crate::support::{PNG, Response, TestApp};
 
 const SDK: &str = "environment=js-sdk,package-name=@wix/auto_sdk_crm_attachments,\
                    method-fqn=com.wixpress.contacts.attachments.v4.\
@@ -26,10 +26,10 @@ async fn fetch(app: &TestApp, path: &str, gateway: Option<&str>) -> Value {
     if let Some(gateway) = gateway {
         request = request.header("x-wix-bi-gateway", gateway);
     }
-    Answer::of(request).await.ok()
+    Response::to(request).await.ok()
 }
 
-/// The references of a list's two attachments and of the same two by get.
+/// The references of two attachments in the list, and the same two by get.
 async fn references(app: &TestApp, contact: Uuid, gateway: Option<&str>) -> Vec<Value> {
     let path = format!("/contacts/v4/attachments/{contact}");
     let list = fetch(app, &path, gateway).await;
@@ -70,7 +70,7 @@ async fn each_setting_sends_the_references_that_it_promises() {
 }
 
 #[tokio::test]
-async fn callers_of_both_kinds_do_not_see_each_others_pages() {
+async fn sdk_and_other_callers_do_not_share_cached_pages() {
     let app = TestApp::start().await;
     let contact = contact_with_files(&app).await;
     for (gateway, with_id) in [(None, true), (Some(SDK), false), (None, true), (Some(SDK), false)] {

@@ -3,9 +3,9 @@
 use uuid::Uuid;
 
 use crate::support::files::{PDF, sha256_hex};
-use crate::support::{Answer, TestApp};
+use crate::support::{Response, TestApp};
 
-/// Of the attachment of these tests; uploaded half a second later than the full one.
+/// The modification time of the attachment below, which was uploaded half a second later.
 const MODIFIED: &str = "Fri, 15 Jan 2027 08:00:00 GMT";
 const BEFORE: &str = "Fri, 15 Jan 2027 07:59:59 GMT";
 const AFTER: &str = "Fri, 15 Jan 2027 08:00:01 GMT";
@@ -13,23 +13,23 @@ const AFTER: &str = "Fri, 15 Jan 2027 08:00:01 GMT";
 async fn start() -> (TestApp, String) {
     let app = TestApp::start().await;
     let contact = Uuid::new_v4();
-    // The second upload of one instant is a millisecond younger: no full second.
+    // The second upload at one instant is dated a millisecond later, off the full second.
     app.upload(contact, "first.pdf", "application/pdf", PDF).await.ok();
     let file = app.upload(contact, "cv.pdf", "application/pdf", PDF).await.ok();
     let link = file["file"]["url"].as_str().unwrap().to_owned();
     (app, link)
 }
 
-async fn ask(app: &TestApp, link: &str, headers: &[(&str, &str)]) -> Answer {
+async fn fetch(app: &TestApp, link: &str, headers: &[(&str, &str)]) -> Response {
     let mut request = app.client().get(link);
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
-    Answer::of(request).await
+    Response::to(request).await
 }
 
 #[tokio::test]
-async fn what_the_client_has_is_not_sent_again() {
+async fn an_unchanged_file_is_not_sent_again() {
     let (app, link) = start().await;
     let etag = format!("\"{}\"", sha256_hex(PDF));
     let (weak, among) = (format!("W/{etag}"), format!("\"x\", {etag}, \"y\""));
@@ -41,33 +41,33 @@ async fn what_the_client_has_is_not_sent_again() {
         ("if-modified-since", MODIFIED),
         ("if-modified-since", AFTER),
     ] {
-        let answer = ask(&app, &link, &[(name, value), ("range", "bytes=0-0")]).await;
-        assert_eq!((answer.status.as_u16(), answer.body.len()), (304, 0), "{name}: {value}");
-        assert_eq!(answer.header("etag"), etag);
-        assert_eq!(answer.header("cache-control"), "private, max-age=3600, immutable");
-        assert_eq!(answer.header("last-modified"), MODIFIED);
-        assert_eq!(answer.header("x-content-type-options"), "nosniff");
+        let response = fetch(&app, &link, &[(name, value), ("range", "bytes=0-0")]).await;
+        assert_eq!((response.status.as_u16(), response.body.len()), (304, 0), "{name}: {value}");
+        assert_eq!(response.header("etag"), etag);
+        assert_eq!(response.header("cache-control"), "private, max-age=3600, immutable");
+        assert_eq!(response.header("last-modified"), MODIFIED);
+        assert_eq!(response.header("x-content-type-options"), "nosniff");
     }
 }
 
 #[tokio::test]
-async fn what_has_changed_or_cannot_be_compared_is_sent() {
+async fn a_changed_or_incomparable_file_is_sent() {
     let (app, link) = start().await;
     for headers in [
         &[("if-none-match", "\"other\"")][..],
         &[("if-modified-since", BEFORE)],
         &[("if-modified-since", "yesterday")],
         &[("if-modified-since", "")],
-        // The tag decides when both are there.
+        // With both headers, the ETag decides.
         &[("if-none-match", "\"other\""), ("if-modified-since", AFTER)],
     ] {
-        let answer = ask(&app, &link, headers).await;
-        assert_eq!((answer.status.as_u16(), answer.body.as_slice()), (200, PDF), "{headers:?}");
+        let response = fetch(&app, &link, headers).await;
+        assert_eq!((response.status.as_u16(), response.body.as_slice()), (200, PDF), "{headers:?}");
     }
 }
 
 #[tokio::test]
-async fn a_precondition_that_does_not_hold_is_412() {
+async fn a_failed_precondition_is_412() {
     let (app, link) = start().await;
     let weak = format!("W/\"{}\"", sha256_hex(PDF));
     for headers in [
@@ -77,8 +77,8 @@ async fn a_precondition_that_does_not_hold_is_412() {
         &[("if-match", "\"other\""), ("if-unmodified-since", AFTER)],
         &[("if-match", "\"other\""), ("if-none-match", "*")],
     ] {
-        let answer = ask(&app, &link, headers).await;
-        assert_eq!(answer.refused(), (412, "FAILED_PRECONDITION".to_owned()), "{headers:?}");
+        let response = fetch(&app, &link, headers).await;
+        assert_eq!(response.rejection(), (412, "FAILED_PRECONDITION".to_owned()), "{headers:?}");
     }
 }
 
@@ -93,12 +93,12 @@ async fn a_precondition_that_holds_changes_nothing() {
         &[("if-unmodified-since", "no date")],
         &[("if-match", etag.as_str()), ("if-unmodified-since", BEFORE)],
     ] {
-        assert_eq!(ask(&app, &link, headers).await.status, 200, "{headers:?}");
+        assert_eq!(fetch(&app, &link, headers).await.status, 200, "{headers:?}");
     }
 }
 
 #[tokio::test]
-async fn if_range_sends_the_part_only_of_the_same_file() {
+async fn if_range_returns_the_range_only_of_the_same_file() {
     let (app, link) = start().await;
     let etag = format!("\"{}\"", sha256_hex(PDF));
     let weak = format!("W/{etag}");
@@ -108,16 +108,16 @@ async fn if_range_sends_the_part_only_of_the_same_file() {
         ("\"other\"", 200),
         (&weak, 200),
         (BEFORE, 200),
-        // A date must be exactly that of the file (RFC 9110 §13.1.5).
+        // The date must be exactly the file's (RFC 9110 §13.1.5).
         (AFTER, 200),
         ("neither tag nor date", 200),
     ] {
         let headers = [("range", "bytes=0-3"), ("if-range", value)];
-        assert_eq!(ask(&app, &link, &headers).await.status, status, "{value}");
+        assert_eq!(fetch(&app, &link, &headers).await.status, status, "{value}");
         let headers = [("range", "bytes=9999-"), ("if-range", value)];
         let outside = if status == 206 { 416 } else { 200 };
-        assert_eq!(ask(&app, &link, &headers).await.status, outside, "{value}");
+        assert_eq!(fetch(&app, &link, &headers).await.status, outside, "{value}");
     }
-    let without_range = ask(&app, &link, &[("if-range", "\"other\"")]).await;
+    let without_range = fetch(&app, &link, &[("if-range", "\"other\"")]).await;
     assert_eq!(without_range.status, 200);
 }

@@ -1,4 +1,4 @@
-//! Who may open a link and until when (design §3, S19), and what a delete does to it (R6).
+//! Who can open a link and until when (contract §10, S19), and how a delete affects it (R6).
 
 use bytes::Bytes;
 use futures_util::StreamExt as _;
@@ -19,15 +19,15 @@ async fn link_of(app: &TestApp, name: &str, mime_type: &str, bytes: &[u8]) -> St
     text(&file["file"]["url"])
 }
 
-fn refused() -> (u16, String) {
+fn invalid_link() -> (u16, String) {
     (403, "INVALID_LINK".to_owned())
 }
 
 #[tokio::test]
-async fn a_link_ends_when_the_list_says_and_is_kept_no_longer() {
+async fn a_link_expires_as_listed_and_is_not_cached_longer() {
     let app = TestApp::start_with(&[("media_link_life_seconds", "1000")]).await;
     let contact = Uuid::new_v4();
-    // Somewhere inside a window of 500 seconds.
+    // Somewhere within a window of 500 seconds.
     app.advance_seconds(123);
     app.upload(contact, "cv.pdf", "application/pdf", PDF).await.ok();
     let document = app.list(contact).await.ok()["attachments"][0]["document"].clone();
@@ -42,14 +42,14 @@ async fn a_link_ends_when_the_list_says_and_is_kept_no_longer() {
     assert_eq!((last.status.as_u16(), last.header("cache-control")), (200, &*max_age(1)));
     app.advance_seconds(1);
     let expired = app.open(&link).await;
-    assert_eq!(expired.refused(), refused());
+    assert_eq!(expired.rejection(), invalid_link());
     assert!(text(&expired.json()["message"]).contains("expired"));
     let again = app.list(contact).await.ok()["attachments"][0]["document"]["url"].clone();
     assert_eq!(app.open(&text(&again)).await.status, 200);
 }
 
 #[tokio::test]
-async fn within_a_window_the_same_link_is_handed_out_again() {
+async fn within_a_window_lists_return_the_same_link() {
     let app = TestApp::start_with(&[("media_link_life_seconds", "1000")]).await;
     let contact = Uuid::new_v4();
     app.upload(contact, "cv.pdf", "application/pdf", PDF).await.ok();
@@ -60,11 +60,11 @@ async fn within_a_window_the_same_link_is_handed_out_again() {
     app.advance_seconds(1);
     let second = link().await;
     assert_ne!(second, first);
-    assert_eq!(app.open(&first).await.status, 200, "the older link still has half its life");
+    assert_eq!(app.open(&first).await.status, 200, "the older link has half its lifetime left");
 }
 
 #[tokio::test]
-async fn every_character_of_a_token_counts() {
+async fn changing_any_character_of_a_token_invalidates_it() {
     let app = TestApp::start().await;
     let link = link_of(&app, "cv.pdf", "application/pdf", PDF).await;
     let (path, token) = link.split_once("?token=").unwrap();
@@ -72,12 +72,12 @@ async fn every_character_of_a_token_counts() {
         for other in ['A', 'B', '-'] {
             if other != character {
                 let forged = format!("{}{other}{}", &token[..at], &token[at + 1..]);
-                let answer = app.open(&format!("{path}?token={forged}")).await;
-                assert_eq!(answer.refused(), refused(), "{forged}");
+                let response = app.open(&format!("{path}?token={forged}")).await;
+                assert_eq!(response.rejection(), invalid_link(), "{forged}");
             }
         }
         let cut = app.open(&format!("{path}?token={}", &token[..at])).await;
-        assert_eq!(cut.refused(), refused(), "{at}");
+        assert_eq!(cut.rejection(), invalid_link(), "{at}");
     }
     for query in [
         String::new(),
@@ -89,7 +89,11 @@ async fn every_character_of_a_token_counts() {
         format!("?token={token}&token=x"),
         format!("?token={token}&{}token=x", "a=1&".repeat(100)),
     ] {
-        assert_eq!(app.open(&format!("{path}{query}")).await.refused(), refused(), "{query}");
+        assert_eq!(
+            app.open(&format!("{path}{query}")).await.rejection(),
+            invalid_link(),
+            "{query}"
+        );
     }
     assert_eq!(app.open(&format!("{path}?a=1&token={token}&b")).await.status, 200);
 }
@@ -101,10 +105,10 @@ async fn a_token_opens_no_other_attachment() {
     let other = link_of(&app, "other.pdf", "application/pdf", PDF).await;
     let (path, _) = one.split_once('?').unwrap();
     let (_, token) = other.split_once('?').unwrap();
-    assert_eq!(app.open(&format!("{path}?{token}")).await.refused(), refused());
+    assert_eq!(app.open(&format!("{path}?{token}")).await.rejection(), invalid_link());
     let url = app.upload_url(Uuid::new_v4(), "a.pdf", "application/pdf").await;
     let upload_token = url.rsplit_once('/').unwrap().1;
-    assert_eq!(app.open(&format!("{path}?token={upload_token}")).await.refused(), refused());
+    assert_eq!(app.open(&format!("{path}?token={upload_token}")).await.rejection(), invalid_link());
 }
 
 #[tokio::test]
@@ -126,16 +130,16 @@ async fn the_media_id_must_be_exactly_right() {
         ("_", "__"),
     ] {
         let url = link.replacen(from, to, 1);
-        // The client would resolve dot segments itself.
+        // The client would normalize dot segments.
         let path = app.path_of(&url);
         let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
-        let answer = app.raw(request).await;
-        assert_eq!(answer.status, 404, "{path}");
+        let response = app.raw(request).await;
+        assert_eq!(response.status, 404, "{path}");
     }
 }
 
 #[tokio::test]
-async fn a_deleted_attachment_is_out_of_reach_at_once() {
+async fn a_deleted_attachment_is_unreachable_at_once() {
     let app = TestApp::start().await;
     let contact = Uuid::new_v4();
     app.upload(contact, "dot.png", "image/png", PNG).await.ok();
@@ -147,11 +151,11 @@ async fn a_deleted_attachment_is_out_of_reach_at_once() {
     let id = text(&attachment["id"]);
     app.delete(&format!("/contacts/v4/attachments/{contact}/{id}")).await.ok();
     for link in &links {
-        assert_eq!(app.open(link).await.refused(), (404, "NOT_FOUND".to_owned()));
+        assert_eq!(app.open(link).await.rejection(), (404, "NOT_FOUND".to_owned()));
     }
     app.advance_seconds(3_600);
     dossier::actions::sweep::sweep(app.app()).await.unwrap();
-    app.nothing_is_stored().await;
+    app.wait_until_store_is_empty().await;
 }
 
 #[tokio::test]
@@ -172,7 +176,7 @@ async fn a_delete_during_a_download_never_mixes_bytes() {
         app.delete(&format!("/contacts/v4/attachments/{contact}/{id}")).await.ok();
         app.advance_seconds(1);
         dossier::actions::sweep::sweep(app.app()).await.unwrap();
-        // The bytes are gone; their place may be taken by others at once.
+        // The bytes are removed and their disk space may be reused at once.
         let next = app.upload(contact, "b.csv", "text/csv", &vec![b'x'; file.len()]).await;
         assert_eq!(next.status, 200);
         let complete = loop {
@@ -185,8 +189,8 @@ async fn a_delete_during_a_download_never_mixes_bytes() {
                 }
             }
         };
-        assert!(file.starts_with(&read), "round {round}: other bytes came in");
-        assert!(!complete || read.len() == file.len(), "round {round}: cut, yet called whole");
+        assert!(file.starts_with(&read), "round {round}: foreign bytes");
+        assert!(!complete || read.len() == file.len(), "round {round}: truncated but complete");
     }
-    eventually("only the second files are left", async || app.stored_files().len() == 50).await;
+    eventually("only the second files remain", async || app.stored_files().len() == 50).await;
 }

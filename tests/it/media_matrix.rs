@@ -1,12 +1,12 @@
-//! Links that are not exactly what was handed out: never another file, never our fault (S19, S20).
+//! Altered links never open another file and never cause a 5xx (S19, S20).
 
 use uuid::Uuid;
 
 use crate::support::TestApp;
 use crate::support::files::{PDF, jpeg, quarters, transformed};
-use crate::support::raw::RawAnswer;
+use crate::support::raw::RawResponse;
 
-async fn raw(app: &TestApp, target: &[u8]) -> RawAnswer {
+async fn raw(app: &TestApp, target: &[u8]) -> RawResponse {
     let request = [b"GET ", target, b" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"].concat();
     app.raw(request).await
 }
@@ -22,27 +22,27 @@ async fn targets(app: &TestApp) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn s19_every_bit_of_a_link_counts() {
+async fn s19_flipping_any_bit_of_a_link_invalidates_it() {
     let app = TestApp::start().await;
     for target in targets(&app).await {
         assert_eq!(raw(&app, target.as_bytes()).await.status, 200, "{target}");
-        // The name at the end of a transform says nothing.
+        // The file name at the end of a transform URL is not signed.
         let name = target.find("/n?").map(|at| at + 1);
         for at in 0..target.len() {
             for bit in 0..8 {
                 let mut changed = target.clone().into_bytes();
                 changed[at] ^= 1 << bit;
-                let answer = raw(&app, &changed).await;
+                let response = raw(&app, &changed).await;
                 let shown = String::from_utf8_lossy(&changed).into_owned();
-                let is_refused = (400..500).contains(&answer.status);
-                assert!(is_refused || name == Some(at), "{}: {shown}", answer.status);
+                let is_rejected = (400..500).contains(&response.status);
+                assert!(is_rejected || name == Some(at), "{}: {shown}", response.status);
             }
         }
     }
 }
 
 #[tokio::test]
-async fn s20_no_other_spelling_of_a_path_opens_another_file() {
+async fn s20_no_alternative_spelling_of_a_path_opens_another_file() {
     let app = TestApp::start().await;
     for target in targets(&app).await {
         let (path, token) = target.split_once('?').unwrap();
@@ -69,15 +69,19 @@ async fn s20_no_other_spelling_of_a_path_opens_another_file() {
         others.push(format!("{path}/v1/?{token}"));
         others.push(format!("{path}/v1?{token}"));
         for other in others {
-            let answer = raw(&app, other.as_bytes()).await;
-            // The name of a transform may be anything that is one segment.
+            let response = raw(&app, other.as_bytes()).await;
+            // The file name of a transform may be any single segment.
             let is_name = path.contains("/v1/")
                 && (other.contains("/n/")
                     || other.contains("/n%")
                     || other.contains("/n;")
                     || other.ends_with(token));
-            let is_refused = (400..500).contains(&answer.status);
-            assert!(is_refused || (is_name && answer.status == 200), "{}: {other}", answer.status);
+            let is_rejected = (400..500).contains(&response.status);
+            assert!(
+                is_rejected || (is_name && response.status == 200),
+                "{}: {other}",
+                response.status
+            );
         }
     }
 }

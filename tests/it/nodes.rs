@@ -1,5 +1,4 @@
-//! Several servers on one PostgreSQL (R7, R13, R27). Run by `scripts/postgres`; without it they are
-//! ignored.
+//! Several servers on one PostgreSQL (R7, R13, R27). Run by `scripts/postgres`; ignored without it.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
@@ -11,19 +10,19 @@ use serde_json::json;
 use uuid::Uuid;
 
 use crate::races::{pause, seed};
-use crate::rig::Dice;
+use crate::rig::Rng;
 use crate::support::files::sha256_hex;
 use crate::support::tus::csv;
-use crate::support::{PNG, START_MS, TestApp, bucket, database, start_node, start_refused};
+use crate::support::{PNG, START_MS, TestApp, bucket, database, start_node, startup_error};
 
 #[tokio::test]
 #[ignore = "needs PostgreSQL: scripts/postgres cargo test --test it -- --ignored"]
-async fn what_one_node_answered_is_in_the_next_list_of_the_other() {
+async fn a_change_on_one_node_is_in_the_next_list_on_the_other() {
     let a = TestApp::start().await;
     let b = a.another_node(&[]).await;
     let contact = Uuid::new_v4();
     for round in 1..=40 {
-        // The page is in the caches of both.
+        // The page is cached on both nodes.
         let before = b.list(contact).await.ok()["metadata"]["total"].as_u64().unwrap();
         assert_eq!(a.list(contact).await.ok()["metadata"]["total"], before);
         let (writer, reader) = if round % 2 == 0 { (&a, &b) } else { (&b, &a) };
@@ -36,14 +35,14 @@ async fn what_one_node_answered_is_in_the_next_list_of_the_other() {
             let seen = reader.list(contact).await.ok();
             assert_eq!(seen["metadata"]["total"], before, "round {round}");
             let path = format!("/contacts/v4/attachments/{contact}/{id}");
-            assert_eq!(reader.get(&path).await.refused(), (404, "NOT_FOUND".to_owned()));
+            assert_eq!(reader.get(&path).await.rejection(), (404, "NOT_FOUND".to_owned()));
         }
     }
 }
 
 #[tokio::test]
 #[ignore = "needs PostgreSQL: scripts/postgres cargo test --test it -- --ignored"]
-async fn a_file_deleted_at_one_node_is_not_in_the_memory_of_the_other() {
+async fn a_file_deleted_on_one_node_is_not_served_from_the_others_cache() {
     let a = TestApp::start().await;
     let b = a.another_node(&[]).await;
     let contact = Uuid::new_v4();
@@ -57,18 +56,18 @@ async fn a_file_deleted_at_one_node_is_not_in_the_memory_of_the_other() {
     assert_eq!(b.open(&link).await.status, 404);
 }
 
-/// Two nodes whose bytes are in one bucket.
+/// Two nodes that share a bucket.
 async fn two_with_a_bucket() -> (TestApp, TestApp) {
     let a = TestApp::start_in_bucket(&[]).await;
     let folder = a.another_folder();
-    let bucket = bucket::make(folder.path());
+    let bucket = bucket::get_or_create(folder.path());
     let b = a.another_node(&bucket.settings()).await;
     (a, b)
 }
 
 #[tokio::test]
 #[ignore = "needs PostgreSQL: scripts/postgres cargo test --test it -- --ignored"]
-async fn what_one_node_took_the_other_sends_and_removes() {
+async fn a_file_uploaded_to_one_node_is_served_and_removed_by_the_other() {
     let (a, b) = two_with_a_bucket().await;
     let (contact, file) = (Uuid::new_v4(), csv(9_000_000));
     a.upload(contact, "a.csv", "text/csv", &file).await.ok();
@@ -86,7 +85,7 @@ async fn what_one_node_took_the_other_sends_and_removes() {
 
 #[tokio::test]
 #[ignore = "needs PostgreSQL: scripts/postgres cargo test --test it -- --ignored"]
-async fn a_resumable_upload_goes_on_at_the_other_node() {
+async fn a_resumable_upload_continues_on_another_node() {
     let (a, b) = two_with_a_bucket().await;
     let (contact, file) = (Uuid::new_v4(), csv(20_000_000));
     let (upload_url, location) = a.tus_begin(contact, file.len()).await;
@@ -94,7 +93,7 @@ async fn a_resumable_upload_goes_on_at_the_other_node() {
     assert_eq!(a.tus_patch(&location, 0, &file[..9_000_001]).await.status, 204);
     assert_eq!(b.tus_head(&at_b).await.header("upload-offset"), "9000001");
     assert_eq!(b.tus_patch(&at_b, 9_000_001, &file[9_000_001..15_000_000]).await.status, 204);
-    // The first node was only slow: it does not go on from where it stood.
+    // The first node was only slow: it must not continue from its old offset.
     let late = a.tus_patch(&location, 9_000_001, &file[9_000_001..12_000_000]).await;
     assert_eq!(late.status, 409, "{late:?}");
     assert_eq!(a.tus_patch(&location, 15_000_000, &file[15_000_000..]).await.status, 204);
@@ -106,7 +105,7 @@ async fn a_resumable_upload_goes_on_at_the_other_node() {
 
 #[tokio::test]
 #[ignore = "needs PostgreSQL: scripts/postgres cargo test --test it -- --ignored"]
-async fn of_two_nodes_that_go_on_with_one_upload_at_once_one_does() {
+async fn one_of_two_nodes_that_resume_an_upload_at_once_wins() {
     let (a, b) = two_with_a_bucket().await;
     for round in 0..6 {
         let (contact, file) = (Uuid::new_v4(), csv(6_000_000));
@@ -125,12 +124,12 @@ async fn of_two_nodes_that_go_on_with_one_upload_at_once_one_does() {
 
 #[tokio::test]
 #[ignore = "needs PostgreSQL: scripts/postgres cargo test --test it -- --ignored"]
-async fn different_bytes_of_one_upload_at_two_nodes_are_never_mixed() {
+async fn different_bytes_sent_to_two_nodes_are_never_mixed() {
     let (a, b) = two_with_a_bucket().await;
-    let mut dice = Dice::new(seed());
+    let mut rng = Rng::new(seed());
     let mut whole = 0;
     for round in 0..24 {
-        // From one request to some parts, each file ended in one piece or two.
+        // From single-request to multipart files, each finished in one piece or two.
         let (contact, bytes) = (Uuid::new_v4(), [40_000, 900_000, 6_000_000][round % 3]);
         let file = csv(bytes);
         let swapped = file.iter().map(|byte| match byte {
@@ -142,12 +141,12 @@ async fn different_bytes_of_one_upload_at_two_nodes_are_never_mixed() {
         let (_, location) = a.tus_begin(contact, bytes).await;
         let at_b = location.replacen(&a.base, &b.base, 1);
         let middle = if round % 2 == 0 { bytes } else { bytes / 2 };
-        let schedules = [dice.next(), dice.next()];
+        let schedules = [rng.next(), rng.next()];
         join_all([(&a, &location), (&b, &at_b)].into_iter().enumerate().map(
             |(at, (node, location))| {
                 let (file, schedule) = (&files[at], schedules[at]);
                 async move {
-                    pause(&mut Dice::new(schedule)).await;
+                    pause(&mut Rng::new(schedule)).await;
                     let first = node.tus_patch(location, 0, &file[..middle]).await;
                     if first.status == 204 && middle < bytes {
                         node.tus_patch(location, middle, &file[middle..]).await;
@@ -160,8 +159,8 @@ async fn different_bytes_of_one_upload_at_two_nodes_are_never_mixed() {
         let Some(link) = seen["attachments"][0]["document"]["url"].as_str() else { continue };
         let found = a.open(link).await;
         let tag = found.header("etag").trim_matches('"').to_owned();
-        assert_eq!(tag, sha256_hex(&found.body), "round {round}: other bytes than its row says");
-        assert!(files.contains(&found.body), "round {round}: bytes of both");
+        assert_eq!(tag, sha256_hex(&found.body), "round {round}: bytes differ from the row");
+        assert!(files.contains(&found.body), "round {round}: mixed bytes");
         whole += 1;
     }
     assert!(whole > 12, "of 24 uploads only {whole} became attachments");
@@ -169,25 +168,26 @@ async fn different_bytes_of_one_upload_at_two_nodes_are_never_mixed() {
 
 #[tokio::test]
 #[ignore = "needs PostgreSQL: scripts/postgres cargo test --test it -- --ignored"]
-async fn an_upload_url_used_at_both_nodes_makes_one_attachment() {
-    let (a, mut dice) = (TestApp::start().await, Dice::new(seed()));
+async fn an_upload_url_used_on_two_nodes_creates_one_attachment() {
+    let (a, mut rng) = (TestApp::start().await, Rng::new(seed()));
     let b = a.another_node(&[]).await;
     for round in 0..20 {
         let contact = Uuid::new_v4();
         let url = a.upload_url(contact, "a.csv", "text/csv").await;
         let other = url.replacen(&a.base, &b.base, 1);
         let file = csv(4_000);
-        let schedules = [dice.next(), dice.next(), dice.next(), dice.next()];
-        let answers = join_all(schedules.iter().enumerate().map(|(at, schedule)| {
+        let schedules = [rng.next(), rng.next(), rng.next(), rng.next()];
+        let responses = join_all(schedules.iter().enumerate().map(|(at, schedule)| {
             let (node, url) = if at % 2 == 0 { (&a, &url) } else { (&b, &other) };
             let file = &file;
             async move {
-                pause(&mut Dice::new(*schedule)).await;
+                pause(&mut Rng::new(*schedule)).await;
                 node.put(url, file).await
             }
         }))
         .await;
-        let ids: Vec<_> = answers.iter().map(|answer| answer.ok()["file"]["id"].clone()).collect();
+        let ids: Vec<_> =
+            responses.iter().map(|response| response.ok()["file"]["id"].clone()).collect();
         assert!(ids.iter().all(|id| *id == ids[0]), "round {round}: {ids:?}");
         assert_eq!(b.list(contact).await.ok()["metadata"]["total"], 1, "round {round}");
     }
@@ -196,39 +196,39 @@ async fn an_upload_url_used_at_both_nodes_makes_one_attachment() {
 
 #[tokio::test]
 #[ignore = "needs PostgreSQL: scripts/postgres cargo test --test it -- --ignored"]
-async fn a_quota_holds_across_nodes() {
+async fn a_quota_applies_across_nodes() {
     let settings = [("site_max_files", "20")];
     let a = TestApp::start_with(&settings).await;
     let b = a.another_node(&settings).await;
     let contact = Uuid::new_v4();
-    let answers = join_all((0..40).map(|at| {
+    let responses = join_all((0..40).map(|at| {
         let node = if at % 2 == 0 { &a } else { &b };
         async move { node.upload(contact, "a.csv", "text/csv", b"a,b\n").await.status.as_u16() }
     }))
     .await;
-    let taken = answers.iter().filter(|status| **status == 200).count();
-    assert_eq!(taken, 20, "{answers:?}");
+    let taken = responses.iter().filter(|status| **status == 200).count();
+    assert_eq!(taken, 20, "{responses:?}");
     assert_eq!(b.list(contact).await.ok()["metadata"]["total"], 20);
     assert_eq!(a.inspect(|rows| rows.drift().unwrap().len()), 0);
 }
 
 #[tokio::test]
 #[ignore = "needs PostgreSQL: scripts/postgres cargo test --test it -- --ignored"]
-async fn contacts_that_change_at_two_nodes_at_once_lose_nothing() {
+async fn concurrent_contact_changes_on_two_nodes_lose_nothing() {
     let a = TestApp::start().await;
     let b = a.another_node(&[]).await;
-    let mut dice = Dice::new(seed());
+    let mut rng = Rng::new(seed());
     for round in 0..20 {
         let (source, target) = (Uuid::new_v4(), Uuid::new_v4());
         a.upload(source, "a.csv", "text/csv", b"a,b\n").await.ok();
         let url = b.upload_url(source, "b.csv", "text/csv").await;
-        let schedule = dice.next();
+        let schedule = rng.next();
         let merge = async {
             let body = json!({ "sourceContactIds": [source] });
             a.contact(Method::POST, &format!("/{target}/merge"), &body).await.ok();
         };
         let upload = async {
-            pause(&mut Dice::new(schedule)).await;
+            pause(&mut Rng::new(schedule)).await;
             b.put(&url, b"c,d\n").await.status.as_u16()
         };
         let ((), uploaded) = tokio::join!(merge, upload);
@@ -241,19 +241,19 @@ async fn contacts_that_change_at_two_nodes_at_once_lose_nothing() {
 
 #[tokio::test]
 #[ignore = "needs PostgreSQL: scripts/postgres cargo test --test it -- --ignored"]
-async fn a_node_with_keys_of_its_own_is_refused() {
+async fn a_node_with_different_keys_is_rejected() {
     let a = TestApp::start().await;
     let folder = a.another_folder();
-    let why = start_refused(&folder).await;
-    assert!(why.contains("copy signing.keys and webhook.keys"), "{why}");
+    let error = startup_error(&folder).await;
+    assert!(error.contains("copy signing.keys and webhook.keys"), "{error}");
     std::fs::copy(a.data().join("signing.keys"), folder.path().join("signing.keys")).unwrap();
-    let why = start_refused(&folder).await;
-    assert!(why.contains("the keys in webhook.keys are not those"), "{why}");
+    let error = startup_error(&folder).await;
+    assert!(error.contains("the keys in webhook.keys are not those"), "{error}");
 }
 
 #[tokio::test]
 #[ignore = "needs PostgreSQL: scripts/postgres cargo test --test it -- --ignored"]
-async fn of_nodes_that_start_together_on_an_empty_database_one_makes_the_first_site() {
+async fn one_of_several_nodes_starting_on_an_empty_database_creates_the_first_site() {
     let keys = TestApp::start().await;
     let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
     database::share(folders[0].path(), folders[1].path());

@@ -1,4 +1,4 @@
-//! A PostgreSQL that does not let a server work, from its start or later. Run by `scripts/postgres`.
+//! A PostgreSQL that rejects a server's work, at its start or later. Run by `scripts/postgres`.
 
 use std::fs::File;
 use std::io::{ErrorKind, Write as _};
@@ -10,59 +10,59 @@ use uuid::Uuid;
 
 use crate::full_disk::Disk;
 use crate::support::cluster::Cluster;
-use crate::support::{Answer, TestApp, printed, run};
+use crate::support::{Response, TestApp, printed, run};
 
-/// Each user comes with the password `secret`.
+/// Every user has the password `secret`.
 const WITH_PASSWORDS: &str = "host all all 127.0.0.1/32 scram-sha-256";
 
-/// What `serve` and `doctor` say of a database that they refuse.
-pub(crate) fn said(data: &Path, more: &[&str], url: &str) -> [String; 2] {
+/// The errors of `serve` and `doctor` for an unusable database.
+pub(crate) fn serve_and_doctor_errors(data: &Path, more: &[&str], url: &str) -> [String; 2] {
     let url = format!("database_url={url}");
-    let place = [&["--data", data.to_str().unwrap(), "--set", &url], more].concat();
+    let arguments = [&["--data", data.to_str().unwrap(), "--set", &url], more].concat();
     let ports = ["--listen", "127.0.0.1:0", "--listen-tls", "off"];
-    let serve = run(&[&["serve"], &place[..], &ports].concat());
-    let doctor = run(&[&["doctor"], &place[..]].concat());
+    let serve = run(&[&["serve"], &arguments[..], &ports].concat());
+    let doctor = run(&[&["doctor"], &arguments[..]].concat());
     assert_eq!((serve.code, doctor.code), (Some(1), Some(1)), "{serve:?} {doctor:?}");
     [serve.err, doctor.out]
 }
 
-/// A server with a database whose owner is `dossier`, maybe on a disk of its own, and users with fewer
+/// A server with a database owned by `dossier`, optionally on its own disk, and users with fewer
 /// rights.
 fn with_users(disk: Option<&Path>) -> Cluster {
     let cluster = Cluster::start(WITH_PASSWORDS, "");
     let mut statements = ["dossier", "reader", "stranger"]
         .map(|user| format!("CREATE ROLE {user} LOGIN PASSWORD 'secret'"))
         .to_vec();
-    let mut place = "";
+    let mut arguments = "";
     if let Some(disk) = disk {
-        cluster.give(disk);
+        cluster.chown(disk);
         statements.push(format!("CREATE TABLESPACE small LOCATION '{}'", disk.display()));
-        place = "TABLESPACE small";
+        arguments = "TABLESPACE small";
     }
-    statements.push(format!("CREATE DATABASE dossier OWNER dossier {place}"));
+    statements.push(format!("CREATE DATABASE dossier OWNER dossier {arguments}"));
     cluster.execute("postgres", &statements);
     cluster
 }
 
 #[test]
 #[ignore = "needs PostgreSQL: scripts/postgres cargo test --test it -- --ignored"]
-fn what_a_database_does_not_allow_is_said_at_a_start_and_by_doctor() {
+fn missing_database_rights_are_reported_at_startup_and_by_doctor() {
     let (folder, cluster) = (tempfile::tempdir().unwrap(), with_users(None));
     let data = folder.path();
     let wrong = data.join("wrong");
     std::fs::write(&wrong, "hidden\n").unwrap();
     let wrong = format!("database_password_file={}", wrong.display());
     let owner = cluster.url("dossier:secret", "dossier");
-    let nowhere = cluster.url("dossier:secret", "nowhere");
+    let without_server = cluster.url("dossier:secret", "nowhere");
     let stranger = cluster.url("stranger:secret", "dossier");
     for (url, more, words) in [
         (&owner, &["--set", &wrong][..], ["password authentication failed", "correct the user"]),
-        (&nowhere, &[], ["database \"nowhere\" does not exist", "correct its name"]),
-        (&stranger, &[], ["own the database", ""]),
+        (&without_server, &[], ["database \"nowhere\" does not exist", "correct its name"]),
+        (&stranger, &[], ["owner of the database", ""]),
     ] {
-        for said in said(data, more, url) {
-            assert!(words.iter().all(|word| said.contains(word)), "{words:?}: {said}");
-            assert!(!said.contains("hidden") && !said.contains("secret@"), "{said}");
+        for error in serve_and_doctor_errors(data, more, url) {
+            assert!(words.iter().all(|word| error.contains(word)), "{words:?}: {error}");
+            assert!(!error.contains("hidden") && !error.contains("secret@"), "{error}");
         }
     }
     let owned = format!("database_url={owner}");
@@ -70,30 +70,30 @@ fn what_a_database_does_not_allow_is_said_at_a_start_and_by_doctor() {
     let reading = "GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader";
     cluster.execute("dossier", &[reading]);
     for user in ["reader:secret", "stranger:secret"] {
-        for said in said(data, &[], &cluster.url(user, "dossier")) {
+        for error in serve_and_doctor_errors(data, &[], &cluster.url(user, "dossier")) {
             let words = ["permission denied for table", "docs/postgres.md"];
-            assert!(words.iter().all(|word| said.contains(word)), "{user}: {said}");
-            assert!(!said.contains("internal error"), "{said}");
+            assert!(words.iter().all(|word| error.contains(word)), "{user}: {error}");
+            assert!(!error.contains("internal error"), "{error}");
         }
     }
 }
 
-/// What a server says of itself.
-async fn health(app: &TestApp) -> Answer {
-    Answer::of(app.anonymous(Method::GET, "/dossier/v1/health")).await
+/// The server's own health report.
+async fn health(app: &TestApp) -> Response {
+    Response::to(app.anonymous(Method::GET, "/dossier/v1/health")).await
 }
 
-/// Waits until nothing is left of uploads whose commit has failed. In a bucket that takes an hour, because
-/// another server may be at work on them.
-async fn recovered(app: &TestApp) {
+/// Waits until nothing is left of uploads whose commit failed. In a bucket that takes an hour,
+/// because another server may be using their bytes.
+async fn wait_until_cleaned_up(app: &TestApp) {
     app.advance_seconds(60 * 60 + 60);
     recover(app.app()).await.unwrap();
-    app.nothing_staged().await;
+    app.wait_until_staging_is_empty().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL: scripts/postgres cargo test --test it -- --ignored"]
-async fn a_database_that_may_only_be_read_is_still_read_and_written_again_later() {
+async fn a_read_only_database_is_still_read_and_later_written_again() {
     let cluster = with_users(None);
     let url = cluster.url("dossier:secret", "dossier");
     let app = TestApp::start_with(&[("database_url", &url)]).await;
@@ -103,15 +103,15 @@ async fn a_database_that_may_only_be_read_is_still_read_and_written_again_later(
     let kept = app.blob_files();
     cluster.execute("postgres", &["ALTER SYSTEM SET default_transaction_read_only = on"]);
     cluster.restart();
-    let refused = app.put(&upload, b"c,d\n").await;
-    assert_eq!(refused.status, 503, "{:?}", refused.json());
-    assert_eq!(refused.header("retry-after"), "1");
+    let rejected = app.put(&upload, b"c,d\n").await;
+    assert_eq!(rejected.status, 503, "{:?}", rejected.json());
+    assert_eq!(rejected.header("retry-after"), "1");
     let list = app.list(contact).await.ok();
     assert_eq!(list["metadata"]["total"], 1);
     let link = list["attachments"][0]["document"]["url"].as_str().unwrap();
     assert_eq!(app.open(link).await.body, b"a,b\n");
-    assert_eq!(health(&app).await.status, 200, "it can be read");
-    recovered(&app).await;
+    assert_eq!(health(&app).await.status, 200, "reads still work");
+    wait_until_cleaned_up(&app).await;
     assert_eq!(app.blob_files(), kept);
     cluster.execute("postgres", &["ALTER SYSTEM SET default_transaction_read_only = off"]);
     cluster.restart();
@@ -119,7 +119,7 @@ async fn a_database_that_may_only_be_read_is_still_read_and_written_again_later(
     assert_eq!(app.list(contact).await.ok()["metadata"]["total"], 2);
 }
 
-/// Takes all the room that a disk has left.
+/// Uses up all space left on a disk.
 fn fill(disk: &Disk) -> PathBuf {
     let path = disk.path().join("ballast");
     let mut file = File::create(&path).unwrap();
@@ -137,9 +137,9 @@ fn fill(disk: &Disk) -> PathBuf {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL: scripts/postgres cargo test --test it -- --ignored"]
-async fn a_database_whose_disk_is_full_is_still_read_and_written_again_later() {
-    // Rows of an upload that fit into pages which are there already.
-    const MOST: usize = 500;
+async fn a_database_with_a_full_disk_is_still_read_and_later_written_again() {
+    // More uploads than fit into pages that are already allocated.
+    const MAX_UPLOADS: usize = 500;
 
     let Some(disk) = Disk::mounted("48m") else { return };
     let cluster = with_users(Some(disk.path()));
@@ -150,17 +150,17 @@ async fn a_database_whose_disk_is_full_is_still_read_and_written_again_later() {
     let (ballast, mut kept) = (fill(&disk), 1);
     let upload = loop {
         let upload = app.upload_url(contact, "a.csv", "text/csv").await;
-        let answer = app.put(&upload, b"c,d\n").await;
-        if answer.status != 200 {
-            assert_eq!(answer.status, 507, "{:?}", answer.json());
+        let response = app.put(&upload, b"c,d\n").await;
+        if response.status != 200 {
+            assert_eq!(response.status, 507, "{:?}", response.json());
             break upload;
         }
         kept += 1;
-        assert!(kept < MOST, "the disk does not fill");
+        assert!(kept < MAX_UPLOADS, "the disk does not fill up");
     };
     assert_eq!(app.list(contact).await.ok()["metadata"]["total"], kept);
-    assert_eq!(health(&app).await.status, 200, "it can be read");
-    recovered(&app).await;
+    assert_eq!(health(&app).await.status, 200, "reads still work");
+    wait_until_cleaned_up(&app).await;
     assert_eq!(app.blob_files().len(), kept);
     assert_eq!(app.inspect(|rows| rows.drift().unwrap().len()), 0);
     std::fs::remove_file(ballast).unwrap();

@@ -1,4 +1,4 @@
-//! Rows that go to PostgreSQL through TLS: the real server, with certificates of the test's own. Run by
+//! TLS to PostgreSQL: the real server, with certificates issued by the test. Run by
 //! `scripts/postgres`.
 
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use rcgen::{
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
-use crate::nodes_refused::said;
+use crate::nodes_refused::serve_and_doctor_errors;
 use crate::support::TestApp;
 use crate::support::cluster::Cluster;
 
@@ -18,7 +18,7 @@ const PASSWORD: &str = "a-password";
 /// Certificate and key.
 const FILES: [&str; 2] = ["server.crt", "server.key"];
 
-/// An authority of a test.
+/// A test's certificate authority.
 struct Authority {
     issuer: Issuer<'static, KeyPair>,
     pem: String,
@@ -35,7 +35,7 @@ impl Authority {
         Self { issuer: Issuer::new(params, key), pem }
     }
 
-    /// A certificate with its key that begins and ends so many days from now.
+    /// A certificate and key, valid between these offsets in days from now.
     fn issue(&self, name: &str, begin: i64, end: i64) -> (String, String) {
         let key = KeyPair::generate().unwrap();
         let issued = params(name, begin, end).signed_by(&key, &self.issuer).unwrap();
@@ -52,13 +52,13 @@ fn params(name: &str, begin: i64, end: i64) -> CertificateParams {
     params
 }
 
-/// One that nobody issued.
+/// A self-signed certificate and key.
 fn self_signed(name: &str) -> (String, String) {
     let key = KeyPair::generate().unwrap();
     (params(name, -1, 1).self_signed(&key).unwrap().pem(), key.serialize_pem())
 }
 
-/// A server that takes nobody without TLS and a password, and the file of its authority.
+/// A server that requires TLS and a password, and the file of its certificate authority.
 struct Guarded {
     cluster: Cluster,
     authority: Authority,
@@ -71,7 +71,8 @@ impl Guarded {
         let file = folder.join("authority.pem");
         std::fs::write(&file, &authority.pem).unwrap();
         let cluster = Cluster::start("hostssl all all 127.0.0.1/32 scram-sha-256", "");
-        let [certificate, key] = FILES.map(|name| cluster.keep(name, b"").display().to_string());
+        let [certificate, key] =
+            FILES.map(|name| cluster.write_private(name, b"").display().to_string());
         let statements = [
             format!("CREATE ROLE dossier LOGIN PASSWORD '{PASSWORD}'"),
             "CREATE DATABASE dossier OWNER dossier".to_owned(),
@@ -85,15 +86,15 @@ impl Guarded {
         guarded
     }
 
-    /// From now on this is its certificate.
+    /// Makes the server use this certificate from now on.
     fn show(&self, (certificate, key): &(String, String)) {
         for (name, content) in FILES.into_iter().zip([certificate, key]) {
-            self.cluster.keep(name, content.as_bytes());
+            self.cluster.write_private(name, content.as_bytes());
         }
         self.cluster.restart();
     }
 
-    /// The setting `database_url`, with a file of authorities.
+    /// The setting `database_url` with this CA file.
     fn url(&self, file: &Path) -> String {
         let url = self.cluster.url(&format!("dossier:{PASSWORD}"), "dossier");
         format!("{url}?sslmode=verify-full&sslrootcert={}", file.display())
@@ -102,7 +103,7 @@ impl Guarded {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL: scripts/postgres cargo test --test it -- --ignored"]
-async fn rows_go_through_tls_to_a_server_whose_authority_is_named() {
+async fn rows_are_stored_over_tls_with_a_configured_certificate_authority() {
     let folder = tempfile::tempdir().unwrap();
     let guarded = Guarded::start(folder.path());
     let url = guarded.url(&guarded.file);
@@ -112,10 +113,11 @@ async fn rows_go_through_tls_to_a_server_whose_authority_is_named() {
     assert_eq!(app.list(contact).await.ok()["metadata"]["total"], 1);
     let connections = "SELECT count(*) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) \
                        WHERE application_name = 'dossier' AND";
-    let count = |which: &str| guarded.cluster.ask("dossier", &format!("{connections} {which}"));
+    let count =
+        |which: &str| guarded.cluster.query_number("dossier", &format!("{connections} {which}"));
     assert!(count("ssl") > 1);
     assert_eq!(count("NOT ssl"), 0);
-    // A certificate that takes the place of one that ends.
+    // A renewed certificate replaces the expiring one.
     guarded.show(&guarded.authority.issue("127.0.0.1", -1, 2));
     app.upload(contact, "b.csv", "text/csv", b"a,b\n").await.ok();
     assert_eq!(app.list(contact).await.ok()["metadata"]["total"], 2);
@@ -123,11 +125,11 @@ async fn rows_go_through_tls_to_a_server_whose_authority_is_named() {
 
 #[test]
 #[ignore = "needs PostgreSQL: scripts/postgres cargo test --test it -- --ignored"]
-fn a_server_that_cannot_prove_who_it_is_is_refused_in_plain_words() {
+fn a_server_with_an_untrusted_certificate_is_rejected_in_plain_words() {
     let folder = tempfile::tempdir().unwrap();
     let guarded = Guarded::start(folder.path());
     let own = &guarded.authority;
-    // Its name is that of the one which is trusted; its key is another one.
+    // It has the name of the trusted authority but another key.
     let foreign = Authority::new("Test authority");
     for (shown, words) in [
         (foreign.issue("127.0.0.1", -1, 1), "an authority that is not trusted here"),
@@ -135,18 +137,18 @@ fn a_server_that_cannot_prove_who_it_is_is_refused_in_plain_words() {
         (self_signed("127.0.0.1"), "an authority that is not trusted here"),
         (own.issue("127.0.0.1", -3, -1), "has expired, or the clock of this machine is wrong"),
         (own.issue("127.0.0.1", 1, 3), "is not valid yet, or the clock of this machine is wrong"),
-        (own.issue("db.example", -1, 1), "for another name than the one it was called by"),
+        (own.issue("db.example", -1, 1), "for another host name"),
     ] {
         guarded.show(&shown);
-        for said in said(folder.path(), &[], &guarded.url(&guarded.file)) {
-            assert!(said.contains(words) && !said.contains(PASSWORD), "{words}: {said}");
+        for error in serve_and_doctor_errors(folder.path(), &[], &guarded.url(&guarded.file)) {
+            assert!(error.contains(words) && !error.contains(PASSWORD), "{words}: {error}");
         }
     }
 }
 
 #[test]
 #[ignore = "needs PostgreSQL: scripts/postgres cargo test --test it -- --ignored"]
-fn what_is_wrong_with_the_settings_of_tls_is_said_in_plain_words() {
+fn invalid_tls_settings_are_reported_in_plain_words() {
     let folder = tempfile::tempdir().unwrap();
     let guarded = Guarded::start(folder.path());
     let [absent, empty] = ["absent.pem", "empty.pem"].map(|name| folder.path().join(name));
@@ -158,13 +160,13 @@ fn what_is_wrong_with_the_settings_of_tls_is_said_in_plain_words() {
         (guarded.url(&guarded.file).replace(PASSWORD, "another"), "password"),
         (bare, "sslmode=verify-full"),
     ] {
-        for said in said(folder.path(), &[], &url) {
-            assert!(said.contains(words) && !said.contains(PASSWORD), "{words}: {said}");
+        for error in serve_and_doctor_errors(folder.path(), &[], &url) {
+            assert!(error.contains(words) && !error.contains(PASSWORD), "{words}: {error}");
         }
     }
     guarded.cluster.execute("postgres", &["ALTER SYSTEM SET ssl = off"]);
     guarded.cluster.restart();
-    for said in said(folder.path(), &[], &guarded.url(&guarded.file)) {
-        assert!(said.contains("has no TLS") && !said.contains(PASSWORD), "{said}");
+    for error in serve_and_doctor_errors(folder.path(), &[], &guarded.url(&guarded.file)) {
+        assert!(error.contains("does not support TLS") && !error.contains(PASSWORD), "{error}");
     }
 }

@@ -1,4 +1,4 @@
-//! The files of the page, as the program holds and answers them (S11, S12).
+//! The files of the page, as embedded in the program and served (S11, S12).
 
 use std::path::{Path, PathBuf};
 
@@ -7,10 +7,10 @@ use base64::engine::general_purpose::STANDARD;
 use reqwest::Method;
 use sha2::{Digest as _, Sha256};
 
-use crate::support::{Answer, TestApp};
+use crate::support::{Response, TestApp};
 
-/// What stands in `page/` for those who bundle, and is not answered.
-const NOT_ANSWERED: [&str; 4] =
+/// Files in `page/` for bundlers, which are not served.
+const NOT_SERVED: [&str; 4] =
     ["index.html", "vendor/package.json", "vendor/package-lock.json", "vendor/.npmrc"];
 
 /// Every file below `page/` by its name there.
@@ -22,7 +22,7 @@ fn files() -> Vec<(String, PathBuf)> {
             let name = path.strip_prefix(&root).unwrap().display().to_string();
             if path.is_dir() && !name.ends_with("node_modules") {
                 folders.push(path);
-            } else if path.is_file() && !NOT_ANSWERED.contains(&&*name) {
+            } else if path.is_file() && !NOT_SERVED.contains(&&*name) {
                 files.push((name, path));
             }
         }
@@ -31,36 +31,36 @@ fn files() -> Vec<(String, PathBuf)> {
 }
 
 #[tokio::test]
-async fn every_file_of_the_page_is_answered_under_the_version_of_all() {
+async fn every_file_of_the_page_is_served_under_the_common_version() {
     let app = TestApp::start().await;
-    let html = String::from_utf8(Answer::of(app.anonymous(Method::GET, "/")).await.body).unwrap();
+    let html = String::from_utf8(Response::to(app.anonymous(Method::GET, "/")).await.body).unwrap();
     let version = html.split("/page/").nth(1).unwrap().split('/').next().unwrap();
     assert!(!html.contains("{version}"), "{html}");
     let files = files();
     assert!(files.len() > 20, "only {} files were found", files.len());
     for (name, path) in files {
         let target = format!("/page/{version}/{name}");
-        let answer = Answer::of(app.anonymous(Method::GET, &target)).await;
-        assert_eq!(answer.status, 200, "{name}: name it in src/http/page.rs");
-        assert_eq!(answer.body, std::fs::read(path).unwrap(), "{name}");
-        assert!(answer.header("cache-control").contains("immutable"), "{name}");
-        assert_eq!(answer.header("x-content-type-options"), "nosniff", "{name}");
+        let response = Response::to(app.anonymous(Method::GET, &target)).await;
+        assert_eq!(response.status, 200, "{name}: add it to src/http/page.rs");
+        assert_eq!(response.body, std::fs::read(path).unwrap(), "{name}");
+        assert!(response.header("cache-control").contains("immutable"), "{name}");
+        assert_eq!(response.header("x-content-type-options"), "nosniff", "{name}");
         let packed = app.anonymous(Method::GET, &target).header("accept-encoding", "br, gzip");
-        let packed = Answer::of(packed).await;
+        let packed = Response::to(packed).await;
         assert_eq!(packed.header("content-encoding"), "gzip", "{name}");
         assert!(packed.body.starts_with(&[0x1f, 0x8b]), "{name}");
     }
     for other in [format!("/page/{version}/none.js"), "/page/0000000000000000/app.js".to_owned()] {
-        let answer = Answer::of(app.anonymous(Method::GET, &other)).await;
-        assert_eq!(answer.refused(), (404, "NOT_FOUND".to_owned()), "{other}");
+        let response = Response::to(app.anonymous(Method::GET, &other)).await;
+        assert_eq!(response.rejection(), (404, "NOT_FOUND".to_owned()), "{other}");
     }
 }
 
 #[tokio::test]
-async fn s11_the_page_may_load_nothing_from_elsewhere_but_pictures_of_the_media_host() {
+async fn s11_the_page_may_only_load_pictures_from_the_media_host() {
     let app = TestApp::start_with(&[("media_url", "https://files.example.net/")]).await;
-    let answer = Answer::of(app.anonymous(Method::GET, "/")).await;
-    let policy = answer.header("content-security-policy");
+    let response = Response::to(app.anonymous(Method::GET, "/")).await;
+    let policy = response.header("content-security-policy");
     let base = &app.base;
     for part in [
         "default-src 'self';",
@@ -71,14 +71,14 @@ async fn s11_the_page_may_load_nothing_from_elsewhere_but_pictures_of_the_media_
         "base-uri 'none'",
         "frame-ancestors 'none'",
     ] {
-        assert!(policy.contains(part), "{part} is missing in {policy}");
+        assert!(policy.contains(part), "{part} is missing from {policy}");
     }
     assert!(!policy.contains("unsafe"), "{policy}");
-    assert_eq!(answer.header("referrer-policy"), "no-referrer");
-    assert_eq!(answer.header("cache-control"), "no-store");
-    let html = String::from_utf8(answer.body.clone()).unwrap();
+    assert_eq!(response.header("referrer-policy"), "no-referrer");
+    assert_eq!(response.header("cache-control"), "no-store");
+    let html = String::from_utf8(response.body.clone()).unwrap();
     assert!(!html.contains("style="), "{html}");
-    // What stands in the HTML itself is one script and one style, named by their hashes.
+    // The inline script and style are allowed by their hashes.
     for tag in ["script", "style"] {
         let sources: Vec<&str> = html.split(&format!("<{tag}>")).skip(1).collect();
         let source = sources[0].split(&format!("</{tag}>")).next().unwrap();
@@ -88,7 +88,7 @@ async fn s11_the_page_may_load_nothing_from_elsewhere_but_pictures_of_the_media_
     }
 }
 
-/// What a module imports before it runs, from the root of the page.
+/// What a module imports before it runs, relative to the page's root.
 fn imports(name: &str) -> Vec<String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("page");
     let text = std::fs::read_to_string(root.join(name)).unwrap();
@@ -103,7 +103,7 @@ fn imports(name: &str) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn what_the_first_view_imports_is_asked_for_at_once() {
+async fn modules_of_the_first_view_are_preloaded() {
     let mut needed = vec!["app.js".to_owned()];
     let mut at = 0;
     while at < needed.len() {
@@ -115,7 +115,7 @@ async fn what_the_first_view_imports_is_asked_for_at_once() {
         at += 1;
     }
     let app = TestApp::start().await;
-    let html = String::from_utf8(Answer::of(app.anonymous(Method::GET, "/")).await.body).unwrap();
+    let html = String::from_utf8(Response::to(app.anonymous(Method::GET, "/")).await.body).unwrap();
     let named = |line: &str| {
         line.split("/page/").nth(1)?.split_once('/')?.1.split_once('"').map(|it| it.0.to_owned())
     };
@@ -124,5 +124,5 @@ async fn what_the_first_view_imports_is_asked_for_at_once() {
     preloads.push("app.js".to_owned());
     needed.sort();
     preloads.sort();
-    assert_eq!(preloads, needed, "name it in page/index.html");
+    assert_eq!(preloads, needed, "add it to page/index.html");
 }

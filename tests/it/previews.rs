@@ -1,5 +1,5 @@
-//! Previews as their links serve them (design §6): upright, small, without metadata, and there
-//! as soon as the upload is answered.
+//! Previews as their links serve them (contract §10): upright, small, without metadata, and ready
+//! when the upload's response arrives.
 
 use std::path::PathBuf;
 
@@ -11,7 +11,7 @@ use uuid::Uuid;
 use crate::support::files::{
     PDF, decoded, encoded, eventually, jpeg, png, quarters, with_exif, with_segment,
 };
-use crate::support::{Answer, PNG, TestApp};
+use crate::support::{PNG, Response, TestApp};
 
 const RED: [u8; 3] = [230, 30, 30];
 const GREEN: [u8; 3] = [30, 200, 30];
@@ -25,22 +25,22 @@ async fn picture(app: &TestApp, name: &str, mime_type: &str, bytes: &[u8]) -> Va
     app.list(contact).await.ok()["attachments"][0].clone()
 }
 
-async fn preview_of(app: &TestApp, attachment: &Value) -> Answer {
+async fn preview_of(app: &TestApp, attachment: &Value) -> Response {
     let preview = app.open(attachment["previewImage"]["url"].as_str().unwrap()).await;
     assert_eq!(preview.status, 200);
     preview
 }
 
-fn size_of(answer: &Answer) -> (u32, u32) {
-    decoded(&answer.body).dimensions()
+fn size_of(response: &Response) -> (u32, u32) {
+    decoded(&response.body).dimensions()
 }
 
 fn stated_size(image: &Value) -> (u64, u64) {
     (image["width"].as_u64().unwrap(), image["height"].as_u64().unwrap())
 }
 
-/// The colours in the middle of the four quarters, from left to right and top to bottom.
-fn assert_corners(preview: &Answer, expected: [[u8; 3]; 4]) {
+/// Asserts the colours in the middle of the four quarters, left to right and top to bottom.
+fn assert_corners(preview: &Response, expected: [[u8; 3]; 4]) {
     let picture = decoded(&preview.body);
     let (width, height) = picture.dimensions();
     let places = [(1, 1), (3, 1), (1, 3), (3, 3)];
@@ -56,7 +56,7 @@ fn contains(bytes: &[u8], part: &[u8]) -> bool {
 }
 
 #[tokio::test]
-async fn a_large_jpeg_is_reduced_and_its_list_entry_tells_the_original_size() {
+async fn a_large_jpeg_is_reduced_and_its_list_entry_has_the_original_size() {
     let app = TestApp::start().await;
     let attachment = picture(&app, "a.jpg", "image/jpeg", &jpeg(&quarters(1600, 1200))).await;
     assert_eq!(stated_size(&attachment["image"]), (1600, 1200));
@@ -70,7 +70,7 @@ async fn a_large_jpeg_is_reduced_and_its_list_entry_tells_the_original_size() {
 }
 
 #[tokio::test]
-async fn the_longer_side_decides_whichever_it_is() {
+async fn the_longer_side_is_limited() {
     let app = TestApp::start().await;
     for (width, height, expected) in
         [(641, 10, (640, 10)), (300, 1280, (150, 640)), (3000, 3, (640, 1)), (640, 640, (640, 640))]
@@ -82,7 +82,7 @@ async fn the_longer_side_decides_whichever_it_is() {
 }
 
 #[tokio::test]
-async fn a_photo_held_sideways_is_upright() {
+async fn a_rotated_photo_is_upright() {
     let app = TestApp::start().await;
     let file = with_exif(&jpeg(&quarters(800, 400)), 6, b"SECRET-GPS-52.5N");
     let attachment = picture(&app, "a.jpg", "image/jpeg", &file).await;
@@ -90,14 +90,14 @@ async fn a_photo_held_sideways_is_upright() {
     assert_eq!(stated_size(&attachment["previewImage"]), (400, 800));
     let preview = preview_of(&app, &attachment).await;
     assert_eq!(size_of(&preview), (320, 640));
-    // Turned right by a quarter: what was at the lower left is at the upper left.
+    // Rotated clockwise by 90 degrees: the lower left becomes the upper left.
     assert_corners(&preview, [BLUE, RED, WHITE, GREEN]);
     let original = app.open(attachment["image"]["url"].as_str().unwrap()).await;
-    assert_eq!(original.body, file, "the original keeps what it had");
+    assert_eq!(original.body, file, "the original is unchanged");
 }
 
 #[tokio::test]
-async fn nothing_of_the_metadata_is_in_a_preview() {
+async fn a_preview_contains_no_metadata() {
     let app = TestApp::start().await;
     let secret = b"SECRET-GPS-52.5N";
     let mut file = with_exif(&jpeg(&quarters(300, 200)), 1, secret);
@@ -113,7 +113,7 @@ async fn nothing_of_the_metadata_is_in_a_preview() {
 }
 
 #[tokio::test]
-async fn a_picture_that_lets_something_through_stays_a_png() {
+async fn a_transparent_picture_stays_a_png() {
     let app = TestApp::start().await;
     let picture_with_alpha = RgbaImage::from_fn(900, 300, |x, _| {
         image::Rgba([200, 10, 10, if x < 450 { 0 } else { 255 }])
@@ -177,7 +177,7 @@ async fn the_first_requests_for_a_preview_all_get_the_same_bytes() {
 }
 
 #[tokio::test]
-async fn a_preview_has_ranges_conditions_and_a_tag_of_its_own() {
+async fn a_preview_supports_ranges_and_conditions_with_its_own_etag() {
     let app = TestApp::start().await;
     let attachment = picture(&app, "a.jpg", "image/jpeg", &jpeg(&quarters(1000, 500))).await;
     let link = attachment["previewImage"]["url"].as_str().unwrap();
@@ -185,17 +185,17 @@ async fn a_preview_has_ranges_conditions_and_a_tag_of_its_own() {
     let original = app.open(attachment["image"]["url"].as_str().unwrap()).await;
     assert_ne!(whole.header("etag"), original.header("etag"));
     let etag = whole.header("etag");
-    let part = Answer::of(app.client().get(link).header("range", "bytes=2-9")).await;
+    let part = Response::to(app.client().get(link).header("range", "bytes=2-9")).await;
     assert_eq!((part.status.as_u16(), &part.body[..]), (206, &whole.body[2..10]));
-    let same = Answer::of(app.client().get(link).header("if-none-match", etag)).await;
+    let same = Response::to(app.client().get(link).header("if-none-match", etag)).await;
     assert_eq!(same.status, 304);
     let other = original.header("etag");
-    let changed = Answer::of(app.client().get(link).header("if-none-match", other)).await;
+    let changed = Response::to(app.client().get(link).header("if-none-match", other)).await;
     assert_eq!(changed.status, 200);
 }
 
 #[tokio::test]
-async fn a_preview_outlives_a_restart_and_is_made_again_when_it_is_lost() {
+async fn a_preview_survives_a_restart_and_is_recreated_when_lost() {
     let app = TestApp::start().await;
     let attachment = picture(&app, "a.jpg", "image/jpeg", &jpeg(&quarters(1000, 500))).await;
     let link = attachment["previewImage"]["url"].as_str().unwrap().to_owned();
@@ -225,19 +225,19 @@ async fn a_document_has_no_preview() {
 }
 
 #[tokio::test]
-async fn a_preview_under_way_is_kept_when_its_asker_has_gone() {
+async fn a_preview_in_progress_is_stored_after_its_client_disconnects() {
     let app = TestApp::start_with(&[("preview_workers", "1"), ("media_cache_bytes", "0")]).await;
     let attachment = picture(&app, "large.png", "image/png", &png(&quarters(3_000, 2_000))).await;
     preview_of(&app, &attachment).await;
     let has_name = |path: &PathBuf| path.extension().is_some_and(|name| name == "preview");
-    let made = || app.stored_files().into_iter().find(has_name);
-    std::fs::remove_file(made().unwrap()).unwrap();
+    let created = || app.stored_files().into_iter().find(has_name);
+    std::fs::remove_file(created().unwrap()).unwrap();
     let workers = &app.app().previews.workers;
-    eventually("the place is free", async || workers.busy() == 0).await;
+    eventually("the worker is idle", async || workers.busy() == 0).await;
 
     let url = attachment["previewImage"]["url"].as_str().unwrap();
     let asking = app.app().tasks.spawn(app.client().get(url).send());
-    eventually("the place is taken", async || workers.busy() == 1).await;
+    eventually("the worker is busy", async || workers.busy() == 1).await;
     asking.abort();
-    eventually("it is made and kept all the same", async || made().is_some()).await;
+    eventually("the preview is still stored", async || created().is_some()).await;
 }

@@ -1,5 +1,5 @@
-//! Previews of AVIF, HEIC, JPEG XL and PDF through HTTP, and what no preview of any format
-//! holds: a word about its original (S25).
+//! Previews of AVIF, HEIC, JPEG XL and PDF over HTTP. No preview of any format contains a word
+//! about its original (S25).
 
 use std::fmt::Write as _;
 use std::process::Command;
@@ -8,7 +8,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::support::files::{decoded, eventually, jpeg, png, quarters, with_exif, with_segment};
-use crate::support::{Answer, TestApp};
+use crate::support::{Response, TestApp};
 
 /// A file of `tests/pictures`.
 macro_rules! picture {
@@ -17,11 +17,11 @@ macro_rules! picture {
     };
 }
 
-/// What is hidden in the metadata of the pictures.
+/// Hidden in the metadata of the pictures.
 const SECRET: &[u8] = b"GPS-52.5200N-13.4050E";
 
-/// A PDF of one red page of 400 by 300 points, with a title. `more` is for its trailer.
-fn page(kid: &str, more: &str) -> Vec<u8> {
+/// A PDF with a title and one red page of 400 by 300 points. `more` is added to its trailer.
+fn pdf_page(kid: &str, more: &str) -> Vec<u8> {
     let objects = [
         "<< /Type /Catalog /Pages 2 0 R >>",
         &format!("<< /Type /Pages /Kids [{kid}] /Count 1 >>"),
@@ -44,18 +44,18 @@ fn page(kid: &str, more: &str) -> Vec<u8> {
     file.into_bytes()
 }
 
-async fn uploaded(app: &TestApp, name: &str, mime_type: &str, bytes: &[u8]) -> (Uuid, Value) {
+async fn upload(app: &TestApp, name: &str, mime_type: &str, bytes: &[u8]) -> (Uuid, Value) {
     let contact = Uuid::new_v4();
     app.upload(contact, name, mime_type, bytes).await.ok();
     (contact, app.list(contact).await.ok()["attachments"][0].clone())
 }
 
-async fn open(app: &TestApp, reference: &Value) -> Answer {
+async fn open(app: &TestApp, reference: &Value) -> Response {
     app.open(reference["url"].as_str().unwrap()).await
 }
 
 #[tokio::test]
-async fn pictures_of_new_formats_state_their_upright_size_and_have_previews() {
+async fn pictures_of_new_formats_have_an_upright_size_and_previews() {
     let app = TestApp::start().await;
     for (name, mime_type, bytes, size) in [
         ("a.avif", "image/avif", picture!("avif-420-8.avif"), (96, 64)),
@@ -65,7 +65,7 @@ async fn pictures_of_new_formats_state_their_upright_size_and_have_previews() {
         ("a.heif", "image/heif", picture!("heic-420.heic"), (96, 64)),
         ("a.jxl", "image/jxl", picture!("jxl-turned.jxl"), (64, 96)),
     ] {
-        let (_, attachment) = uploaded(&app, name, mime_type, bytes).await;
+        let (_, attachment) = upload(&app, name, mime_type, bytes).await;
         let stated = ["width", "height"].map(|side| attachment["image"][side].as_u64().unwrap());
         assert_eq!((stated[0], stated[1]), (size.0.into(), size.1.into()), "{attachment}");
         let preview = open(&app, &attachment["previewImage"]).await;
@@ -75,10 +75,10 @@ async fn pictures_of_new_formats_state_their_upright_size_and_have_previews() {
 }
 
 #[tokio::test]
-async fn a_pdf_has_a_preview_of_its_first_page_beside_the_contracts_fields() {
+async fn a_pdf_has_a_first_page_preview_besides_the_contracts_fields() {
     let app = TestApp::start().await;
-    let file = page("3 0 R", "");
-    let (contact, attachment) = uploaded(&app, "cv.pdf", "application/pdf", &file).await;
+    let file = pdf_page("3 0 R", "");
+    let (contact, attachment) = upload(&app, "cv.pdf", "application/pdf", &file).await;
     assert!(attachment.get("previewImage").is_none(), "{attachment}");
     let reference = &attachment["documentPreview"];
     let mut fields: Vec<_> = reference.as_object().unwrap().keys().collect();
@@ -95,22 +95,22 @@ async fn a_pdf_has_a_preview_of_its_first_page_beside_the_contracts_fields() {
     assert_eq!(original.body, file);
     assert_ne!(original.header("etag"), preview.header("etag"));
 
-    // The official SDK is shown what the contract has, and nothing else.
+    // The official SDK gets only the contract's fields.
     let app = app.restart_with(&[("media_references", "url")]).await;
     let listed = app.list(contact).await.ok()["attachments"][0].clone();
     assert!(listed.get("documentPreview").is_none(), "{listed}");
 }
 
 #[tokio::test]
-async fn a_pdf_without_a_page_is_kept_and_loses_its_preview() {
+async fn a_pdf_without_pages_is_kept_and_loses_its_preview() {
     let app = TestApp::start().await;
-    let locked = page("3 0 R", "/Encrypt << /Filter /Standard /V 1 /R 2 >>");
-    // Nor any other page, which a reader would find by searching.
+    let locked = pdf_page("3 0 R", "/Encrypt << /Filter /Standard /V 1 /R 2 >>");
+    // No other page either, which a lenient reader would find by scanning.
     let empty =
-        String::from_utf8(page("9 0 R", "")).unwrap().replace("/Type /Page ", "/Type /Pane ");
+        String::from_utf8(pdf_page("9 0 R", "")).unwrap().replace("/Type /Page ", "/Type /Pane ");
     let empty = empty.into_bytes();
     for file in [locked, empty] {
-        let (contact, _) = uploaded(&app, "a.pdf", "application/pdf", &file).await;
+        let (contact, _) = upload(&app, "a.pdf", "application/pdf", &file).await;
         eventually("the list offers no preview", async || {
             app.list(contact).await.ok()["attachments"][0].get("documentPreview").is_none()
         })
@@ -118,13 +118,13 @@ async fn a_pdf_without_a_page_is_kept_and_loses_its_preview() {
         let listed = app.list(contact).await.ok()["attachments"][0].clone();
         assert_eq!(open(&app, &listed["document"]).await.body, file);
     }
-    let whole = page("3 0 R", "");
+    let whole = pdf_page("3 0 R", "");
     let cut = &whole[..whole.len() / 2];
-    let (_, attachment) = uploaded(&app, "a.pdf", "application/pdf", cut).await;
-    assert!(attachment.get("documentPreview").is_none(), "a cut file was never offered");
+    let (_, attachment) = upload(&app, "a.pdf", "application/pdf", cut).await;
+    assert!(attachment.get("documentPreview").is_none(), "a truncated file was never offered");
 }
 
-/// What exiftool finds in a file, by group and tag, without what it says of the file itself.
+/// What exiftool finds in a file, by group and tag, without facts about the file itself.
 fn tags(file: &[u8]) -> Vec<(String, String)> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("file");
@@ -143,7 +143,7 @@ fn tags(file: &[u8]) -> Vec<(String, String)> {
 }
 
 #[tokio::test]
-async fn s25_exiftool_finds_nothing_in_any_preview_but_what_a_decoder_needs() {
+async fn s25_exiftool_finds_only_what_a_decoder_needs_in_any_preview() {
     let app = TestApp::start().await;
     let picture = quarters(96, 64);
     let xmp = [
@@ -167,9 +167,9 @@ async fn s25_exiftool_finds_nothing_in_any_preview_but_what_a_decoder_needs() {
         ("a.avif", "image/avif", picture!("avif-alpha.avif")),
         ("a.heic", "image/heic", picture!("heic-metadata.heic")),
         ("a.jxl", "image/jxl", picture!("jxl-metadata.jxl")),
-        ("a.pdf", "application/pdf", &page("3 0 R", "")),
+        ("a.pdf", "application/pdf", &pdf_page("3 0 R", "")),
     ] {
-        let (_, attachment) = uploaded(&app, name, mime_type, bytes).await;
+        let (_, attachment) = upload(&app, name, mime_type, bytes).await;
         let field = if name == "a.pdf" { "documentPreview" } else { "previewImage" };
         let preview = open(&app, &attachment[field]).await;
         assert_eq!(preview.status, 200, "{name}");
@@ -181,12 +181,12 @@ async fn s25_exiftool_finds_nothing_in_any_preview_but_what_a_decoder_needs() {
         assert_eq!(more, [], "{name}");
         if bytes.windows(SECRET.len()).any(|window| window == SECRET) {
             let known = tags(bytes).iter().any(|(_, value)| value.contains("GPS-52.5200N"));
-            assert!(known, "exiftool sees nothing in the original of {name} either");
+            assert!(known, "exiftool finds nothing in the original of {name} either");
         }
     }
 }
 
-/// The check sum of a PNG's chunk (its specification, annex D).
+/// The checksum of a PNG chunk (PNG specification, annex D).
 fn crc32(bytes: &[u8]) -> u32 {
     let next = |sum: u32, byte: &u8| {
         (0..8).fold(sum ^ u32::from(*byte), |sum, _| {

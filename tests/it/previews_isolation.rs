@@ -1,5 +1,5 @@
-//! Render workers that crash, hang, lie or are not there: each costs one preview, the original and
-//! other previews stay served, and it is counted (S8, R29).
+//! Render workers that crash, hang, lie or are missing: each costs one preview, the original and
+//! other previews are still served, and it is counted (S8, R29).
 //!
 //! The worker of these tests is a small script that misbehaves, or becomes the real one.
 
@@ -10,18 +10,18 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use dossier::domain::ids::BlobId;
-use dossier::domain::image::{Recipe, RenderLimits};
-use dossier::metrics::{Pictures, Tried};
-use dossier::render_workers::{Job, RenderWorkers, Settings, Wanted};
+use dossier::metrics::{Pictures, RenderLabels};
+use dossier::render_workers::{Job, Priority, RenderWorkers, Settings};
+use dossier_image::{Recipe, RenderLimits};
 use serde_json::Value;
 use uuid::Uuid;
 
 use crate::support::files::{PDF, decoded, eventually, jpeg, png, quarters};
 use crate::support::{PROGRAM, TestApp};
 
-/// Makes a program of a script. Another process writes it: the handle of one that is still open for
-/// writing might live on in a process that another test starts at this moment, and then it cannot
-/// be run.
+/// Turns a script into a program. Another process writes it: a process that another test starts at
+/// this moment could inherit our file handle while it is open for writing, and then the script
+/// could not be executed.
 fn script(folder: &Path, text: &str) -> PathBuf {
     let path = folder.join("worker");
     let mut writer = Command::new("/bin/sh")
@@ -35,13 +35,13 @@ fn script(folder: &Path, text: &str) -> PathBuf {
     path
 }
 
-/// A script that misbehaves the first time and is the real worker from then on.
-fn once(folder: &Path, misbehaviour: &str) -> PathBuf {
+/// A script that misbehaves once and is the real worker from then on.
+fn misbehave_once(folder: &Path, misbehaviour: &str) -> PathBuf {
     let text = format!("if /bin/mkdir \"$0.once\"; then {misbehaviour}; fi\nexec {PROGRAM} \"$@\"");
     script(folder, &text)
 }
 
-/// A worker's message, as the server reads it.
+/// A worker's message in the server's framing.
 fn message(json: &str) -> Vec<u8> {
     [&(json.len() as u32).to_le_bytes(), json.as_bytes()].concat()
 }
@@ -68,8 +68,8 @@ fn count(app: &TestApp, outcome: &str) -> u64 {
     line.map_or(0, |number| number.parse().unwrap())
 }
 
-/// The preview is given up, everything else is as ever.
-async fn only_the_preview_is_lost(app: &TestApp, attachment: &Value, what: &str) {
+/// The preview is given up, and everything else still works.
+async fn assert_only_the_preview_is_lost(app: &TestApp, attachment: &Value, what: &str) {
     assert_eq!(app.open(&link(attachment)).await.status, 404, "{what}");
     let original = app.open(attachment["image"]["url"].as_str().unwrap()).await;
     assert_eq!(original.body, jpeg(&quarters(800, 600)), "{what}");
@@ -78,42 +78,42 @@ async fn only_the_preview_is_lost(app: &TestApp, attachment: &Value, what: &str)
     assert_eq!(opened.body, PDF, "{what}");
 }
 
-async fn a_preview_is_made(app: &TestApp) {
+async fn assert_previews_work(app: &TestApp) {
     let preview = app.open(&link(&picture(app).await)).await;
     assert_eq!(preview.status, 200);
     assert_eq!(decoded(&preview.body).dimensions(), (640, 480));
 }
 
 #[tokio::test]
-async fn a_worker_that_always_breaks_costs_the_preview_after_a_second_try() {
+async fn a_worker_that_always_crashes_loses_the_preview_after_a_second_attempt() {
     for breaks in ["exit 3", "kill -9 $$", "exec <&-; exit 0"] {
         let folder = tempfile::tempdir().unwrap();
         let program = script(folder.path(), breaks);
         let app = TestApp::start_with_worker(&program, &[]).await;
         let attachment = picture(&app).await;
-        only_the_preview_is_lost(&app, &attachment, breaks).await;
+        assert_only_the_preview_is_lost(&app, &attachment, breaks).await;
         assert_eq!((count(&app, "crashed"), count(&app, "made")), (2, 0), "{breaks}");
     }
 }
 
 #[tokio::test]
-async fn a_worker_that_breaks_once_costs_nothing() {
+async fn a_worker_that_crashes_once_costs_nothing() {
     let folder = tempfile::tempdir().unwrap();
-    // It has taken the order when it dies.
-    let program = once(folder.path(), "/usr/bin/head -c 4 <&0; kill -9 $$");
+    // It dies after accepting the job.
+    let program = misbehave_once(folder.path(), "/usr/bin/head -c 4 <&0; kill -9 $$");
     let app = TestApp::start_with_worker(&program, &[("preview_workers", "1")]).await;
-    a_preview_is_made(&app).await;
+    assert_previews_work(&app).await;
     assert_eq!((count(&app, "crashed"), count(&app, "made")), (1, 1));
 }
 
 #[tokio::test]
-async fn a_worker_that_hangs_once_is_ended_at_its_deadline_and_the_preview_is_made_later() {
+async fn a_hanging_worker_is_killed_at_its_deadline_and_the_preview_is_created_later() {
     let folder = tempfile::tempdir().unwrap();
-    let program = once(folder.path(), "exec /bin/sleep 600");
+    let program = misbehave_once(folder.path(), "exec /bin/sleep 600");
     let settings = [("preview_seconds", "4"), ("preview_workers", "1")];
     let app = TestApp::start_with_worker(&program, &settings).await;
     let attachment = picture(&app).await;
-    eventually("the worker is ended", async || count(&app, "timed_out") == 1).await;
+    eventually("the worker is killed", async || count(&app, "timed_out") == 1).await;
     eventually("another worker makes the preview", async || {
         app.open(&link(&attachment)).await.status == 200
     })
@@ -122,36 +122,39 @@ async fn a_worker_that_hangs_once_is_ended_at_its_deadline_and_the_preview_is_ma
 }
 
 #[tokio::test]
-async fn a_picture_that_hangs_its_workers_twice_has_no_preview() {
+async fn a_picture_that_hangs_two_workers_has_no_preview() {
     let folder = tempfile::tempdir().unwrap();
     let program = script(folder.path(), "exec /bin/sleep 600");
     let settings = [("preview_seconds", "1"), ("preview_workers", "1")];
     let app = TestApp::start_with_worker(&program, &settings).await;
     let attachment = picture(&app).await;
-    eventually("it is given up", async || app.open(&link(&attachment)).await.status == 404).await;
+    eventually("the preview is given up", async || {
+        app.open(&link(&attachment)).await.status == 404
+    })
+    .await;
     assert_eq!((count(&app, "timed_out"), count(&app, "crashed")), (2, 0));
-    only_the_preview_is_lost(&app, &attachment, "a hang").await;
+    assert_only_the_preview_is_lost(&app, &attachment, "a hang").await;
 }
 
 #[tokio::test]
-async fn a_worker_that_hangs_keeps_nobody_else_waiting() {
+async fn a_hanging_worker_does_not_delay_others() {
     let folder = tempfile::tempdir().unwrap();
-    let program = once(folder.path(), "exec /bin/sleep 600");
+    let program = misbehave_once(folder.path(), "exec /bin/sleep 600");
     let settings = [("preview_seconds", "600"), ("preview_workers", "2")];
     let app = TestApp::start_with_worker(&program, &settings).await;
     picture(&app).await;
     let workers = &app.app().previews.workers;
     eventually("the first worker hangs", async || workers.busy() == 1).await;
     for _ in 0..3 {
-        a_preview_is_made(&app).await;
+        assert_previews_work(&app).await;
     }
     assert_eq!(workers.busy(), 1);
 }
 
 #[tokio::test]
-async fn what_a_worker_says_is_not_believed() {
+async fn a_workers_output_is_not_trusted() {
     let ready = message("{\"Ready\":{\"filtered\":true}}");
-    let made = |media_type: &str, width: u32, length: u64| {
+    let created = |media_type: &str, width: u32, length: u64| {
         let json = format!(
             "{{\"Made\":{{\"media_type\":\"{media_type}\",\"width\":{width},\"height\":480,\
              \"length_bytes\":{length}}}}}"
@@ -166,32 +169,32 @@ async fn what_a_worker_says_is_not_believed() {
         ("a message without end", u32::MAX.to_le_bytes().to_vec()),
         ("no message", message("{\"Owned\":true}")),
         ("ready twice", [&ready[..], &ready].concat()),
-        ("a page", [made("text/html", 640, page.len() as u64), page.to_vec()].concat()),
+        ("a page", [created("text/html", 640, page.len() as u64), page.to_vec()].concat()),
         (
             "a page as a picture",
-            [made("image/png", 640, page.len() as u64), page.to_vec()].concat(),
+            [created("image/png", 640, page.len() as u64), page.to_vec()].concat(),
         ),
-        ("another size", [made("image/jpeg", 641, length), picture_of_640].concat()),
-        ("too many bytes", made("image/jpeg", 640, u64::MAX)),
-        ("as many as may be", made("image/jpeg", 640, 32 * 1024 * 1024)),
+        ("another size", [created("image/jpeg", 641, length), picture_of_640].concat()),
+        ("too many bytes", created("image/jpeg", 640, u64::MAX)),
+        ("as many as may be", created("image/jpeg", 640, 32 * 1024 * 1024)),
     ];
-    for (what, answer) in lies {
+    for (what, response) in lies {
         let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("worker.answer"), answer).unwrap();
+        std::fs::write(folder.path().join("worker.answer"), response).unwrap();
         let program = script(folder.path(), "exec /bin/cat \"$0.answer\" /dev/zero >&0");
         let app = TestApp::start_with_worker(&program, &[]).await;
         let attachment = picture(&app).await;
-        only_the_preview_is_lost(&app, &attachment, what).await;
+        assert_only_the_preview_is_lost(&app, &attachment, what).await;
         assert_eq!((count(&app, "crashed"), count(&app, "made")), (2, 0), "{what}");
     }
 }
 
 #[tokio::test]
-async fn without_a_worker_program_a_preview_is_busy_and_made_when_there_is_one() {
+async fn without_a_worker_program_a_preview_is_busy_until_there_is_one() {
     let app = TestApp::start_with_worker(Path::new("/nowhere/dossier"), &[]).await;
     let attachment = picture(&app).await;
-    let refused = app.open(&link(&attachment)).await;
-    assert_eq!((refused.status.as_u16(), refused.header("retry-after")), (503, "5"));
+    let rejected = app.open(&link(&attachment)).await;
+    assert_eq!((rejected.status.as_u16(), rejected.header("retry-after")), (503, "5"));
     let original = app.open(attachment["image"]["url"].as_str().unwrap()).await;
     assert_eq!(original.body, jpeg(&quarters(800, 600)));
     assert!(count(&app, "busy") >= 1);
@@ -204,7 +207,7 @@ async fn without_a_worker_program_a_preview_is_busy_and_made_when_there_is_one()
 #[tokio::test]
 async fn pictures_and_workers_are_counted() {
     let app = TestApp::start_with(&[("preview_workers", "1")]).await;
-    a_preview_is_made(&app).await;
+    assert_previews_work(&app).await;
     let mut broken = png(&quarters(400, 300));
     let data = broken.windows(4).position(|four| four == b"IDAT").unwrap() + 4;
     broken[data..].fill(0x55);
@@ -239,23 +242,23 @@ fn job(file: &Path, limits: RenderLimits) -> Job {
 }
 
 #[tokio::test]
-async fn a_worker_without_work_ends() {
+async fn an_idle_worker_exits() {
     let (workers, metrics) = pool(Duration::ZERO);
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), png(&quarters(64, 64))).unwrap();
     for _ in 0..2 {
         let job = job(file.path(), RenderLimits::default());
-        assert!(workers.render(Wanted::Now, job).await.unwrap().is_some());
-        eventually("no worker is left", async || metrics.workers.get() == 0).await;
+        assert!(workers.render(Priority::Now, job).await.unwrap().is_some());
+        eventually("no worker runs", async || metrics.workers.get() == 0).await;
     }
     assert_eq!(metrics.worker_starts.get(), 2);
 }
 
 #[tokio::test]
-async fn a_picture_that_needs_more_memory_than_a_worker_may_have_breaks_the_worker_only() {
+async fn a_picture_above_the_memory_limit_crashes_only_the_worker() {
     let (workers, metrics) = pool(Duration::from_mins(1));
     let file = tempfile::NamedTempFile::new().unwrap();
-    // 2.7 GB decoded, says the head of a BMP.
+    // A BMP whose header claims 2.7 GB decoded.
     let side = 30_000_u32.to_le_bytes();
     let head = [b"BM\x36\0\0\0\0\0\0\0\x36\0\0\0\x28\0\0\0", &side[..], &side, b"\x01\0\x18\0"];
     std::fs::write(file.path(), [&head.concat()[..], &[0; 24]].concat()).unwrap();
@@ -264,19 +267,19 @@ async fn a_picture_that_needs_more_memory_than_a_worker_may_have_breaks_the_work
         max_source_bytes: u64::MAX,
         max_decoded_bytes: u64::MAX,
     };
-    let made = workers.render(Wanted::Now, job(file.path(), limits)).await;
-    assert!(made.unwrap().is_none());
-    assert_eq!(metrics.tries.get_or_create(&Tried { outcome: "crashed" }).get(), 2);
+    let created = workers.render(Priority::Now, job(file.path(), limits)).await;
+    assert!(created.unwrap().is_none());
+    assert_eq!(metrics.attempts.get_or_create(&RenderLabels { outcome: "crashed" }).get(), 2);
     std::fs::write(file.path(), png(&quarters(64, 64))).unwrap();
-    let small = workers.render(Wanted::Now, job(file.path(), RenderLimits::default())).await;
+    let small = workers.render(Priority::Now, job(file.path(), RenderLimits::default())).await;
     assert!(small.unwrap().is_some());
     workers.stop().await;
     assert_eq!(metrics.workers.get(), 0);
 }
 
 #[test]
-fn a_worker_that_a_person_starts_ends_with_a_failure() {
+fn a_worker_started_by_hand_exits_with_an_error() {
     let mut command = Command::new(PROGRAM);
-    let ended = command.arg("render-worker").stdin(Stdio::null()).status().unwrap();
-    assert_eq!((ended.code(), ended.signal()), (Some(1), None));
+    let output = command.arg("render-worker").stdin(Stdio::null()).status().unwrap();
+    assert_eq!((output.code(), output.signal()), (Some(1), None));
 }

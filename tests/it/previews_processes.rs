@@ -1,5 +1,5 @@
-//! Render workers as the system sees them, under the real program: they end with it however it
-//! ends, are buried when they die, and decode without its memory.
+//! Render workers as operating system processes, under the real program: they end with it however
+//! it ends, are reaped when they die, and do not use its memory for decoding.
 
 use std::fs::read_to_string;
 use std::path::Path;
@@ -9,9 +9,9 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::support::files::{eventually, jpeg, png, quarters};
-use crate::support::{Answer, Dossier};
+use crate::support::{Dossier, Response};
 
-/// What one 12-megapixel picture may add to the server's peak: far less than its pixels.
+/// The most that one 12-megapixel picture may add to the server's peak: far less than its pixels.
 const GROWTH_MAX_KIB: u64 = 16 * 1024;
 
 struct Server {
@@ -36,30 +36,30 @@ impl Server {
         self.client.request(method, url).header("authorization", &self.key)
     }
 
-    /// Uploads a picture and opens its preview.
+    /// Uploads a picture and requests its preview.
     async fn preview(&self, name: &str, mime_type: &str, bytes: Vec<u8>) -> u16 {
         let contact = Uuid::new_v4();
         let body = json!({ "fileName": name, "mimeType": mime_type });
         let url = self.call(Method::POST, contact, "/upload-url").json(&body);
-        let url = Answer::of(url).await.ok()["uploadUrl"].as_str().unwrap().to_owned();
-        Answer::of(self.client.put(url).body(bytes)).await.ok();
-        let list: Value = Answer::of(self.call(Method::GET, contact, "")).await.ok();
+        let url = Response::to(url).await.ok()["uploadUrl"].as_str().unwrap().to_owned();
+        Response::to(self.client.put(url).body(bytes)).await.ok();
+        let list: Value = Response::to(self.call(Method::GET, contact, "")).await.ok();
         let link = list["attachments"][0]["previewImage"]["url"].as_str().unwrap();
-        Answer::of(self.client.get(link)).await.status.as_u16()
+        Response::to(self.client.get(link)).await.status.as_u16()
     }
 
     async fn small_preview(&self) -> u16 {
         self.preview("a.jpg", "image/jpeg", jpeg(&quarters(800, 600))).await
     }
 
-    /// The most that the server itself has held in memory.
+    /// The server's peak memory.
     fn peak_kib(&self) -> u64 {
         let status = read_to_string(format!("/proc/{}/status", self.id)).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
         line.trim().trim_end_matches(" kB").parse().unwrap()
     }
 
-    /// The processes that the server has started, with their states.
+    /// The server's child processes with their states.
     fn children(&self) -> Vec<(u32, char)> {
         let processes = std::fs::read_dir("/proc").unwrap().filter_map(Result::ok);
         let ids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
@@ -77,14 +77,13 @@ fn process(id: u32) -> Option<(char, u32)> {
     Some((fields.next()?.chars().next()?, fields.next()?.parse().ok()?))
 }
 
-/// Whether a process works no more. One whose parent has died is buried by the system, which may
-/// take its time.
+/// Whether a process is dead or a zombie. The system may take a while to reap an orphan.
 fn has_ended(id: u32) -> bool {
     process(id).is_none_or(|(state, _)| ['Z', 'X'].contains(&state))
 }
 
 #[tokio::test]
-async fn workers_end_with_a_server_that_is_killed() {
+async fn workers_end_with_a_killed_server() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path());
     assert_eq!(server.small_preview().await, 200);
@@ -97,7 +96,7 @@ async fn workers_end_with_a_server_that_is_killed() {
 }
 
 #[tokio::test]
-async fn workers_end_with_a_server_that_stops() {
+async fn workers_end_with_a_stopped_server() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path());
     assert_eq!(server.small_preview().await, 200);
@@ -105,12 +104,12 @@ async fn workers_end_with_a_server_that_stops() {
     assert!(!workers.is_empty());
     tokio::task::spawn_blocking(move || server.process.stop()).await.unwrap();
     for (worker, _) in workers {
-        assert_eq!(process(worker), None, "a worker outlived a stop");
+        assert_eq!(process(worker), None, "a worker outlived the server");
     }
 }
 
 #[tokio::test]
-async fn workers_that_are_killed_are_buried_and_replaced() {
+async fn killed_workers_are_reaped_and_replaced() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path());
     for _ in 0..3 {
@@ -121,7 +120,7 @@ async fn workers_that_are_killed_are_buried_and_replaced() {
             let kill = format!("kill -9 {worker}");
             std::process::Command::new("sh").args(["-c", &kill]).status().unwrap();
         }
-        eventually("the dead are buried", async || {
+        eventually("dead workers are reaped", async || {
             server
                 .children()
                 .iter()
@@ -133,7 +132,7 @@ async fn workers_that_are_killed_are_buried_and_replaced() {
 }
 
 #[tokio::test]
-async fn a_large_picture_is_decoded_without_the_memory_of_the_server() {
+async fn decoding_a_large_picture_does_not_use_the_servers_memory() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path());
     assert_eq!(server.small_preview().await, 200);

@@ -1,4 +1,4 @@
-//! Clients that ask for a file and do not read it.
+//! Clients that request a file and do not read it.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpStream;
@@ -8,10 +8,10 @@ use serde_json::{Value, json};
 
 const FILE_BYTES: usize = 48 << 20;
 const SLOW_READERS: usize = 4;
-/// Less than two files; a server at rest and a running download need far less.
-const MOST_RESIDENT_KIB: u64 = 80 << 10;
+/// Less than two files. An idle server and a running download need far less.
+const MAX_RESIDENT_KIB: u64 = 80 << 10;
 
-/// A server in a process of its own, so that its memory can be looked at.
+/// A server in its own process, so that its memory can be measured.
 struct Program(Child);
 
 impl Drop for Program {
@@ -44,7 +44,7 @@ impl Program {
 
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn a_download_that_nobody_reads_is_not_taken_into_memory() {
+async fn an_unread_download_is_not_buffered_in_memory() {
     let folder = tempfile::tempdir().unwrap();
     let (server, ready) = Program::start(folder.path());
     let (base, client) = (ready["http"].as_str().unwrap(), reqwest::Client::new());
@@ -76,12 +76,12 @@ async fn a_download_that_nobody_reads_is_not_taken_into_memory() {
             stream
         })
         .collect();
-    // While others read, a server that takes in what it can has all the time that it needs.
+    // The server could buffer the whole file while the others read.
     for _ in 0..2 {
         let body = client.get(link).send().await.unwrap().bytes().await.unwrap();
         assert_eq!(body.len(), FILE_BYTES);
     }
     let peak_kib = server.peak_kib();
     drop(slow_readers);
-    assert!(peak_kib < MOST_RESIDENT_KIB, "{peak_kib} KiB");
+    assert!(peak_kib < MAX_RESIDENT_KIB, "{peak_kib} KiB");
 }

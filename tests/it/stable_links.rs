@@ -1,33 +1,33 @@
-//! Addresses that stay and lead to a fresh link.
+//! Permanent URLs that redirect to a fresh link.
 
 use reqwest::Method;
 use uuid::Uuid;
 
 use crate::support::files::PDF;
-use crate::support::{Answer, PNG, TestApp};
+use crate::support::{PNG, Response, TestApp};
 
 async fn start() -> (TestApp, String, String) {
     let app = TestApp::start().await;
     let contact = Uuid::new_v4();
     app.upload(contact, "dot.png", "image/png", PNG).await.ok();
     app.upload(contact, "a.pdf", "application/pdf", PDF).await.ok();
-    let ids = app.all(contact, "id").await;
+    let ids = app.list_all(contact, "id").await;
     let path = |id: &str| format!("/dossier/v1/media/{}/{id}", app.site);
     let (picture, document) = (path(&ids[0]), path(&ids[1]));
     (app, picture, document)
 }
 
 #[tokio::test]
-async fn a_stable_link_leads_to_a_fresh_one() {
+async fn a_stable_link_redirects_to_a_fresh_one() {
     let (app, picture, document) = start().await;
     for (path, expected) in [(&picture, PNG), (&document, PDF)] {
         for method in [Method::GET, Method::HEAD] {
-            let answer = Answer::of(app.request(method, path)).await;
-            assert_eq!(answer.status, 302);
-            assert_eq!(answer.header("cache-control"), "no-store");
-            assert_eq!(answer.header("referrer-policy"), "no-referrer");
-            assert!(answer.body.is_empty() && answer.headers.get("set-cookie").is_none());
-            assert_eq!(app.open(answer.header("location")).await.body, expected);
+            let response = Response::to(app.request(method, path)).await;
+            assert_eq!(response.status, 302);
+            assert_eq!(response.header("cache-control"), "no-store");
+            assert_eq!(response.header("referrer-policy"), "no-referrer");
+            assert!(response.body.is_empty() && response.headers.get("set-cookie").is_none());
+            assert_eq!(app.open(response.header("location")).await.body, expected);
         }
     }
     let first = app.get(&picture).await.header("location").to_owned();
@@ -38,13 +38,13 @@ async fn a_stable_link_leads_to_a_fresh_one() {
 }
 
 #[tokio::test]
-async fn the_preview_has_one_too() {
+async fn previews_have_stable_links_too() {
     let (app, picture, document) = start().await;
     for query in ["?preview", "?preview=1", "?part=preview"] {
-        let answer = app.get(&format!("{picture}{query}")).await;
-        assert_eq!(answer.status, 302);
-        assert!(answer.header("location").contains("/preview?token="));
-        assert_eq!(app.open(answer.header("location")).await.status, 200);
+        let response = app.get(&format!("{picture}{query}")).await;
+        assert_eq!(response.status, 302);
+        assert!(response.header("location").contains("/preview?token="));
+        assert_eq!(app.open(response.header("location")).await.status, 200);
         assert_eq!(app.get(&format!("{document}{query}")).await.status, 404);
     }
     assert_eq!(app.get(&format!("{picture}?part=original")).await.status, 302);
@@ -53,7 +53,7 @@ async fn the_preview_has_one_too() {
 }
 
 #[tokio::test]
-async fn s16_who_may_not_see_it_learns_nothing() {
+async fn s16_callers_without_access_learn_nothing() {
     let (app, picture, _) = start().await;
     let other = app.other_site().await;
     let viewer = app.other_key("VIEW").await;
@@ -62,18 +62,21 @@ async fn s16_who_may_not_see_it_learns_nothing() {
     let foreign = format!("/dossier/v1/media/{}/{id}", other.site);
     let absent = format!("/dossier/v1/media/{}/{}", app.site, Uuid::new_v4());
     let not_found = (404, "NOT_FOUND".to_owned());
-    let ask = async |who: &crate::support::Member, path: &str| {
+    let get_as = async |who: &crate::support::Member, path: &str| {
         let request = app.anonymous(Method::GET, path).header("authorization", &who.key);
-        Answer::of(request).await
+        Response::to(request).await
     };
-    // The path names the site, so no header has to.
-    assert_eq!(ask(&viewer, &picture).await.status, 302);
-    assert_eq!(ask(&other, &picture).await.refused(), not_found);
-    assert_eq!(ask(&other, &foreign).await.refused(), not_found);
-    assert_eq!(ask(&viewer, &absent).await.refused(), not_found);
-    assert_eq!(ask(&modifier, &picture).await.refused(), (403, "PERMISSION_DENIED".to_owned()));
-    let nobody = Answer::of(app.anonymous(Method::GET, &picture)).await;
-    assert_eq!(nobody.refused(), (401, "UNAUTHENTICATED".to_owned()));
-    let wrong = ask(&viewer, "/dossier/v1/media/undefined/undefined").await;
+    // The path names the site, so no header is needed.
+    assert_eq!(get_as(&viewer, &picture).await.status, 302);
+    assert_eq!(get_as(&other, &picture).await.rejection(), not_found);
+    assert_eq!(get_as(&other, &foreign).await.rejection(), not_found);
+    assert_eq!(get_as(&viewer, &absent).await.rejection(), not_found);
+    assert_eq!(
+        get_as(&modifier, &picture).await.rejection(),
+        (403, "PERMISSION_DENIED".to_owned())
+    );
+    let nobody = Response::to(app.anonymous(Method::GET, &picture)).await;
+    assert_eq!(nobody.rejection(), (401, "UNAUTHENTICATED".to_owned()));
+    let wrong = get_as(&viewer, "/dossier/v1/media/undefined/undefined").await;
     assert_eq!(wrong.violations().len(), 2);
 }

@@ -1,4 +1,4 @@
-//! A stop loses nothing that was acknowledged and leaves nothing half done (R26).
+//! A stop loses nothing acknowledged and leaves nothing half done (R26).
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -11,9 +11,9 @@ use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use crate::support::tus::{PIECE, csv};
-use crate::support::{Answer, Dossier, run};
+use crate::support::{Dossier, Response, run};
 
-/// Clients that upload at the same time.
+/// Concurrent uploading clients.
 const CLIENTS: usize = 6;
 const FILE_BYTES: usize = 60_000;
 
@@ -42,7 +42,7 @@ impl Running {
     }
 }
 
-/// Asks for an upload URL; an error once the server has gone.
+/// Requests an upload URL; an error once the server is gone.
 async fn upload_url(
     client: &reqwest::Client,
     (base, key): (&str, &str),
@@ -51,13 +51,13 @@ async fn upload_url(
 ) -> reqwest::Result<String> {
     let url = format!("{base}/contacts/v4/attachments/{contact}/upload-url");
     let body = json!({ "fileName": name, "mimeType": "text/csv" });
-    let answer = client.post(url).header("authorization", key).json(&body).send().await?;
-    let answer: Value = answer.error_for_status()?.json().await?;
-    Ok(answer["uploadUrl"].as_str().unwrap().to_owned())
+    let response = client.post(url).header("authorization", key).json(&body).send().await?;
+    let response: Value = response.error_for_status()?.json().await?;
+    Ok(response["uploadUrl"].as_str().unwrap().to_owned())
 }
 
-/// Uploads until the server has gone; returns the names that were acknowledged.
-async fn upload_on(
+/// Uploads until the server is gone; returns the acknowledged names.
+async fn upload_until_gone(
     client: reqwest::Client,
     base: String,
     key: String,
@@ -69,7 +69,7 @@ async fn upload_on(
         let name = format!("{number}-{count}.csv");
         let Ok(url) = upload_url(&client, (&base, &key), contact, &name).await else { break };
         match client.put(url).body(csv(FILE_BYTES)).send().await {
-            Ok(answer) if answer.status() == 200 => acknowledged.push(name),
+            Ok(response) if response.status() == 200 => acknowledged.push(name),
             _ => break,
         }
     }
@@ -84,30 +84,30 @@ async fn a_stop_under_load_loses_nothing() {
     let mut uploads = JoinSet::new();
     for number in 0..CLIENTS {
         let (base, key) = (base.clone(), key.clone());
-        uploads.spawn(upload_on(server.client.clone(), base, key, contact, number));
+        uploads.spawn(upload_until_gone(server.client.clone(), base, key, contact, number));
     }
-    // A resumable upload that is in the middle of a piece, and does not go on.
+    // A resumable upload that stalls in the middle of a piece.
     let url = upload_url(&server.client, (&base, &key), contact, "tus.csv").await.unwrap();
     let tus =
         |method, url: &str| server.client.request(method, url).header("tus-resumable", "1.0.0");
-    let created = Answer::of(tus(Method::POST, &url).header("upload-length", "1000")).await;
+    let created = Response::to(tus(Method::POST, &url).header("upload-length", "1000")).await;
     let location = created.header("location").to_owned();
     let piece = tus(Method::PATCH, &location).header(PIECE.0, PIECE.1);
-    Answer::of(piece.header("upload-offset", "0").body(csv(500))).await;
+    Response::to(piece.header("upload-offset", "0").body(csv(500))).await;
     let (_keep, half) = stalled_body();
     let piece = tus(Method::PATCH, &location).header(PIECE.0, PIECE.1);
     let mut stalled = JoinSet::new();
     stalled.spawn(piece.header("upload-offset", "500").body(half).send());
-    let begin = Instant::now();
+    let started = Instant::now();
     while server.list(contact).send().await.unwrap().json::<Value>().await.unwrap()["metadata"]
         ["total"]
         .as_u64()
         < Some(20)
     {
-        assert!(begin.elapsed() < Duration::from_secs(30), "the load does not begin");
+        assert!(started.elapsed() < Duration::from_secs(30), "the load does not start");
     }
-    let ended = tokio::task::spawn_blocking(move || server.process.stop()).await.unwrap();
-    assert_eq!(ended.code, Some(0));
+    let output = tokio::task::spawn_blocking(move || server.process.stop()).await.unwrap();
+    assert_eq!(output.code, Some(0));
     drop(stalled);
     let mut acknowledged = Vec::new();
     while let Some(names) = uploads.join_next().await {
@@ -123,11 +123,11 @@ async fn a_stop_under_load_loses_nothing() {
     assert!(report["rows"].as_u64() >= Some(acknowledged.len() as u64), "{report}");
     let server = Running::start(folder.path(), &[], Some(&key));
     let head = server.client.head(location.replace(&base, &server.base));
-    let head = Answer::of(head.header("tus-resumable", "1.0.0")).await;
+    let head = Response::to(head.header("tus-resumable", "1.0.0")).await;
     assert!(head.offset() >= 500, "{head:?}");
 }
 
-/// A body that brings some bytes and then waits for as long as the first value is kept.
+/// A body that sends some bytes and then stalls until the handle aborts it.
 fn stalled_body() -> (AbortHandle, reqwest::Body) {
     let first = stream::iter([Ok::<_, std::io::Error>(csv(100))]);
     let (rest, handle) = stream::abortable(stream::pending::<std::io::Result<Vec<u8>>>());
@@ -135,19 +135,19 @@ fn stalled_body() -> (AbortHandle, reqwest::Body) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_stop_is_announced_while_everything_is_still_answered() {
+async fn a_stop_is_announced_while_requests_are_still_served() {
     let (folder, contact) = (tempfile::tempdir().unwrap(), Uuid::new_v4());
     let server = Running::start(folder.path(), &["--set", "shutdown_notice_seconds=600"], None);
-    assert_eq!(Answer::of(server.health()).await.ok()["status"], "ok");
+    assert_eq!(Response::to(server.health()).await.ok()["status"], "ok");
     server.process.signal("TERM");
-    let begin = Instant::now();
-    while Answer::of(server.health()).await.status == 200 {
-        assert!(begin.elapsed() < Duration::from_secs(30), "health says nothing of the stop");
+    let started = Instant::now();
+    while Response::to(server.health()).await.status == 200 {
+        assert!(started.elapsed() < Duration::from_secs(30), "health does not report the stop");
     }
-    let health = Answer::of(server.health()).await;
+    let health = Response::to(server.health()).await;
     assert_eq!((health.status.as_u16(), health.json()["status"].as_str()), (503, Some("stopping")));
-    assert_eq!(Answer::of(server.list(contact)).await.ok()["metadata"]["total"], 0);
-    // Whoever asks twice does not wait.
-    let ended = tokio::task::spawn_blocking(move || server.process.stop()).await.unwrap();
-    assert_eq!(ended.code, Some(0));
+    assert_eq!(Response::to(server.list(contact)).await.ok()["metadata"]["total"], 0);
+    // A second request does not wait.
+    let output = tokio::task::spawn_blocking(move || server.process.stop()).await.unwrap();
+    assert_eq!(output.code, Some(0));
 }

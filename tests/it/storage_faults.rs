@@ -1,18 +1,19 @@
-//! `dossier storage migrate` when something is wrong: a wrong byte is never accepted, and what went
-//! wrong is named.
+//! `dossier storage migrate` under faults: wrong bytes are never accepted, and each problem is
+//! reported.
 
 use std::sync::Arc;
 
-use dossier::actions::migrate::{Places, migrate};
+use dossier::actions::migrate::{Stores, migrate};
 use dossier::actions::sweep::sweep;
-use dossier::blobs::{BlobKey, Blobs, StagedKey, Whole};
+use dossier::blobs::{BlobKey, Blobs, ExpectedOriginal, StagedKey};
 use dossier::db::Inspection;
-use dossier::domain::store_place::{StoreKeys, StorePlace};
+use dossier::domain::store_place::{StoreKeys, StoreLocation};
 use serde_json::{Value, json};
 
 use crate::full_disk::Disk;
 use crate::storage::{
-    At, delete, is_there, moved, nothing_is_wrong, settings, uploaded, with_settings,
+    At, assert_consistent_store, assert_readable, delete, migrate_to, settings, upload_file,
+    with_settings,
 };
 use crate::support::proxy::{Fault, Proxy};
 use crate::support::tus::csv;
@@ -20,10 +21,10 @@ use crate::support::{Bucket, Dossier, TestApp, bucket, run};
 
 /// More than two parts.
 const LARGE: usize = 20 << 20;
-/// Stands in every file of three thousand bytes, and in none of less than a thousand.
+/// In every file of three thousand bytes and in none below a thousand.
 const MARK: &str = "0000200\n";
 
-/// A server on its data folder, and a bucket to move to.
+/// A server with its bytes on disk, and a bucket to move them to.
 async fn on_disk() -> (TestApp, At) {
     let app = TestApp::start_with(&settings(&At::DataFolder, None)).await;
     let new = At::bucket(&app, "new");
@@ -31,17 +32,17 @@ async fn on_disk() -> (TestApp, At) {
 }
 
 async fn move_to(app: &TestApp, new: &At) -> (Option<i32>, Value, String) {
-    let (ended, said) = moved(app.data(), new, Some(&At::DataFolder), new).await;
-    (ended.code, said, ended.err)
+    let (output, report) = migrate_to(app.data(), new, Some(&At::DataFolder), new).await;
+    (output.code, report, output.err)
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn altered_cut_and_lost_originals_are_named_and_the_others_go() {
+async fn altered_truncated_and_lost_originals_are_reported_and_the_others_are_moved() {
     let (app, new) = on_disk().await;
     for number in 0..6 {
-        uploaded(&app, csv(3_000 + number)).await;
+        upload_file(&app, csv(3_000 + number)).await;
     }
-    uploaded(&app, csv(LARGE)).await;
+    upload_file(&app, csv(LARGE)).await;
     let mut originals: Vec<_> = At::DataFolder.originals(app.data()).into_keys().collect();
     originals.sort_by_key(|path| path.metadata().unwrap().len());
     let mut altered = std::fs::read(&originals[0]).unwrap();
@@ -52,16 +53,23 @@ async fn altered_cut_and_lost_originals_are_named_and_the_others_go() {
     let mut altered = std::fs::read(&originals[6]).unwrap();
     altered[LARGE - 1] ^= 1;
     std::fs::write(&originals[6], altered).unwrap();
-    let (code, said, _) = move_to(&app, &new).await;
-    assert_eq!((code, &said["copied"], &said["left"]), (Some(1), &json!(3), &json!(4)), "{said}");
-    let told = said["problems"].as_array().unwrap();
+    let (code, report, _) = move_to(&app, &new).await;
+    assert_eq!(
+        (code, &report["copied"], &report["left"]),
+        (Some(1), &json!(3), &json!(4)),
+        "{report}"
+    );
+    let problems = report["problems"].as_array().unwrap();
     let name = |path: &std::path::PathBuf| path.file_name().unwrap().to_str().unwrap().to_owned();
-    for (number, problem) in
-        [(0, "another SHA-256"), (1, "100 bytes, 3001 expected"), (2, "old place"), (6, "SHA-256")]
-    {
+    for (number, problem) in [
+        (0, "the SHA-256 differs"),
+        (1, "100 bytes, 3001 expected"),
+        (2, "old location"),
+        (6, "SHA-256"),
+    ] {
         let blob: uuid::Uuid = name(&originals[number]).parse().unwrap();
         let is_it = |line: &&Value| line.as_str().unwrap().contains(&blob.to_string());
-        let line = told.iter().find(is_it).unwrap().as_str().unwrap();
+        let line = problems.iter().find(is_it).unwrap().as_str().unwrap();
         assert!(line.contains(problem), "{line}");
     }
     let mut there: Vec<_> = new.originals(app.data()).keys().map(name).collect();
@@ -75,57 +83,65 @@ async fn altered_cut_and_lost_originals_are_named_and_the_others_go() {
 /// A bucket behind a proxy.
 async fn behind_proxy(app: &TestApp) -> (At, Proxy) {
     let At::Bucket(new) = At::bucket(app, "new") else { panic!() };
-    let proxy = Proxy::before(bucket::address().to_string()).await;
+    let proxy = Proxy::in_front_of(bucket::address().to_string()).await;
     let url = new.at(proxy.address);
     (At::Bucket(Bucket { url, ..new }), proxy)
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn bytes_that_are_altered_on_their_way_are_never_accepted() {
+async fn bytes_altered_in_transit_are_never_accepted() {
     let app = TestApp::start_with(&settings(&At::DataFolder, None)).await;
     let (new, proxy) = behind_proxy(&app).await;
     for bytes in [csv(500), csv(3_000), csv(LARGE)] {
-        uploaded(&app, bytes).await;
+        upload_file(&app, bytes).await;
     }
-    for fault in [Fault::AskedAltered(MARK), Fault::AnsweredAltered(MARK)] {
-        proxy.fails(fault);
-        let (code, said, err) = move_to(&app, &new).await;
-        assert!(matches!(code, Some(1 | 2)), "{fault:?} {said} {err}");
-        // What was read back well may have been settled.
+    for fault in [Fault::RequestAltered(MARK), Fault::ResponseAltered(MARK)] {
+        proxy.set_fault(fault);
+        let (code, report, err) = move_to(&app, &new).await;
+        assert!(matches!(code, Some(1 | 2)), "{fault:?} {report} {err}");
+        // What was read back correctly may have been settled.
         let there = new.originals(app.data());
         let sizes: Vec<_> = there.keys().map(|path| path.metadata().unwrap().len()).collect();
         assert!(sizes.iter().all(|size| *size == 500), "{fault:?} {sizes:?}");
     }
-    proxy.fails(Fault::None);
-    let (code, said, err) = move_to(&app, &new).await;
-    assert_eq!((code, &said["left"]), (Some(0), &json!(0)), "{said} {err}");
-    nothing_is_wrong(app.data(), &new, None).await;
+    proxy.set_fault(Fault::None);
+    let (code, report, err) = move_to(&app, &new).await;
+    assert_eq!((code, &report["left"]), (Some(0), &json!(0)), "{report} {err}");
+    assert_consistent_store(app.data(), &new, None).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_store_that_goes_away_ends_the_move_and_the_next_one_goes_on() {
+async fn a_store_that_becomes_unavailable_ends_the_move_and_the_next_one_resumes() {
     let app = TestApp::start_with(&settings(&At::DataFolder, None)).await;
     let (new, proxy) = behind_proxy(&app).await;
     for bytes in [csv(3_000), csv(LARGE)] {
-        uploaded(&app, bytes).await;
+        upload_file(&app, bytes).await;
     }
-    proxy.fails(Fault::AnswersLost("CompleteMultipartUpload"));
+    proxy.set_fault(Fault::ResponsesLost("CompleteMultipartUpload"));
     let (code, _, err) = move_to(&app, &new).await;
     assert_eq!(code, Some(2), "{err}");
-    assert!(err.contains("goes on from here: cannot be kept at the new place"), "{err}");
-    proxy.fails(Fault::Away);
+    assert!(
+        err.contains(
+            "run the same command again to continue: cannot be stored at the new location"
+        ),
+        "{err}"
+    );
+    proxy.set_fault(Fault::Unavailable);
     let (code, _, err) = move_to(&app, &new).await;
     assert_eq!(code, Some(2), "{err}");
-    assert!(err.contains("the new place: the bucket") && err.contains("cannot be used"), "{err}");
-    proxy.fails(Fault::None);
-    let (code, said, err) = move_to(&app, &new).await;
-    assert_eq!((code, &said["left"]), (Some(0), &json!(0)), "{said} {err}");
+    assert!(
+        err.contains("the new location: the bucket") && err.contains("cannot be used"),
+        "{err}"
+    );
+    proxy.set_fault(Fault::None);
+    let (code, report, err) = move_to(&app, &new).await;
+    assert_eq!((code, &report["left"]), (Some(0), &json!(0)), "{report} {err}");
     assert_eq!(new.moving(app.data()).len(), 0);
-    nothing_is_wrong(app.data(), &new, None).await;
+    assert_consistent_store(app.data(), &new, None).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn wrong_places_and_keys_are_said_in_plain_words() {
+async fn wrong_locations_and_keys_are_reported_in_plain_words() {
     let (app, new) = on_disk().await;
     let other = At::bucket(&app, "other");
     let At::Bucket(bucket) = &new else { panic!() };
@@ -139,62 +155,62 @@ async fn wrong_places_and_keys_are_said_in_plain_words() {
     let both = settings(&new, Some(&At::DataFolder));
     let alone = settings(&new, None);
     let At::Bucket(other) = &other else { panic!() };
-    for (to, keys, places, said) in [
+    for (to, keys, places, report) in [
         (url, wrong, &both, "secret access key is wrong"),
-        (&*other.url, wrong, &both, "one of the two places"),
-        (url, wrong, &alone, "names this place already"),
+        (&*other.url, wrong, &both, "one of the two locations"),
+        (url, wrong, &alone, "already names this location"),
         ("s3://x", wrong, &both, "--to: blobs: bucket: must be"),
-        ("nowhere", wrong, &both, "--to: blobs: is no URL"),
+        ("nowhere", wrong, &both, "--to: blobs: is not a URL"),
     ] {
         let command = ["storage", "migrate", "--to", to, "--to-credentials-file", keys];
         let arguments = with_settings(&command, app.data(), places);
-        let ended = tokio::task::spawn_blocking(move || run(&arguments)).await.unwrap();
-        assert_eq!((ended.code, &*ended.out), (Some(2), ""), "{ended:?}");
-        assert!(ended.err.contains(said) && !ended.err.contains("hidden"), "{}", ended.err);
+        let output = tokio::task::spawn_blocking(move || run(&arguments)).await.unwrap();
+        assert_eq!((output.code, &*output.out), (Some(2), ""), "{output:?}");
+        assert!(output.err.contains(report) && !output.err.contains("hidden"), "{}", output.err);
     }
     let same = [("blobs", url), ("blobs_also", url)];
     let arguments = with_settings(&["serve"], app.data(), &same);
-    let ended = tokio::task::spawn_blocking(move || run(&arguments)).await.unwrap();
-    assert!(ended.err.contains("blobs_also names the same place as blobs"), "{}", ended.err);
+    let output = tokio::task::spawn_blocking(move || run(&arguments)).await.unwrap();
+    assert!(output.err.contains("blobs_also names the same location as blobs"), "{}", output.err);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_full_disk_ends_the_move_and_leaves_nothing_half() {
+async fn a_full_disk_ends_the_move_and_leaves_no_partial_file() {
     let Some(disk) = Disk::mounted("24m") else { return };
     let data = disk.path().join("data");
-    let old = At::Bucket(bucket::make(&data.join("old")));
+    let old = At::Bucket(bucket::get_or_create(&data.join("old")));
     let app = TestApp::start_on(disk.path(), &settings(&old, None)).await;
     let mut files = Vec::new();
     for number in 0..10 {
-        files.push(uploaded(&app, csv((3 << 20) + number)).await);
+        files.push(upload_file(&app, csv((3 << 20) + number)).await);
     }
-    app.nothing_staged().await;
+    app.wait_until_staging_is_empty().await;
     let at = [&settings(&At::DataFolder, Some(&old))[..], &[("data", data.to_str().unwrap())]];
     let app = app.restart_with(&at.concat()).await;
-    let (ended, _) = moved(&data, &At::DataFolder, Some(&old), &At::DataFolder).await;
-    assert_eq!(ended.code, Some(2), "{ended:?}");
-    assert!(ended.err.contains("No space left"), "{}", ended.err);
+    let (output, _) = migrate_to(&data, &At::DataFolder, Some(&old), &At::DataFolder).await;
+    assert_eq!(output.code, Some(2), "{output:?}");
+    assert!(output.err.contains("No space left"), "{}", output.err);
     for file in &files {
-        is_there(&app, file).await;
+        assert_readable(&app, file).await;
     }
     disk.remount("size=64m").await;
-    let (ended, said) = moved(&data, &At::DataFolder, Some(&old), &At::DataFolder).await;
-    assert_eq!((ended.code, &said["rows"]), (Some(0), &json!(10)), "{ended:?}");
-    nothing_is_wrong(&data, &At::DataFolder, None).await;
+    let (output, report) = migrate_to(&data, &At::DataFolder, Some(&old), &At::DataFolder).await;
+    assert_eq!((output.code, &report["rows"]), (Some(0), &json!(10)), "{output:?}");
+    assert_consistent_store(&data, &At::DataFolder, None).await;
     assert_eq!(At::DataFolder.moving(&data).len(), 0);
     drop(app.stop().await);
 }
 
-/// A place as the command opens it.
-fn opened(app: &TestApp, at: &At) -> Blobs {
+/// A location as the command opens it.
+fn open_blobs(app: &TestApp, at: &At) -> Blobs {
     let keys = std::fs::read_to_string(at.keys()).ok();
     let keys = keys.map(|text| StoreKeys::parse_file(&text).unwrap());
-    let place = StorePlace::parse(at.url()).unwrap();
-    Blobs::open_at(app.data(), &place, keys.as_ref(), LARGE as u64).unwrap()
+    let path = StoreLocation::parse(at.url()).unwrap();
+    Blobs::open_at(app.data(), &path, keys.as_ref(), LARGE as u64).unwrap()
 }
 
-/// Copies the only original as a move does that is killed before it has looked at its row.
-async fn copied_by_a_killed_move(app: &TestApp, old: &At, new: &At) {
+/// Copies the only original, like a move that is killed before it has checked the row.
+async fn copy_like_a_killed_move(app: &TestApp, old: &At, new: &At) {
     let row = app.inspect(|rows| {
         let mut found = Vec::new();
         rows.each_blob(|row| found.push(row)).unwrap();
@@ -202,93 +218,97 @@ async fn copied_by_a_killed_move(app: &TestApp, old: &At, new: &At) {
         found[0]
     });
     let key = BlobKey { site: row.site_id, blob: row.blob_id };
-    let named = StagedKey { key, attachment: row.attachment_id };
-    let whole = Whole { named, size_bytes: row.size_bytes, sha256: row.sha256 };
-    let [from, to] = [old, new].map(|at| opened(app, at));
-    tokio::task::spawn_blocking(move || to.take_over(&from, &whole).unwrap()).await.unwrap();
+    let staged = StagedKey { key, attachment: row.attachment_id };
+    let whole = ExpectedOriginal { staged, size_bytes: row.size_bytes, sha256: row.sha256 };
+    let [from, to] = [old, new].map(|at| open_blobs(app, at));
+    tokio::task::spawn_blocking(move || to.copy_from(&from, &whole).unwrap()).await.unwrap();
     assert_eq!((new.originals(app.data()).len(), new.moving(app.data()).len()), (1, 1));
 }
 
-/// Both kinds of new places, each with an old one of the other kind.
-async fn both_ways(more: &[(&str, &str)]) -> [(TestApp, At, At); 2] {
+/// Both kinds of new location, each with an old one of the other kind.
+async fn both_directions(more: &[(&str, &str)]) -> [(TestApp, At, At); 2] {
     let local = TestApp::start_with(&[&settings(&At::DataFolder, None)[..], more].concat()).await;
     let new = At::bucket(&local, "new");
     let folder = tempfile::tempdir().unwrap();
-    let old = At::Bucket(bucket::make(folder.path()));
+    let old = At::Bucket(bucket::get_or_create(folder.path()));
     let remote = TestApp::start_with(&[&settings(&old, None)[..], more].concat()).await;
     [(local, At::DataFolder, new), (remote, old, At::DataFolder)]
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_deleted_before_a_killed_move_had_looked_at_its_row_does_not_stay() {
-    for (app, old, new) in both_ways(&[("removal_grace_seconds", "0")]).await {
-        let file = uploaded(&app, csv(3_000)).await;
-        copied_by_a_killed_move(&app, &old, &new).await;
-        // This server has removed it at the old place before it was copied.
+async fn a_file_deleted_before_a_killed_move_checked_its_row_is_removed() {
+    for (app, old, new) in both_directions(&[("removal_grace_seconds", "0")]).await {
+        let file = upload_file(&app, csv(3_000)).await;
+        copy_like_a_killed_move(&app, &old, &new).await;
+        // This server deleted it at the old location before it was copied.
         delete(&app, &file).await;
         sweep(app.app()).await.unwrap();
-        let (ended, said) = moved(app.data(), &new, Some(&old), &new).await;
-        assert_eq!((ended.code, &said["rows"]), (Some(0), &json!(0)), "{ended:?}");
+        let (output, report) = migrate_to(app.data(), &new, Some(&old), &new).await;
+        assert_eq!((output.code, &report["rows"]), (Some(0), &json!(0)), "{output:?}");
         let left = [old.originals(app.data()).len(), new.originals(app.data()).len()];
         assert_eq!((left, new.moving(app.data()).len()), ([0, 0], 0));
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_deleted_while_it_is_copied_does_not_stay_at_the_new_place() {
-    for (app, old, new) in both_ways(&[]).await {
-        let files = [uploaded(&app, csv(3_000)).await, uploaded(&app, csv(4_000)).await];
-        app.nothing_staged().await;
-        let [from, to] = [&old, &new].map(|at| opened(&app, at));
+async fn a_file_deleted_while_it_is_copied_is_removed_at_the_new_location() {
+    for (app, old, new) in both_directions(&[]).await {
+        let files = [upload_file(&app, csv(3_000)).await, upload_file(&app, csv(4_000)).await];
+        app.wait_until_staging_is_empty().await;
+        let [from, to] = [&old, &new].map(|at| open_blobs(&app, at));
         let (app, runtime) = (Arc::new(app), tokio::runtime::Handle::current());
         let (shared, [deleted, _]) = (Arc::clone(&app), files);
         let moving = tokio::task::spawn_blocking(move || {
-            let rows = Inspection::open(&shared.rows()).unwrap();
+            let rows = Inspection::open(&shared.database_location()).unwrap();
             let mut deleted = Some(deleted);
-            // Told for the first time when the rows were read and nothing was copied yet. The bytes are
-            // still at the old place, for downloads that run.
-            migrate(&rows, &Places { from: &from, to: &to }, &mut |_| {
+            // The first call comes after the rows were read and before anything was copied. The
+            // bytes are still at the old location, for downloads in flight.
+            migrate(&rows, &Stores { from: &from, to: &to }, &mut |_| {
                 if let Some(deleted) = deleted.take() {
                     runtime.block_on(delete(&shared, &deleted));
                 }
             })
             .unwrap()
         });
-        let moved = moving.await.unwrap();
-        assert_eq!((moved.copied, moved.gone, moved.is_complete()), (1, 1, true), "{moved:?}");
+        let migrate_to = moving.await.unwrap();
+        assert_eq!(
+            (migrate_to.copied, migrate_to.gone, migrate_to.is_complete()),
+            (1, 1, true),
+            "{migrate_to:?}"
+        );
         assert_eq!(old.originals(app.data()).len(), 2);
         assert_eq!((new.originals(app.data()).len(), new.moving(app.data()).len()), (1, 0));
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_killed_move_had_not_read_back_is_copied_again() {
-    for (app, old, new) in both_ways(&[]).await {
-        uploaded(&app, csv(3_000)).await;
-        app.nothing_staged().await;
-        copied_by_a_killed_move(&app, &old, &new).await;
-        let place = new.originals(app.data()).into_keys().next().unwrap();
-        let mut altered = std::fs::read(&place).unwrap();
+async fn copies_that_a_killed_move_had_not_verified_are_copied_again() {
+    for (app, old, new) in both_directions(&[]).await {
+        upload_file(&app, csv(3_000)).await;
+        app.wait_until_staging_is_empty().await;
+        copy_like_a_killed_move(&app, &old, &new).await;
+        let path = new.originals(app.data()).into_keys().next().unwrap();
+        let mut altered = std::fs::read(&path).unwrap();
         altered[2_000] ^= 1;
-        std::fs::write(&place, altered).unwrap();
-        let (ended, said) = moved(app.data(), &new, Some(&old), &new).await;
-        assert_eq!((ended.code, &said["copied"]), (Some(0), &json!(1)), "{ended:?}");
+        std::fs::write(&path, altered).unwrap();
+        let (output, report) = migrate_to(app.data(), &new, Some(&old), &new).await;
+        assert_eq!((output.code, &report["copied"]), (Some(0), &json!(1)), "{output:?}");
         assert_eq!(new.moving(app.data()).len(), 0);
-        nothing_is_wrong(app.data(), &new, None).await;
+        assert_consistent_store(app.data(), &new, None).await;
     }
 }
 
-/// What the command may hold while it copies large originals.
+/// The peak memory of the command while it copies large originals.
 #[cfg(target_os = "linux")]
 #[tokio::test(flavor = "multi_thread")]
-async fn r28_large_originals_move_in_little_memory() {
+async fn r28_moving_large_originals_uses_little_memory() {
     const FILES: usize = 8;
-    // Far less than the 160 MiB that move. A debug build takes 29 MiB at rest already.
-    const MOST_KIB: u64 = 96 << 10;
+    // Far less than the 160 MiB that move. A debug build uses 29 MiB at rest.
+    const MAX_KIB: u64 = 96 << 10;
 
     let (app, new) = on_disk().await;
     for _ in 0..FILES {
-        uploaded(&app, csv(LARGE)).await;
+        upload_file(&app, csv(LARGE)).await;
     }
     let command = ["storage", "migrate", "--to", new.url()];
     let at = settings(&new, Some(&At::DataFolder));
@@ -301,7 +321,7 @@ async fn r28_large_originals_move_in_little_memory() {
         let peak = peak.and_then(|kib| kib.trim().trim_end_matches(" kB").parse().ok());
         peak_kib = peak.unwrap_or(peak_kib);
     }
-    let ended = process.ended();
-    assert_eq!(ended.code, Some(0), "{ended:?}");
-    assert!((1..MOST_KIB).contains(&peak_kib), "{peak_kib} KiB");
+    let output = process.wait();
+    assert_eq!(output.code, Some(0), "{output:?}");
+    assert!((1..MAX_KIB).contains(&peak_kib), "{peak_kib} KiB");
 }

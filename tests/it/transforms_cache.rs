@@ -1,4 +1,4 @@
-//! Finished transforms on disk: kept, found again, bounded, and gone with their picture.
+//! Transforms cached on disk: stored, reused, bounded, and deleted with their picture.
 
 use std::fs;
 use std::path::PathBuf;
@@ -9,11 +9,11 @@ use crate::support::TestApp;
 use crate::support::files::{eventually, jpeg, quarters, transformed};
 
 const SMALL: &str = "fit/w_64,h_64/a";
-/// Nothing in memory, so that the disk is looked at.
+/// No memory cache, so that the disk is read.
 const NO_MEMORY: (&str, &str) = ("media_cache_bytes", "0");
 
-/// Puts other bytes in the one file of the cache, which show when it is read.
-fn mark(app: &TestApp) -> Vec<u8> {
+/// Overwrites the single cached file with other bytes, which show whether it is read.
+fn overwrite_cached_file(app: &TestApp) -> Vec<u8> {
     let files = app.cached_files();
     assert_eq!(files.len(), 1, "{files:?}");
     let marked = [fs::read(&files[0]).unwrap(), b"mark".to_vec()].concat();
@@ -22,13 +22,13 @@ fn mark(app: &TestApp) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn a_finished_transform_is_found_again_also_after_a_start() {
+async fn a_cached_transform_is_reused_also_after_a_restart() {
     let app = TestApp::start_with(&[NO_MEMORY]).await;
     let (link, _) = app.picture("photo.jpg", &jpeg(&quarters(400, 200))).await;
     let token = link.split_once('?').unwrap().1.to_owned();
     assert_eq!(app.open(&transformed(&link, SMALL)).await.status, 200);
-    let marked = mark(&app);
-    // Another spelling of the same.
+    let marked = overwrite_cached_file(&app);
+    // Another spelling of the same transform.
     assert_eq!(app.open(&transformed(&link, "fit/h_64,w_64,q_80/b.jpg")).await.body, marked);
     let path = link[app.base.len()..].split_once('?').unwrap().0.to_owned();
     let app = app.restart_with(&[NO_MEMORY]).await;
@@ -37,34 +37,34 @@ async fn a_finished_transform_is_found_again_also_after_a_start() {
 }
 
 #[tokio::test]
-async fn memory_alone_serves_what_was_just_asked_for() {
+async fn a_recent_transform_is_served_from_memory() {
     let app = TestApp::start().await;
     let (link, _) = app.picture("photo.jpg", &jpeg(&quarters(400, 200))).await;
     let first = app.open(&transformed(&link, SMALL)).await;
-    mark(&app);
+    overwrite_cached_file(&app);
     assert_eq!(app.open(&transformed(&link, SMALL)).await.body, first.body);
 }
 
 #[tokio::test]
-async fn many_who_ask_at_once_get_one_result() {
+async fn concurrent_requests_for_one_transform_share_one_render() {
     let app = TestApp::start_with(&[NO_MEMORY]).await;
     let (link, _) = app.picture("photo.jpg", &jpeg(&quarters(2_000, 1_000))).await;
     let link = transformed(&link, SMALL);
-    let answers = futures_util::future::join_all((0..20).map(|_| app.open(&link))).await;
-    for answer in &answers {
-        assert_eq!((answer.status.as_u16(), &answer.body), (200, &answers[0].body));
+    let responses = futures_util::future::join_all((0..20).map(|_| app.open(&link))).await;
+    for response in &responses {
+        assert_eq!((response.status.as_u16(), &response.body), (200, &responses[0].body));
     }
     assert_eq!(app.cached_files().len(), 1);
 }
 
 #[tokio::test]
-async fn the_budget_holds_and_what_was_used_last_stays() {
+async fn the_budget_holds_and_recently_used_files_stay() {
     let budget = ("transform_cache_bytes", "8192");
     let app = TestApp::start_with(&[NO_MEMORY, budget, ("transforms", "any")]).await;
     let (link, _) = app.picture("photo.jpg", &jpeg(&quarters(400, 200))).await;
     let open = async |px: u32| {
-        let answer = app.open(&transformed(&link, &format!("fit/w_{px},h_{px}/a"))).await;
-        assert_eq!(answer.status, 200);
+        let response = app.open(&transformed(&link, &format!("fit/w_{px},h_{px}/a"))).await;
+        assert_eq!(response.status, 200);
     };
     open(10).await;
     let first = app.cached_files();
@@ -74,12 +74,12 @@ async fn the_budget_holds_and_what_was_used_last_stays() {
     open(12).await;
     let left = app.cached_files();
     assert_eq!((both.len(), left.len()), (2, 2));
-    assert!(left.contains(&first[0]), "it was used again");
+    assert!(left.contains(&first[0]), "it was used recently");
     assert_eq!(app.app().transforms.cache.bytes(), 8_192);
 }
 
 #[tokio::test]
-async fn without_a_budget_nothing_is_kept_and_what_was_left_goes() {
+async fn without_a_budget_nothing_is_cached_and_leftovers_are_deleted() {
     let app = TestApp::start().await;
     let (link, _) = app.picture("photo.jpg", &jpeg(&quarters(400, 200))).await;
     assert_eq!(app.open(&transformed(&link, SMALL)).await.status, 200);
@@ -93,21 +93,21 @@ async fn without_a_budget_nothing_is_kept_and_what_was_left_goes() {
 }
 
 #[tokio::test]
-async fn a_transform_that_cannot_be_kept_is_answered_all_the_same() {
+async fn a_transform_that_cannot_be_cached_is_still_returned() {
     let app = TestApp::start_with(&[NO_MEMORY]).await;
     let (link, _) = app.picture("photo.jpg", &jpeg(&quarters(400, 200))).await;
-    // Files where folders would be: nothing can be made in them, and nothing found.
+    // Files in place of folders: nothing can be stored or found in them.
     for name in [app.site.simple().to_string(), "unfinished".to_owned()] {
         fs::write(app.data().join("cache").join(name), b"").unwrap();
     }
     for _ in 0..2 {
         assert_eq!(app.open(&transformed(&link, SMALL)).await.status, 200);
     }
-    assert_eq!(app.cached_files().len(), 2, "those files and no other");
+    assert_eq!(app.cached_files().len(), 2, "only those files");
 }
 
 #[tokio::test]
-async fn transforms_go_with_their_picture() {
+async fn transforms_are_deleted_with_their_picture() {
     let app = TestApp::start().await;
     let (link, attachment) = app.picture("photo.jpg", &jpeg(&quarters(400, 200))).await;
     let (kept, _) = app.picture("other.jpg", &jpeg(&quarters(40, 20))).await;
@@ -125,7 +125,7 @@ async fn transforms_go_with_their_picture() {
 }
 
 #[tokio::test]
-async fn what_is_left_of_pictures_that_are_gone_goes_at_a_start() {
+async fn leftovers_of_deleted_pictures_are_removed_at_startup() {
     let app = TestApp::start().await;
     let (link, _) = app.picture("photo.jpg", &jpeg(&quarters(400, 200))).await;
     assert_eq!(app.open(&transformed(&link, SMALL)).await.status, 200);
@@ -138,12 +138,12 @@ async fn what_is_left_of_pictures_that_are_gone_goes_at_a_start() {
     fs::write(&unfinished, b"half").unwrap();
     let app = app.restart_with(&[]).await;
     let only = |file: &PathBuf| app.cached_files() == [file.clone()];
-    eventually("only what belongs to a picture is left", async || only(&file)).await;
+    eventually("only files of existing pictures are left", async || only(&file)).await;
     assert!(!folder.exists());
 }
 
 #[tokio::test]
-async fn a_cache_is_no_finding_of_fsck() {
+async fn the_cache_is_not_a_finding_of_fsck() {
     let app = TestApp::start().await;
     let (link, _) = app.picture("photo.jpg", &jpeg(&quarters(400, 200))).await;
     assert_eq!(app.open(&transformed(&link, SMALL)).await.status, 200);

@@ -1,18 +1,18 @@
-//! The answer of an upload, field by field (contract §8), and the list that follows it.
+//! The response of an upload, field by field (contract §8), and the list that follows it.
 
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::support::files::{PDF, jpeg, quarters, sha256_hex};
-use crate::support::{Answer, PNG, START_MS, TestApp};
+use crate::support::{PNG, Response, START_MS, TestApp};
 
-/// When everything was made that is made while the clock stands still.
+/// The time of everything created while the clock stands still.
 const START: &str = "2027-01-15T08:00:00.000Z";
 
-/// Takes a text field out that differs from run to run.
+/// Removes and returns a string field that differs from run to run.
 fn take(value: &mut Value, pointer: &str) -> String {
     let field = value.pointer_mut(pointer).unwrap_or_else(|| panic!("no {pointer}"));
-    field.take().as_str().unwrap_or_else(|| panic!("{pointer} is no text")).to_owned()
+    field.take().as_str().unwrap_or_else(|| panic!("{pointer} is not a string")).to_owned()
 }
 
 fn is_media_id(id: &str, ending: &str) -> bool {
@@ -26,10 +26,10 @@ fn is_media_id(id: &str, ending: &str) -> bool {
 async fn an_image_is_described_in_full() {
     let app = TestApp::start().await;
     let photo = jpeg(&quarters(90, 60));
-    let answer = app.upload(Uuid::new_v4(), "My photo.jpeg", "image/jpeg", &photo).await;
-    assert_eq!(answer.header("content-type"), "application/json");
-    assert!(!answer.header("x-wix-request-id").is_empty());
-    let mut descriptor = answer.ok();
+    let response = app.upload(Uuid::new_v4(), "My photo.jpeg", "image/jpeg", &photo).await;
+    assert_eq!(response.header("content-type"), "application/json");
+    assert!(!response.header("x-wix-request-id").is_empty());
+    let mut descriptor = response.ok();
     let id = take(&mut descriptor, "/file/id");
     assert!(is_media_id(&id, "~mv2.jpg"), "{id}");
     let url = take(&mut descriptor, "/file/url");
@@ -103,7 +103,7 @@ async fn a_document_is_described_in_full() {
 }
 
 #[tokio::test]
-async fn the_list_tells_the_same_as_the_answer_of_the_upload() {
+async fn the_list_matches_the_response_of_the_upload() {
     let app = TestApp::start().await;
     let contact = Uuid::new_v4();
     let image = app.upload(contact, "dot.png", "image/png", PNG).await.ok();
@@ -122,14 +122,14 @@ async fn the_list_tells_the_same_as_the_answer_of_the_upload() {
 }
 
 #[tokio::test]
-async fn attachments_are_listed_in_the_order_in_which_their_uploads_ended() {
+async fn attachments_are_listed_in_order_of_upload_completion() {
     let app = TestApp::start().await;
     let contact = Uuid::new_v4();
     let mut urls = Vec::new();
     for number in 0..10 {
         urls.push(app.upload_url(contact, &format!("{number}.png"), "image/png").await);
     }
-    // The clock stands still, so only the order of the uploads can tell them apart.
+    // The clock stands still, so only the order of completion can distinguish them.
     for url in urls.iter().rev() {
         app.put(url, PNG).await.ok();
     }
@@ -141,7 +141,7 @@ async fn attachments_are_listed_in_the_order_in_which_their_uploads_ended() {
 }
 
 #[tokio::test]
-async fn the_time_of_an_upload_is_when_it_arrived_not_when_its_url_was_made() {
+async fn the_time_of_an_upload_is_its_arrival_not_the_creation_of_its_url() {
     let app = TestApp::start().await;
     let url = app.upload_url(Uuid::new_v4(), "dot.png", "image/png").await;
     app.advance_seconds(3_600);
@@ -150,14 +150,14 @@ async fn the_time_of_an_upload_is_when_it_arrived_not_when_its_url_was_made() {
 }
 
 #[tokio::test]
-async fn an_upload_url_works_after_a_restart_and_so_do_links() {
+async fn upload_urls_and_links_survive_a_restart() {
     let app = TestApp::start().await;
     let contact = Uuid::new_v4();
     let url = app.upload_url(contact, "dot.png", "image/png").await;
     let first = app.upload(contact, "cv.pdf", "application/pdf", PDF).await.ok();
     let old_base = app.base.clone();
     let app = app.restart_with(&[]).await;
-    // The port is another one; nothing else of the URLs may matter.
+    // Only the port differs, and nothing else in the URLs matters.
     let moved = |url: &str| url.replacen(&old_base, &app.base, 1);
     app.put(&moved(&url), PNG).await.ok();
     let link = moved(first["file"]["url"].as_str().unwrap());
@@ -166,7 +166,7 @@ async fn an_upload_url_works_after_a_restart_and_so_do_links() {
 }
 
 #[tokio::test]
-async fn an_upload_url_ends_with_its_life() {
+async fn an_upload_url_expires() {
     let app = TestApp::start_with(&[("upload_url_life_seconds", "600")]).await;
     let contact = Uuid::new_v4();
     let (in_time, late) = (
@@ -176,30 +176,31 @@ async fn an_upload_url_ends_with_its_life() {
     app.advance_seconds(599);
     app.put(&in_time, PNG).await.ok();
     app.advance_seconds(1);
-    let refused = app.put(&late, PNG).await;
-    assert_eq!(refused.refused(), (403, "INVALID_UPLOAD_TOKEN".to_owned()));
-    assert!(refused.json()["message"].as_str().unwrap().contains("expired"));
+    let rejected = app.put(&late, PNG).await;
+    assert_eq!(rejected.rejection(), (403, "INVALID_UPLOAD_TOKEN".to_owned()));
+    assert!(rejected.json()["message"].as_str().unwrap().contains("expired"));
     assert_eq!(app.list(contact).await.ok()["metadata"]["total"], 1);
 }
 
 #[tokio::test]
-async fn the_upload_url_of_another_server_is_refused() {
+async fn the_upload_url_of_another_server_is_rejected() {
     let (one, other) = (TestApp::start().await, TestApp::start().await);
     let url = other.upload_url(Uuid::new_v4(), "dot.png", "image/png").await;
     let foreign = format!("{}{}", one.base, other.path_of(&url));
-    assert_eq!(one.put(&foreign, PNG).await.refused(), (403, "INVALID_UPLOAD_TOKEN".to_owned()));
-    one.nothing_is_stored().await;
+    assert_eq!(one.put(&foreign, PNG).await.rejection(), (403, "INVALID_UPLOAD_TOKEN".to_owned()));
+    one.wait_until_store_is_empty().await;
     other.put(&url, PNG).await.ok();
 }
 
 #[tokio::test]
-async fn links_begin_with_the_public_url() {
+async fn links_start_with_the_public_url() {
     let app = TestApp::start_with(&[("public_url", "https://files.example.com/base")]).await;
     let contact = Uuid::new_v4();
     let url = app.upload_url(contact, "dot.png", "image/png").await;
     let path = url.strip_prefix("https://files.example.com/base").expect("the public URL");
-    let answer = Answer::of(app.client().put(format!("{}{path}", app.base)).body(PNG)).await.ok();
-    let link = answer["file"]["url"].as_str().unwrap();
+    let response =
+        Response::to(app.client().put(format!("{}{path}", app.base)).body(PNG)).await.ok();
+    let link = response["file"]["url"].as_str().unwrap();
     assert!(link.starts_with("https://files.example.com/base/media/"), "{link}");
     assert_eq!(START_MS, 1_800_000_000_000, "START is this instant");
 }

@@ -1,5 +1,5 @@
-//! Bodies that break off or stall, requests that are no HTTP, names that are traps, and a disk
-//! that is full (R2, R9, R15, S9, S13, S14, S29, S36).
+//! Bodies that break off or stall, malformed HTTP, malicious file names, and a full disk (R2, R9,
+//! R15, S9, S13, S14, S29, S36).
 
 use std::process::Command;
 use std::time::Duration;
@@ -31,12 +31,12 @@ async fn a_body_that_breaks_off_anywhere_leaves_nothing_and_its_url_usable() {
         raw.send(&file[..cut]).await;
         if number % 2 == 0 {
             raw.finish_sending().await;
-            let answer = raw.read_answer().await;
-            assert!(matches!(answer.status, 0 | 400 | 408), "{cut}: {answer:?}");
+            let response = raw.read_response().await;
+            assert!(matches!(response.status, 0 | 400 | 408), "{cut}: {response:?}");
         }
     }
-    app.nothing_is_stored().await;
-    eventually("no place is taken", async || app.app().upload_places.taken() == 0).await;
+    app.wait_until_store_is_empty().await;
+    eventually("no slot is in use", async || app.app().upload_slots.in_use() == 0).await;
     assert_eq!(app.list(contact).await.ok()["metadata"]["total"], 0);
     app.put(&url, &file).await.ok();
 }
@@ -64,16 +64,20 @@ async fn chunked_and_form_bodies_that_break_off_leave_nothing() {
             let mut raw = Raw::connect(&app).await;
             raw.send(&request[..cut]).await;
             raw.finish_sending().await;
-            let answer = raw.read_answer().await;
-            assert!(matches!(answer.status, 0 | 400 | 408), "{:?}: {answer:?}", &request[..cut]);
+            let response = raw.read_response().await;
+            assert!(
+                matches!(response.status, 0 | 400 | 408),
+                "{:?}: {response:?}",
+                &request[..cut]
+            );
         }
-        app.nothing_is_stored().await;
+        app.wait_until_store_is_empty().await;
     }
     app.put(&url, b"a,b\n").await.ok();
 }
 
 #[tokio::test]
-async fn a_body_that_stalls_is_given_up_with_408() {
+async fn a_stalled_body_times_out_with_408() {
     let app = TestApp::start_with(&[("body_idle_seconds", "1")]).await;
     let contact = Uuid::new_v4();
     let url = app.upload_url(contact, "a.png", "image/png").await;
@@ -86,35 +90,35 @@ async fn a_body_that_stalls_is_given_up_with_408() {
     let stall = async |request: String| {
         let mut raw = Raw::connect(&app).await;
         raw.send(request).await;
-        raw.read_answer().await
+        raw.read_response().await
     };
     let (put, form) = tokio::join!(stall(put), stall(form));
-    for answer in [put, form] {
-        assert_eq!(answer.status, 408, "{answer:?}");
-        let body: serde_json::Value = serde_json::from_slice(&answer.body).unwrap();
+    for response in [put, form] {
+        assert_eq!(response.status, 408, "{response:?}");
+        let body: serde_json::Value = serde_json::from_slice(&response.body).unwrap();
         assert_eq!(body["details"]["applicationError"]["code"], "REQUEST_INTERRUPTED");
     }
-    app.nothing_is_stored().await;
+    app.wait_until_store_is_empty().await;
     assert_eq!(app.list(contact).await.ok()["metadata"]["total"], 0);
     app.put(&url, PNG).await.ok();
 }
 
 #[tokio::test]
-async fn a_length_that_lies_stores_nothing_beyond_it() {
+async fn bytes_beyond_the_declared_length_are_not_stored() {
     let app = TestApp::start_with(&[("upload_max_bytes", "1000")]).await;
     let url = app.upload_url(Uuid::new_v4(), "a.csv", "text/csv").await;
     let path = app.path_of(&url);
-    let answer = app.raw(format!("{}a,b", put_head(path, 1_001))).await;
-    assert_eq!(answer.status, 413, "{answer:?}");
-    app.nothing_is_stored().await;
-    // The rest of the bytes is not of this request.
+    let response = app.raw(format!("{}a,b", put_head(path, 1_001))).await;
+    assert_eq!(response.status, 413, "{response:?}");
+    app.wait_until_store_is_empty().await;
+    // The remaining bytes do not belong to this request.
     let mut raw = Raw::connect(&app).await;
     let next = "GET /dossier/v1/health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
     let first = put_head(path, 4).replace("Connection: close\r\n", "");
     raw.send(format!("{first}a,b\n{next}")).await;
-    let answer = raw.read_answer().await;
-    assert_eq!(answer.status, 200, "{answer:?}");
-    let body = String::from_utf8(answer.body).unwrap();
+    let response = raw.read_response().await;
+    assert_eq!(response.status, 200, "{response:?}");
+    let body = String::from_utf8(response.body).unwrap();
     assert!(body.contains("\"sizeInBytes\":\"4\"") && body.contains("\"ok\""), "{body}");
 }
 
@@ -143,9 +147,9 @@ async fn names_are_kept_as_given_and_served_safely() {
     ];
     let contact = Uuid::new_v4();
     for name in &names {
-        let answer = app.upload(contact, name, "image/png", PNG).await.ok();
-        assert_eq!(answer["file"]["displayName"], json!(name));
-        let opened = app.open(answer["file"]["url"].as_str().unwrap()).await;
+        let response = app.upload(contact, name, "image/png", PNG).await.ok();
+        assert_eq!(response["file"]["displayName"], json!(name));
+        let opened = app.open(response["file"]["url"].as_str().unwrap()).await;
         assert_eq!((opened.status.as_u16(), opened.body.as_slice()), (200, PNG), "{name:?}");
         let disposition = opened.header("content-disposition");
         assert!(is_safe(disposition), "{name:?}: {disposition}");
@@ -153,7 +157,7 @@ async fn names_are_kept_as_given_and_served_safely() {
     }
     let list = app.list(contact).await.ok();
     let listed = list["attachments"].as_array().unwrap().iter();
-    let listed: Vec<_> = listed.map(|one| one["fileName"].as_str().unwrap()).collect();
+    let listed: Vec<_> = listed.map(|item| item["fileName"].as_str().unwrap()).collect();
     assert_eq!(listed, names);
     for path in app.stored_files() {
         let name = path.file_name().unwrap().to_str().unwrap();
@@ -162,8 +166,8 @@ async fn names_are_kept_as_given_and_served_safely() {
     }
 }
 
-/// One of the two forms `inline` and `attachment`, a quoted name without quote, backslash or
-/// separator in it, and if need be an encoded one.
+/// `inline` or `attachment`, with a quoted name that contains no quote, backslash or separator, and
+/// an encoded name if needed.
 fn is_safe(disposition: &str) -> bool {
     let rest = disposition.strip_prefix("inline; filename=\"");
     let Some((plain, rest)) = rest.and_then(|rest| rest.split_once('"')) else { return false };
@@ -233,16 +237,16 @@ async fn hostile_requests_never_break_the_server() {
         let mut raw = Raw::connect(&app).await;
         raw.send(&request).await;
         raw.finish_sending().await;
-        let answer = raw.read_answer().await;
+        let response = raw.read_response().await;
         let start = String::from_utf8_lossy(&request[..request.len().min(150)]).into_owned();
-        assert!(answer.status < 500, "{start:?}: {}", answer.head);
-        assert!(!answer.head.contains("text/html"), "{start:?}: {}", answer.head);
+        assert!(response.status < 500, "{start:?}: {}", response.head);
+        assert!(!response.head.contains("text/html"), "{start:?}: {}", response.head);
         assert_eq!(app.get("/dossier/v1/health").await.status, 200, "after {start:?}");
     }
 }
 
 #[tokio::test]
-async fn a_length_beside_chunks_is_passed_over_and_ends_the_connection() {
+async fn a_content_length_besides_chunked_encoding_is_ignored_and_ends_the_connection() {
     let app = TestApp::start().await;
     for headers in [
         "Content-Length: 40\r\nTransfer-Encoding: chunked",
@@ -252,29 +256,29 @@ async fn a_length_beside_chunks_is_passed_over_and_ends_the_connection() {
         let path = app.path_of(&url);
         let request =
             format!("PUT {path} HTTP/1.1\r\nHost: x\r\n{headers}\r\n\r\n4\r\na,b\n\r\n0\r\n\r\n");
-        let answer = app.raw(&request).await;
-        let body = String::from_utf8_lossy(&answer.body);
-        assert!(answer.status == 200 && body.contains("\"sizeInBytes\":\"4\""), "{answer:?}");
+        let response = app.raw(&request).await;
+        let body = String::from_utf8_lossy(&response.body);
+        assert!(response.status == 200 && body.contains("\"sizeInBytes\":\"4\""), "{response:?}");
         let smuggled = format!("{request}GET /dossier/v1/health HTTP/1.1\r\nHost: x\r\n\r\n");
-        let answer = app.raw(smuggled).await;
-        assert!(!String::from_utf8_lossy(&answer.body).contains("HTTP/1.1"), "{answer:?}");
+        let response = app.raw(smuggled).await;
+        assert!(!String::from_utf8_lossy(&response.body).contains("HTTP/1.1"), "{response:?}");
     }
 }
 
 #[tokio::test]
-async fn a_client_that_does_not_finish_its_headers_is_cut_off() {
+async fn a_client_that_does_not_finish_its_headers_is_disconnected() {
     let app = TestApp::start_with(&[("header_read_seconds", "1")]).await;
     let mut raw = Raw::connect(&app).await;
     raw.send("GET /dossier/v1/health HTTP/1.1\r\nX-Slow: ").await;
-    let answer = raw.read_answer().await;
-    assert!(matches!(answer.status, 0 | 408), "{answer:?}");
+    let response = raw.read_response().await;
+    assert!(matches!(response.status, 0 | 408), "{response:?}");
 }
 
-/// A small file system in memory, gone with this value.
+/// A small tmpfs, unmounted when dropped.
 struct SmallDisk(tempfile::TempDir);
 
 impl SmallDisk {
-    /// `None`, said aloud, where mounting is not allowed.
+    /// `None` with a warning where mounting is not allowed.
     #[expect(clippy::print_stderr, reason = "a test that did not run must not look like one")]
     fn mount() -> Option<Self> {
         let folder = tempfile::tempdir().unwrap();
@@ -297,7 +301,7 @@ impl Drop for SmallDisk {
 }
 
 #[tokio::test]
-async fn a_full_disk_refuses_uploads_with_507_and_serves_the_rest() {
+async fn a_full_disk_rejects_uploads_with_507_and_serves_the_rest() {
     let Some(disk) = SmallDisk::mount() else { return };
     let data = disk.0.path().join("data");
     let app = TestApp::start_with(&[("data", data.to_str().unwrap())]).await;
@@ -306,11 +310,11 @@ async fn a_full_disk_refuses_uploads_with_507_and_serves_the_rest() {
     let link = file["file"]["url"].as_str().unwrap();
     let stored = || std::fs::read_dir(data.join("staging")).unwrap().count();
     let url = app.upload_url(contact, "a.csv", "text/csv").await;
-    let refused = app.put(&url, &csv(6 * 1024 * 1024)).await;
-    assert_eq!(refused.status, 507);
-    assert_eq!(refused.json(), json!({ "message": "", "details": {} }));
-    eventually("nothing is left", async || stored() == 0).await;
-    // Now with no byte to spare at all.
+    let rejected = app.put(&url, &csv(6 * 1024 * 1024)).await;
+    assert_eq!(rejected.status, 507);
+    assert_eq!(rejected.json(), json!({ "message": "", "details": {} }));
+    eventually("the store is empty", async || stored() == 0).await;
+    // Now with not a single free byte.
     let filler = data.join("filler");
     let written = std::fs::write(&filler, vec![1; 5 * 1024 * 1024]);
     assert!(written.is_err(), "the disk is full");
@@ -322,6 +326,6 @@ async fn a_full_disk_refuses_uploads_with_507_and_serves_the_rest() {
     std::fs::remove_file(&filler).unwrap();
     app.put(&url, &csv(100_000)).await.ok();
     assert_eq!(app.list(contact).await.ok()["metadata"]["total"], 2);
-    eventually("nothing is left in staging", async || stored() == 0).await;
+    eventually("staging is empty", async || stored() == 0).await;
     tokio::time::timeout(Duration::from_secs(20), app.server.stop()).await.unwrap();
 }

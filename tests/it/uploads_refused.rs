@@ -1,4 +1,4 @@
-//! Uploads that are refused, and that they leave nothing behind (contract §8, S2, S3, S40).
+//! Uploads that are rejected, and that leave nothing behind (contract §8, S2, S3, S40).
 
 use reqwest::multipart::{Form, Part};
 use serde_json::{Value, json};
@@ -6,34 +6,34 @@ use uuid::Uuid;
 
 use crate::support::files::{PDF, chunked, csv, eventually};
 use crate::support::raw::Raw;
-use crate::support::{Answer, PNG, TestApp};
+use crate::support::{PNG, Response, TestApp};
 
-/// Fails unless the contact has nothing and no bytes are stored.
-async fn nothing_came_of_it(app: &TestApp, contact: Uuid) {
+/// Asserts that the contact has no attachment and no bytes are stored.
+async fn assert_nothing_stored(app: &TestApp, contact: Uuid) {
     assert_eq!(app.list(contact).await.ok()["metadata"]["total"], 0);
-    app.nothing_is_stored().await;
+    app.wait_until_store_is_empty().await;
 }
 
-fn data(answer: &Answer) -> Value {
-    answer.json()["details"]["applicationError"]["data"].clone()
+fn data(response: &Response) -> Value {
+    response.json()["details"]["applicationError"]["data"].clone()
 }
 
 #[tokio::test]
-async fn an_empty_file_is_refused_and_its_url_stays_usable() {
+async fn an_empty_file_is_rejected_and_its_url_stays_usable() {
     let app = TestApp::start().await;
     let contact = Uuid::new_v4();
     let url = app.upload_url(contact, "a.csv", "text/csv").await;
     let empty = || (400, "EMPTY_FILE".to_owned());
-    assert_eq!(app.put(&url, b"").await.refused(), empty());
-    assert_eq!(Answer::of(app.client().put(&url).body(chunked(b""))).await.refused(), empty());
+    assert_eq!(app.put(&url, b"").await.rejection(), empty());
+    assert_eq!(Response::to(app.client().put(&url).body(chunked(b""))).await.rejection(), empty());
     let form = Form::new().part("file", Part::bytes(&b""[..]));
-    assert_eq!(Answer::of(app.client().post(&url).multipart(form)).await.refused(), empty());
-    nothing_came_of_it(&app, contact).await;
+    assert_eq!(Response::to(app.client().post(&url).multipart(form)).await.rejection(), empty());
+    assert_nothing_stored(&app, contact).await;
     app.put(&url, b"a,b\n").await.ok();
 }
 
 #[tokio::test]
-async fn the_size_limit_counts_the_bytes_that_arrive() {
+async fn the_size_limit_counts_received_bytes() {
     let app = TestApp::start_with(&[("upload_max_bytes", "50000")]).await;
     let contact = Uuid::new_v4();
     let too_large = csv(50_001);
@@ -44,11 +44,11 @@ async fn the_size_limit_counts_the_bytes_that_arrive() {
             "length" => request.body(too_large.clone()),
             _ => request.body(chunked(&too_large)),
         };
-        let answer = Answer::of(request).await;
-        assert_eq!(answer.refused(), (413, "FILE_TOO_LARGE".to_owned()), "{body}");
-        assert_eq!(data(&answer), json!({ "limitBytes": 50_000 }));
-        assert_eq!(answer.header("content-type"), "application/json");
-        nothing_came_of_it(&app, contact).await;
+        let response = Response::to(request).await;
+        assert_eq!(response.rejection(), (413, "FILE_TOO_LARGE".to_owned()), "{body}");
+        assert_eq!(data(&response), json!({ "limitBytes": 50_000 }));
+        assert_eq!(response.header("content-type"), "application/json");
+        assert_nothing_stored(&app, contact).await;
         app.put(&url, &too_large[..50_000]).await.ok();
         let list = app.list(contact).await.ok();
         let id = list["attachments"][0]["id"].as_str().unwrap();
@@ -59,27 +59,27 @@ async fn the_size_limit_counts_the_bytes_that_arrive() {
 }
 
 #[tokio::test]
-async fn the_size_limit_holds_for_forms_too() {
+async fn the_size_limit_applies_to_forms_too() {
     let app = TestApp::start_with(&[("upload_max_bytes", "50000")]).await;
     let contact = Uuid::new_v4();
     let url = app.upload_url(contact, "a.csv", "text/csv").await;
-    // A little too large; too large by more than the form's own bytes; with and without length.
+    // Slightly too large, or too large by more than the form's overhead; with and without a length.
     for size in [50_001, 120_000, 900_000] {
         let whole = Form::new().part("file", Part::bytes(csv(size)));
         let streamed = Form::new().part("file", Part::stream(chunked(&csv(size))));
         for form in [whole, streamed] {
-            let answer = Answer::of(app.client().post(&url).multipart(form)).await;
-            assert_eq!(answer.refused(), (413, "FILE_TOO_LARGE".to_owned()), "{size}");
-            assert_eq!(data(&answer), json!({ "limitBytes": 50_000 }));
+            let response = Response::to(app.client().post(&url).multipart(form)).await;
+            assert_eq!(response.rejection(), (413, "FILE_TOO_LARGE".to_owned()), "{size}");
+            assert_eq!(data(&response), json!({ "limitBytes": 50_000 }));
         }
     }
-    nothing_came_of_it(&app, contact).await;
+    assert_nothing_stored(&app, contact).await;
     let form = Form::new().part("file", Part::bytes(csv(50_000)));
-    Answer::of(app.client().post(&url).multipart(form)).await.ok();
+    Response::to(app.client().post(&url).multipart(form)).await.ok();
 }
 
 #[tokio::test]
-async fn content_that_is_not_what_was_announced_is_refused() {
+async fn content_of_another_type_than_declared_is_rejected() {
     let app = TestApp::start().await;
     let contact = Uuid::new_v4();
     let mut jpeg_then_script = b"GIF89a".to_vec();
@@ -100,11 +100,11 @@ async fn content_that_is_not_what_was_announced_is_refused() {
     ] {
         let url = app.upload_url(contact, name, mime_type).await;
         let request = app.client().put(&url).header("content-type", content_type);
-        let answer = Answer::of(request.body(body.to_vec())).await;
+        let response = Response::to(request.body(body.to_vec())).await;
         let what = format!("{name} {mime_type} {content_type}");
-        assert_eq!(answer.refused(), (400, "MIME_TYPE_MISMATCH".to_owned()), "{what}");
+        assert_eq!(response.rejection(), (400, "MIME_TYPE_MISMATCH".to_owned()), "{what}");
     }
-    nothing_came_of_it(&app, contact).await;
+    assert_nothing_stored(&app, contact).await;
 }
 
 fn docx() -> String {
@@ -112,20 +112,20 @@ fn docx() -> String {
 }
 
 #[tokio::test]
-async fn a_name_of_the_query_must_fit_the_type_too() {
+async fn a_file_name_in_the_query_must_match_the_type_too() {
     let app = TestApp::start().await;
     let contact = Uuid::new_v4();
     let url = app.upload_url(contact, "a.png", "image/png").await;
     for name in ["a.pdf", "a.exe", "a.png.html", "a.svg", "a.exe.", "a.png%E2%80%AE.js"] {
-        let answer = app.put(&format!("{url}?filename={name}"), PNG).await;
-        assert_eq!(answer.refused(), (400, "MIME_TYPE_MISMATCH".to_owned()), "{name}");
+        let response = app.put(&format!("{url}?filename={name}"), PNG).await;
+        assert_eq!(response.rejection(), (400, "MIME_TYPE_MISMATCH".to_owned()), "{name}");
     }
-    nothing_came_of_it(&app, contact).await;
+    assert_nothing_stored(&app, contact).await;
     app.put(&url, PNG).await.ok();
 }
 
 #[tokio::test]
-async fn names_of_the_query_have_the_limits_of_generate() {
+async fn file_names_in_the_query_have_the_limits_of_generate() {
     let app = TestApp::start().await;
     let contact = Uuid::new_v4();
     let url = app.upload_url(contact, "a.png", "image/png").await;
@@ -138,15 +138,15 @@ async fn names_of_the_query_have_the_limits_of_generate() {
         ("filename=a.png&filename=a.png".to_owned(), "OTHER"),
         (format!("filename=a.png&{}filename=b.png", "x=1&".repeat(100)), "OTHER"),
     ] {
-        let answer = app.put(&format!("{url}?{query}"), PNG).await;
-        assert_eq!(answer.violations(), [("filename".to_owned(), rule.to_owned())], "{query}");
+        let response = app.put(&format!("{url}?{query}"), PNG).await;
+        assert_eq!(response.violations(), [("filename".to_owned(), rule.to_owned())], "{query}");
     }
-    nothing_came_of_it(&app, contact).await;
+    assert_nothing_stored(&app, contact).await;
     app.put(&format!("{url}?filename={}", "%F0%9F%93%B7".repeat(260)), PNG).await.ok();
 }
 
 #[tokio::test]
-async fn a_token_with_any_character_changed_or_cut_is_refused() {
+async fn a_token_with_any_character_changed_or_removed_is_rejected() {
     let app = TestApp::start().await;
     let contact = Uuid::new_v4();
     let url = app.upload_url(contact, "a.png", "image/png").await;
@@ -165,15 +165,15 @@ async fn a_token_with_any_character_changed_or_cut_is_refused() {
     }
     forged.extend(["undefined".to_owned(), "A".repeat(5_000), "%FF%FE".to_owned()]);
     for token in forged {
-        let answer = app.put(&format!("{base}/{token}"), PNG).await;
-        assert_eq!(answer.refused(), (403, "INVALID_UPLOAD_TOKEN".to_owned()), "{token}");
+        let response = app.put(&format!("{base}/{token}"), PNG).await;
+        assert_eq!(response.rejection(), (403, "INVALID_UPLOAD_TOKEN".to_owned()), "{token}");
     }
-    nothing_came_of_it(&app, contact).await;
+    assert_nothing_stored(&app, contact).await;
     app.put(&url, PNG).await.ok();
 }
 
 #[tokio::test]
-async fn every_bit_of_a_token_counts() {
+async fn flipping_any_bit_of_a_token_invalidates_it() {
     use base64::Engine as _;
     use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
@@ -192,18 +192,18 @@ async fn every_bit_of_a_token_counts() {
 }
 
 #[tokio::test]
-async fn a_media_token_opens_no_upload() {
+async fn a_media_token_is_not_an_upload_token() {
     let app = TestApp::start().await;
     let contact = Uuid::new_v4();
     let file = app.upload(contact, "a.png", "image/png", PNG).await.ok();
     let link = file["file"]["url"].as_str().unwrap();
     let token = link.split_once("?token=").unwrap().1;
-    let answer = app.put(&format!("{}/upload/{token}", app.base), PNG).await;
-    assert_eq!(answer.refused(), (403, "INVALID_UPLOAD_TOKEN".to_owned()));
+    let response = app.put(&format!("{}/upload/{token}", app.base), PNG).await;
+    assert_eq!(response.rejection(), (403, "INVALID_UPLOAD_TOKEN".to_owned()));
 }
 
 #[tokio::test]
-async fn forms_that_cannot_be_read_are_refused_in_json() {
+async fn unreadable_forms_are_rejected_in_json() {
     let app = TestApp::start().await;
     let contact = Uuid::new_v4();
     let url = app.upload_url(contact, "a.csv", "text/csv").await;
@@ -231,30 +231,30 @@ async fn forms_that_cannot_be_read_are_refused_in_json() {
     ] {
         let start: String = body.chars().take(60).collect();
         let request = app.client().post(&url).header("content-type", content_type).body(body);
-        let answer = Answer::of(request).await;
+        let response = Response::to(request).await;
         assert_eq!(
-            answer.refused(),
+            response.rejection(),
             (400, "INVALID_ARGUMENT".to_owned()),
             "{content_type} {start}"
         );
     }
-    nothing_came_of_it(&app, contact).await;
+    assert_nothing_stored(&app, contact).await;
     app.put(&url, b"a,b\n").await.ok();
 }
 
 #[tokio::test]
-async fn a_part_of_a_file_does_not_pass_for_the_whole() {
+async fn a_partial_file_is_not_accepted_as_the_whole() {
     let app = TestApp::start().await;
     let contact = Uuid::new_v4();
     let url = app.upload_url(contact, "a.csv", "text/csv").await;
     let part = app.client().put(&url).header("content-range", "bytes 0-3/8").body("a,b\n");
-    assert_eq!(Answer::of(part).await.refused(), (400, "INVALID_ARGUMENT".to_owned()));
-    nothing_came_of_it(&app, contact).await;
+    assert_eq!(Response::to(part).await.rejection(), (400, "INVALID_ARGUMENT".to_owned()));
+    assert_nothing_stored(&app, contact).await;
     app.put(&url, b"a,b\n1,2\n").await.ok();
 }
 
 #[tokio::test]
-async fn one_upload_too_many_is_told_to_come_back() {
+async fn an_upload_above_the_limit_gets_a_retry_after() {
     let app = TestApp::start_with(&[("uploads_at_once", "1")]).await;
     let contact = Uuid::new_v4();
     let (first, second) = (
@@ -268,17 +268,17 @@ async fn one_upload_too_many_is_told_to_come_back() {
     ))
     .await;
     raw.send(&PNG[..10]).await;
-    eventually("the place is taken", async || app.app().upload_places.taken() == 1).await;
+    eventually("the slot is in use", async || app.app().upload_slots.in_use() == 1).await;
     let busy = app.put(&second, PNG).await;
     assert_eq!((busy.status.as_u16(), busy.header("retry-after")), (503, "1"));
     assert_eq!(busy.json(), json!({ "message": "", "details": {} }));
     raw.send(&PNG[10..]).await;
-    assert_eq!(raw.read_answer().await.status, 200);
+    assert_eq!(raw.read_response().await.status, 200);
     app.put(&second, PNG).await.ok();
 }
 
 #[tokio::test]
-async fn one_greedy_key_leaves_places_to_others() {
+async fn one_greedy_key_leaves_slots_to_others() {
     let app = TestApp::start_with(&[("uploads_at_once_per_key", "1")]).await;
     let first = app.upload_url(Uuid::new_v4(), "a.png", "image/png").await;
     let second = app.upload_url(Uuid::new_v4(), "b.png", "image/png").await;
@@ -286,7 +286,7 @@ async fn one_greedy_key_leaves_places_to_others() {
     let (path, length) = (app.path_of(&first), PNG.len());
     raw.send(format!("PUT {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n")).await;
     raw.send(&PNG[..10]).await;
-    eventually("the place is taken", async || app.app().upload_places.taken() == 1).await;
+    eventually("the slot is in use", async || app.app().upload_slots.in_use() == 1).await;
     assert_eq!(app.put(&second, PNG).await.status, 503);
     let (_, location) = app.tus_begin(Uuid::new_v4(), 100).await;
     assert_eq!(app.tus_patch(&location, 0, &[b'a'; 100]).await.status, 503);

@@ -1,19 +1,19 @@
-//! `dossier webhook`, `trigger` and `listen`, beside a running server.
+//! `dossier webhook`, `trigger` and `listen` while a server runs.
 
 use serde_json::{Value, json};
 
 use crate::support::files::eventually;
-use crate::support::receiver::{OK, Receiver, Reply, Told};
-use crate::support::{Dossier, TestApp, printed, refused, run};
+use crate::support::receiver::{Delivery, OK, Receiver, Reply};
+use crate::support::{Dossier, TestApp, failure, printed, run};
 
-/// Runs a command on a server's folder and reads the JSON that it prints.
+/// Runs a command on a server's data folder and parses the JSON it prints.
 fn json_of(app: &TestApp, arguments: &[&str]) -> Value {
     let data = app.data().to_str().unwrap();
     let out = printed(&[arguments, &["--json", "--data", data]].concat());
     serde_json::from_str(&out).unwrap_or_else(|error| panic!("{error}: {out}"))
 }
 
-/// A server on the system's clock, which the commands have as well.
+/// A server on the system clock, which the commands use too.
 fn serve(folder: &tempfile::TempDir) -> (Dossier, String, String) {
     let (server, ready) = Dossier::serve(folder.path(), &[]);
     let text = |name: &str| ready[name].as_str().unwrap().to_owned();
@@ -33,7 +33,7 @@ async fn upload(base: &str, key: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn webhooks_are_made_shown_tested_replayed_and_removed() {
+async fn webhooks_are_created_shown_tested_replayed_and_removed() {
     let folder = tempfile::tempdir().unwrap();
     let (server, base, key) = serve(&folder);
     let receiver = Receiver::start(OK).await;
@@ -43,49 +43,49 @@ async fn webhooks_are_made_shown_tested_replayed_and_removed() {
         serde_json::from_str(&out).unwrap()
     };
     let url = receiver.url();
-    let error = refused(&["webhook", "add", &url, "--data", data]);
+    let error = failure(&["webhook", "add", &url, "--data", data]);
     assert!(error.contains("the URL must begin with https://"), "{error}");
-    let made = command(&["webhook", "add", &url, "--local", "--events", "attachment_created"]);
-    let id = made["id"].as_str().unwrap();
+    let created = command(&["webhook", "add", &url, "--local", "--events", "attachment_created"]);
+    let id = created["id"].as_str().unwrap();
     assert_eq!(command(&["webhook", "list"])["webhooks"][0]["id"], *id);
     let tested = command(&["webhook", "test", id]);
     assert_eq!(tested["attempts"][0]["status"], 200);
-    // What was received is not yet written down as delivered, and is not replayed before.
+    // A received event is replayed only once it is recorded as delivered.
     let settled = async || {
         eventually("all is delivered", async || {
             let log = command(&["webhook", "deliveries", id]);
             let log = log["deliveries"].as_array().unwrap().clone();
-            log.iter().all(|one| one["state"] == "delivered")
+            log.iter().all(|item| item["state"] == "delivered")
         })
         .await;
     };
     upload(&base, &key).await;
-    let told = receiver.told_times(2).await.remove(1);
+    let delivery = receiver.wait_for_deliveries(2).await.remove(1);
     let log = command(&["webhook", "deliveries", id]);
-    assert_eq!(log["deliveries"][0]["eventId"], told.id());
+    assert_eq!(log["deliveries"][0]["eventId"], delivery.id());
     settled().await;
-    let replayed = command(&["webhook", "replay", id, "--event", &told.id()]);
+    let replayed = command(&["webhook", "replay", id, "--event", &delivery.id()]);
     assert_eq!(replayed["replayed"], 1);
-    assert_eq!(receiver.told_times(3).await[2].id(), told.id());
+    assert_eq!(receiver.wait_for_deliveries(3).await[2].id(), delivery.id());
     settled().await;
     let since = command(&["webhook", "replay", id, "--since", "2020-01-01T00:00:00Z"]);
     assert_eq!(since["replayed"], 2);
-    receiver.told_times(5).await;
+    receiver.wait_for_deliveries(5).await;
     settled().await;
     let text = printed(&["webhook", "deliveries", id, "--data", data]);
     assert!(text.contains("delivered") && text.contains("200, "), "{text}");
     receiver.reply(Reply::Status(500, ""));
     let failed = run(&["webhook", "test", id, "--data", data]);
     assert_eq!(failed.code, Some(1));
-    assert!(failed.out.contains("answered 500, not 200"), "{failed:?}");
+    assert!(failed.out.contains("status 500, expected 200"), "{failed:?}");
     printed(&["webhook", "remove", id, "--data", data]);
     assert_eq!(command(&["webhook", "list"])["webhooks"], json!([]));
     server.stop();
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_public_key_is_shown_in_three_forms_and_rotated() {
-    let app = TestApp::telling().await;
+async fn the_public_key_is_shown_in_three_formats_and_rotated() {
+    let app = TestApp::start_with_webhooks().await;
     let data = app.data().to_str().unwrap();
     let pem = printed(&["webhook", "public-key", "--data", data]);
     assert!(pem.starts_with("-----BEGIN PUBLIC KEY-----\n"), "{pem}");
@@ -109,28 +109,28 @@ async fn listen_forwards_events_and_ends_with_its_subscription() {
     let forward = receiver.url();
     let listen = ["listen", "--json", "--forward", &forward, "--data", data];
     let mut listen = Dossier::start(&listen, &[]);
-    let begun: Value = listen.ready();
+    let started: Value = listen.ready();
     upload(&base, &key).await;
     let first = listen.ready();
     assert_eq!((&first["outcome"], &first["slug"]), (&json!("200"), &json!("created")));
-    assert_eq!(receiver.told_times(1).await[0].id(), first["eventId"].as_str().unwrap());
+    assert_eq!(receiver.wait_for_deliveries(1).await[0].id(), first["eventId"].as_str().unwrap());
     let triggered = printed(&["trigger", "attachment_deleted", "--json", "--data", data]);
     let triggered: Value = serde_json::from_str(&triggered).unwrap();
     assert_eq!(triggered["webhooks"], 1);
     let second = listen.ready();
     assert_eq!((&second["eventId"], &second["slug"]), (&triggered["eventId"], &json!("deleted")));
-    // What the receiver answers goes back to the server.
+    // The receiver's response is passed back to the server.
     receiver.reply(Reply::Status(500, ""));
     upload(&base, &key).await;
     assert_eq!(listen.ready()["outcome"], "500");
     listen.stop();
     let list = printed(&["webhook", "list", "--json", "--data", data]);
-    assert!(!list.contains(begun["webhookId"].as_str().unwrap()), "{list}");
+    assert!(!list.contains(started["webhookId"].as_str().unwrap()), "{list}");
     server.stop();
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn listen_repeats_and_reorders_on_purpose() {
+async fn listen_repeats_and_reorders_on_request() {
     let folder = tempfile::tempdir().unwrap();
     let (server, base, key) = serve(&folder);
     let data = folder.path().to_str().unwrap();
@@ -142,13 +142,13 @@ async fn listen_repeats_and_reorders_on_purpose() {
     );
     listen.ready();
     upload(&base, &key).await;
-    let told = receiver.told_times(2).await;
-    assert_eq!(told[0].id(), told[1].id());
+    let deliveries = receiver.wait_for_deliveries(2).await;
+    assert_eq!(deliveries[0].id(), deliveries[1].id());
     let labels = [listen.ready()["label"].clone(), listen.ready()["label"].clone()];
     assert_eq!(labels, [json!(""), json!("again")]);
     listen.stop();
-    // One that is held back goes behind the next, if that comes within two seconds: on a busy machine not
-    // each time.
+    // An event that is held back follows the next one if that comes within two seconds, which a
+    // busy machine may miss.
     let mut listen = Dossier::start(
         &[
             "listen",
@@ -169,8 +169,8 @@ async fn listen_repeats_and_reorders_on_purpose() {
         for _ in 0..4 {
             printed(&["trigger", "attachment_created", "--data", data]);
         }
-        let told = receiver.told_times(2 + 4 * (round + 1)).await.split_off(2);
-        let sequence: Vec<String> = told.iter().map(Told::id).collect();
+        let deliveries = receiver.wait_for_deliveries(2 + 4 * (round + 1)).await.split_off(2);
+        let sequence: Vec<String> = deliveries.iter().map(Delivery::id).collect();
         !sequence.is_sorted()
     };
     let mut round = 0;

@@ -1,5 +1,5 @@
-//! Where the client of webhooks connects to (S23): a name is looked up once, every address that it
-//! has is checked, and exactly that one is connected to.
+//! Which addresses webhook deliveries connect to (S23): a name is resolved once, all its addresses
+//! are checked, and the connection goes to exactly one of them.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -7,18 +7,18 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use dossier::domain::webhook::{Reach, Target};
-use dossier::webhook_client::{Answer, Policy, Resolver, WebhookClient};
+use dossier::webhook_client::{Policy, PostOutcome, Resolver, WebhookClient};
 
 use crate::support::receiver::{OK, Receiver};
 
-/// A token that a receiver of the tests can read.
+/// A token that the test receiver can parse.
 fn token() -> String {
     use base64::Engine as _;
     let data = r#"{"data":"{\"data\":\"{}\"}"}"#;
     format!("e30.{}.x", base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(data))
 }
 
-/// A client whose names lead where the function says for each look-up, and their number.
+/// A client whose name resolution is this function of the query's index, and the number of queries.
 fn client(
     find: impl Fn(usize) -> Vec<&'static str> + Send + Sync + 'static,
 ) -> (WebhookClient, Arc<AtomicUsize>) {
@@ -32,26 +32,26 @@ fn client(
     (WebhookClient::new(policy, Resolver::Fixed(Box::new(find))), count)
 }
 
-async fn post(client: &WebhookClient, url: &str, reach: Reach) -> Answer {
-    // The URL itself is allowed; what is tried here is where its name leads.
+async fn post(client: &WebhookClient, url: &str, reach: Reach) -> PostOutcome {
+    // The URL itself is allowed; the test is about where its name resolves to.
     let target = Target::parse(url, Reach::Anywhere).unwrap();
     client.post(&target, &token(), reach).await
 }
 
 #[tokio::test]
-async fn a_name_is_looked_up_once_and_the_connection_goes_there() {
+async fn a_name_is_resolved_once_and_the_connection_goes_there() {
     let receiver = Receiver::start(OK).await;
     let (client, count) = client(|_| vec!["127.0.0.1"]);
     let url = format!("http://receiver.example:{}/a?b=c", receiver.address.port());
     assert_eq!(post(&client, &url, Reach::Anywhere).await.status, Some(200));
     assert_eq!(count.load(Ordering::SeqCst), 1);
-    let head = receiver.told().remove(0).head;
+    let head = receiver.deliveries().remove(0).head;
     let host = format!("host: receiver.example:{}\r\n", receiver.address.port());
     assert!(head.starts_with("POST /a?b=c HTTP/1.1\r\n") && head.contains(&host), "{head}");
 }
 
 #[tokio::test]
-async fn a_name_that_leads_to_an_own_address_is_refused_before_anything_is_connected() {
+async fn a_name_that_resolves_to_a_private_address_is_rejected_before_connecting() {
     let receiver = Receiver::start(OK).await;
     let url = format!("http://receiver.example:{}/", receiver.address.port());
     for addresses in [
@@ -63,37 +63,39 @@ async fn a_name_that_leads_to_an_own_address_is_refused_before_anything_is_conne
         &["::"],
         &["169.254.169.254"],
         &["10.0.0.1"],
-        // One bad address among good ones is enough.
+        // One private address among public ones is enough.
         &["8.8.8.8", "127.0.0.1"],
         &["127.0.0.1", "8.8.8.8"],
     ] {
         let (client, _) = client(move |_| addresses.to_vec());
-        let answer = post(&client, &url, Reach::Public).await;
-        let problem = answer.problem.as_deref();
-        assert_eq!(problem, Some("the host leads to an address that is not public"));
+        let response = post(&client, &url, Reach::Public).await;
+        let problem = response.problem.as_deref();
+        assert_eq!(problem, Some("the host resolves to an address that is not public"));
     }
     assert_eq!(receiver.connections(), 0);
 }
 
 #[tokio::test]
-async fn a_name_that_is_bound_anew_between_attempts_is_refused() {
+async fn a_name_rebound_between_attempts_is_rejected() {
     let receiver = Receiver::start(OK).await;
     let url = format!("http://receiver.example:{}/", receiver.address.port());
-    // Public when it is first looked at; nothing answers at this address of documentation's
-    // neighbour, so the attempt ends in time.
+    // The name first resolves to the receiver, later to a private address.
     let (client, count) =
         client(|number| if number == 0 { vec!["127.0.0.1"] } else { vec!["10.1.2.3"] });
     assert_eq!(post(&client, &url, Reach::Local).await.status, Some(200));
-    // The connection that was checked is used again; a new one would go elsewhere.
+    // The checked connection is reused; a new one would go elsewhere.
     assert_eq!(post(&client, &url, Reach::Local).await.status, Some(200));
     assert_eq!((count.load(Ordering::SeqCst), receiver.connections()), (1, 1));
-    let refused = post(&client, &url, Reach::Public).await;
-    assert_eq!(refused.problem.as_deref(), Some("the host leads to an address that is not public"));
+    let rejected = post(&client, &url, Reach::Public).await;
+    assert_eq!(
+        rejected.problem.as_deref(),
+        Some("the host resolves to an address that is not public")
+    );
     assert_eq!((count.load(Ordering::SeqCst), receiver.connections()), (2, 1));
 }
 
 #[tokio::test]
-async fn a_local_receiver_may_lie_on_this_machine_and_nowhere_else_within() {
+async fn a_local_receiver_may_be_on_this_machine_and_nowhere_else_private() {
     let receiver = Receiver::start(OK).await;
     let port = receiver.address.port();
     let (client, _) = client(|number| vec![["127.0.0.1", "10.0.0.1", "169.254.169.254"][number]]);
@@ -103,11 +105,14 @@ async fn a_local_receiver_may_lie_on_this_machine_and_nowhere_else_within() {
     );
     for name in ["b", "c"] {
         let url = format!("http://{name}.example:{port}/");
-        let answer = post(&client, &url, Reach::Local).await;
-        let problem = answer.problem.as_deref();
-        assert_eq!(problem, Some("the host leads to an address that is not public"), "{name}");
+        let response = post(&client, &url, Reach::Local).await;
+        let problem = response.problem.as_deref();
+        assert_eq!(problem, Some("the host resolves to an address that is not public"), "{name}");
     }
     let url = format!("http://127.0.0.1:{port}/");
     let public = post(&client, &url, Reach::Public).await;
-    assert_eq!(public.problem.as_deref(), Some("the host leads to an address that is not public"));
+    assert_eq!(
+        public.problem.as_deref(),
+        Some("the host resolves to an address that is not public")
+    );
 }

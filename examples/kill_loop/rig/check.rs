@@ -1,4 +1,4 @@
-//! Looks through the API, after a crash, whether the server kept its word.
+//! Checks through the API, after a crash, that the server kept its promises.
 
 use std::collections::HashMap;
 use std::sync::PoisonError;
@@ -7,38 +7,38 @@ use anyhow::{Context as _, bail, ensure};
 
 use super::Figures;
 use super::client::{Client, Listed, attachment_id, descriptor, is_same};
-use super::files::{Dice, is_whole_picture};
+use super::files::{Rng, is_whole_picture};
 use super::load::Shared;
-use super::log::{Entry, Log, State, Way};
+use super::log::{Entry, Log, State, Transfer};
 use super::tus;
 
-/// Old uploads, deleted or not, that are looked at after each crash.
-const OLD_ONES: u64 = 60;
+/// How many old uploads, deleted or not, are checked in depth after each crash.
+const OLD_SAMPLE: u64 = 60;
 
-/// One look at everything.
+/// One check of everything.
 pub(crate) struct Check<'a> {
     client: &'a Client,
     contacts: usize,
     log: &'a mut Log,
-    dice: &'a mut Dice,
+    rng: &'a mut Rng,
     figures: &'a mut Figures,
     listed: HashMap<String, Listed>,
 }
 
-/// Checks the log against the server, and sends again what was not answered. `everything`:
-/// also all old ones.
+/// Checks the log against the server and retries what got no response. With `everything`, all old
+/// uploads are checked too.
 pub(crate) async fn check(
     shared: &Shared,
-    dice: &mut Dice,
+    rng: &mut Rng,
     figures: &mut Figures,
     everything: bool,
 ) -> anyhow::Result<()> {
-    // No client runs: the log is this check's alone until it is put back.
+    // No client runs, so this check owns the log until it puts it back.
     let taken = std::mem::take(&mut *shared.log.lock().unwrap_or_else(PoisonError::into_inner));
     let mut log = taken;
     let (client, contacts) = (&shared.client, shared.contacts);
     let listed = HashMap::new();
-    let mut check = Check { client, contacts, log: &mut log, dice, figures, listed };
+    let mut check = Check { client, contacts, log: &mut log, rng, figures, listed };
     check.run(everything).await?;
     *shared.log.lock().unwrap_or_else(PoisonError::into_inner) = log;
     Ok(())
@@ -47,22 +47,22 @@ pub(crate) async fn check(
 impl Check<'_> {
     async fn run(&mut self, everything: bool) -> anyhow::Result<()> {
         self.list().await?;
-        self.nothing_unknown_is_listed()?;
+        self.check_listed_are_known()?;
         let old = self.log.entries.len().max(1) as u64;
-        for place in 0..self.log.entries.len() {
-            let entry = &self.log.entries[place];
-            let look = entry.is_new || everything || self.dice.between(0, old) < OLD_ONES;
-            let is_gone = matches!(entry.state, State::Deleted | State::GivenUp);
-            if !look && is_gone && !self.listed.contains_key(&entry.file.name) {
+        for index in 0..self.log.entries.len() {
+            let entry = &self.log.entries[index];
+            let in_depth = entry.is_new || everything || self.rng.between(0, old) < OLD_SAMPLE;
+            let is_gone = matches!(entry.state, State::Deleted | State::Abandoned);
+            if !in_depth && is_gone && !self.listed.contains_key(&entry.file.name) {
                 continue;
             }
             let entry = entry.clone();
-            self.log.entries[place].is_new = false;
-            self.one(place, &entry, look)
+            self.log.entries[index].is_new = false;
+            self.check_entry(index, &entry, in_depth)
                 .await
-                .with_context(|| format!("upload {place}: {entry:?}"))?;
+                .with_context(|| format!("upload {index}: {entry:?}"))?;
         }
-        // After everything was sent again: each is there once, nothing else is.
+        // After all retries, every upload is listed once and nothing else is.
         self.list().await?;
         ensure!(
             self.listed.len() == self.log.kept(),
@@ -85,20 +85,25 @@ impl Check<'_> {
         Ok(())
     }
 
-    fn nothing_unknown_is_listed(&self) -> anyhow::Result<()> {
+    fn check_listed_are_known(&self) -> anyhow::Result<()> {
         for one in self.listed.values() {
-            let place = self.log.places.get(&one.name);
-            let place = *place.with_context(|| format!("sent by nobody: {one:?}"))?;
-            let entry = &self.log.entries[place];
+            let index = self.log.index_by_name.get(&one.name);
+            let index = *index.with_context(|| format!("not sent by any client: {one:?}"))?;
+            let entry = &self.log.entries[index];
             ensure!(
                 entry.contact == one.contact && entry.file.mime_type() == one.mime_type,
-                "it was sent as {entry:?} and is listed as {one:?}"
+                "sent as {entry:?} but listed as {one:?}"
             );
         }
         Ok(())
     }
 
-    async fn one(&mut self, place: usize, entry: &Entry, look: bool) -> anyhow::Result<()> {
+    async fn check_entry(
+        &mut self,
+        index: usize,
+        entry: &Entry,
+        in_depth: bool,
+    ) -> anyhow::Result<()> {
         let listed = self.listed.remove(&entry.file.name);
         match (entry.state, listed) {
             (State::Kept, None) => {
@@ -106,117 +111,117 @@ impl Check<'_> {
                 bail!("LOST: an acknowledged upload is not listed");
             }
             (State::Kept, Some(one)) => {
-                ensure!(one.media_id == entry.media_id, "it has another id now: {one:?}");
-                if look { self.is_whole(entry, &one).await } else { Ok(()) }
+                ensure!(one.media_id == entry.media_id, "its id has changed: {one:?}");
+                if in_depth { self.check_stored(entry, &one).await } else { Ok(()) }
             }
             (State::Deleted, None) => {
-                if look {
-                    self.is_gone(entry).await
+                if in_depth {
+                    self.check_gone(entry).await
                 } else {
                     Ok(())
                 }
             }
-            (State::GivenUp, None) => Ok(()),
-            (State::Deleted | State::GivenUp, Some(one)) => bail!("it came back: {one:?}"),
-            (State::Sent, one) => self.retry_upload(place, entry, one).await,
-            (State::Deleting, one) => self.retry_delete(place, entry, one).await,
+            (State::Abandoned, None) => Ok(()),
+            (State::Deleted | State::Abandoned, Some(one)) => bail!("it came back: {one:?}"),
+            (State::Sent, one) => self.retry_upload(index, entry, one).await,
+            (State::Deleting, one) => self.retry_delete(index, entry, one).await,
         }
     }
 
-    /// All its bytes are there, and its preview is a whole picture.
-    async fn is_whole(&mut self, entry: &Entry, one: &Listed) -> anyhow::Result<()> {
-        let answer = self.client.open(&one.link).await?;
-        if !is_same(entry, &answer) {
+    /// All its bytes are stored, and its preview is a complete picture.
+    async fn check_stored(&mut self, entry: &Entry, one: &Listed) -> anyhow::Result<()> {
+        let response = self.client.open(&one.link).await?;
+        if !is_same(entry, &response) {
             self.figures.losses += 1;
-            bail!("LOST: {} and {} bytes at its link", answer.status, answer.body.len());
+            bail!("LOST: status {} and {} bytes at its link", response.status, response.body.len());
         }
         self.figures.hashed += 1;
-        // Not every one: in test builds a preview costs more than all the rest.
-        if let Some(preview) = one.preview.as_ref().filter(|_| self.dice.percent(20)) {
-            let answer = self.client.open(preview).await?;
+        // Only a sample: in test builds a preview costs more than everything else.
+        if let Some(preview) = one.preview.as_ref().filter(|_| self.rng.percent(20)) {
+            let response = self.client.open(preview).await?;
             ensure!(
-                answer.status == 200 && is_whole_picture(&answer.body),
-                "{} and {} bytes at its preview",
-                answer.status,
-                answer.body.len()
+                response.status == 200 && is_whole_picture(&response.body),
+                "status {} and {} bytes at its preview",
+                response.status,
+                response.body.len()
             );
         }
         Ok(())
     }
 
-    /// Neither its id nor its link nor its upload URL bring it back.
-    async fn is_gone(&self, entry: &Entry) -> anyhow::Result<()> {
+    /// Its id, link and upload URL all fail.
+    async fn check_gone(&self, entry: &Entry) -> anyhow::Result<()> {
         let id = attachment_id(&entry.media_id)?;
         let found = self.client.get(entry.contact, &id).await?.status;
-        ensure!(found == 404, "a deleted attachment is answered {found}");
+        ensure!(found == 404, "a deleted attachment returns {found}");
         let found = self.client.open(&entry.link).await?.status;
-        ensure!(found == 404, "the link of a deleted attachment is answered {found}");
+        ensure!(found == 404, "the link of a deleted attachment returns {found}");
         let found = self.client.upload(entry, vec![b'0']).await?.status;
-        ensure!(found == 403, "the upload URL of a deleted attachment is answered {found}");
+        ensure!(found == 403, "the upload URL of a deleted attachment returns {found}");
         Ok(())
     }
 
     async fn retry_upload(
         &mut self,
-        place: usize,
+        index: usize,
         entry: &Entry,
         one: Option<Listed>,
     ) -> anyhow::Result<()> {
         match &one {
             Some(one) => {
-                self.figures.unanswered_whole += 1;
-                self.is_whole(entry, one).await?;
+                self.figures.unanswered_stored += 1;
+                self.check_stored(entry, one).await?;
             }
             None => self.figures.unanswered_absent += 1,
         }
-        if one.is_none() && self.dice.percent(30) {
-            // Some are ended, others lie there as uploads do that nobody goes on with.
+        if one.is_none() && self.rng.percent(30) {
+            // Some are terminated; others are abandoned, as clients do.
             if let Some(location) =
-                entry.in_flight.location.as_ref().filter(|_| self.dice.percent(70))
+                entry.tus_progress.location.as_ref().filter(|_| self.rng.percent(70))
             {
                 tus::terminate(self.client, location).await?;
             }
-            self.log.set(place, State::GivenUp);
+            self.log.set(index, State::Abandoned);
             return Ok(());
         }
         let bytes = entry.file.bytes()?;
-        let answer = if entry.way == Way::Tus {
-            self.figures.resumed += u64::from(entry.in_flight.location.is_some());
-            tus::resume(self.client, entry, &bytes, self.dice).await?
+        let response = if entry.transfer == Transfer::Tus {
+            self.figures.resumed += u64::from(entry.tus_progress.location.is_some());
+            tus::resume(self.client, entry, &bytes, self.rng).await?
         } else {
             self.client.upload(entry, bytes).await?
         };
-        let (media_id, link) = descriptor(entry, &answer)?;
+        let (media_id, link) = descriptor(entry, &response)?;
         self.figures.retried += 1;
         self.log.uploads += 1;
         if let Some(one) = &one {
-            ensure!(one.media_id == media_id, "sent again, it became {media_id}: {one:?}");
+            ensure!(one.media_id == media_id, "sent again, its id became {media_id}: {one:?}");
         }
-        let answer = self.client.get(entry.contact, &attachment_id(&media_id)?).await?;
-        let now = Listed::read(entry.contact, &answer.ok()?["attachment"])?;
-        self.is_whole(entry, &now).await?;
+        let response = self.client.get(entry.contact, &attachment_id(&media_id)?).await?;
+        let now = Listed::read(entry.contact, &response.ok()?["attachment"])?;
+        self.check_stored(entry, &now).await?;
         ensure!(attachment_id(&media_id)? == now.id, "{media_id} became {now:?}");
-        self.log.keep(place, media_id, link);
+        self.log.keep(index, media_id, link);
         Ok(())
     }
 
     async fn retry_delete(
         &mut self,
-        place: usize,
+        index: usize,
         entry: &Entry,
         one: Option<Listed>,
     ) -> anyhow::Result<()> {
         let Some(one) = one else {
-            self.log.set(place, State::Deleted);
-            return self.is_gone(entry).await;
+            self.log.set(index, State::Deleted);
+            return self.check_gone(entry).await;
         };
-        self.is_whole(entry, &one).await?;
-        if self.dice.percent(50) {
-            self.log.keep(place, entry.media_id.clone(), entry.link.clone());
+        self.check_stored(entry, &one).await?;
+        if self.rng.percent(50) {
+            self.log.keep(index, entry.media_id.clone(), entry.link.clone());
             return Ok(());
         }
         self.client.delete(entry.contact, &one.id).await?.ok()?;
-        self.log.deleted(place);
-        self.is_gone(entry).await
+        self.log.deleted(index);
+        self.check_gone(entry).await
     }
 }

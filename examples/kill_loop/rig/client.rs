@@ -1,13 +1,13 @@
-//! The calls that clients make.
+//! The clients' API calls.
 
 use anyhow::{Context as _, bail};
 use reqwest::{Method, multipart};
 use serde_json::{Value, json};
 
 use super::files::{File, sha256};
-use super::log::{Entry, Way};
+use super::log::{Entry, Transfer};
 
-/// Where a server is and how it is called.
+/// A server's address with the credentials for it.
 #[derive(Clone)]
 pub(crate) struct Client {
     http: reqwest::Client,
@@ -16,15 +16,15 @@ pub(crate) struct Client {
     site: String,
 }
 
-/// An answer that was read whole.
-pub(crate) struct Answer {
+/// A response that was read to its end.
+pub(crate) struct Response {
     pub(crate) status: u16,
     pub(crate) body: Vec<u8>,
     pub(crate) location: Option<String>,
     pub(crate) upload_offset: Option<u64>,
 }
 
-/// An attachment as a list shows it.
+/// An attachment as listed.
 #[derive(Debug)]
 pub(crate) struct Listed {
     pub(crate) contact: usize,
@@ -36,8 +36,8 @@ pub(crate) struct Listed {
     pub(crate) preview: Option<String>,
 }
 
-impl Answer {
-    /// The JSON of a 200.
+impl Response {
+    /// The JSON of a 200 response.
     pub(crate) fn ok(&self) -> anyhow::Result<Value> {
         if self.status != 200 {
             bail!("answered {}: {}", self.status, String::from_utf8_lossy(&self.body));
@@ -52,13 +52,13 @@ impl Client {
         Ok(Self { http: reqwest::Client::builder().no_proxy().build()?, base, key, site })
     }
 
-    async fn send(request: reqwest::RequestBuilder) -> anyhow::Result<Answer> {
-        let answer = request.send().await?;
-        let status = answer.status().as_u16();
-        let header = |name: &str| answer.headers().get(name)?.to_str().ok().map(str::to_owned);
+    async fn send(request: reqwest::RequestBuilder) -> anyhow::Result<Response> {
+        let response = request.send().await?;
+        let status = response.status().as_u16();
+        let header = |name: &str| response.headers().get(name)?.to_str().ok().map(str::to_owned);
         let upload_offset = header("upload-offset").and_then(|offset| offset.parse().ok());
         let location = header("location");
-        Ok(Answer { status, location, upload_offset, body: answer.bytes().await?.to_vec() })
+        Ok(Response { status, location, upload_offset, body: response.bytes().await?.to_vec() })
     }
 
     fn api(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
@@ -68,23 +68,23 @@ impl Client {
             .header("wix-site-id", &self.site)
     }
 
-    /// Opens a link, or anything else that needs no key.
-    pub(crate) async fn open(&self, path: &str) -> anyhow::Result<Answer> {
+    /// Requests a link, or anything else that needs no key.
+    pub(crate) async fn open(&self, path: &str) -> anyhow::Result<Response> {
         Self::send(self.http.get(format!("{}{path}", self.base))).await
     }
 
-    /// Asks for an upload URL and returns its path.
+    /// Requests an upload URL and returns its path.
     pub(crate) async fn upload_path(&self, contact: usize, file: &File) -> anyhow::Result<String> {
         let body = json!({ "fileName": file.name, "mimeType": file.mime_type() });
         let path = format!("{}/upload-url", contact_id(contact));
-        let answer = Self::send(self.api(Method::POST, &path).json(&body)).await?.ok()?;
-        path_of(&answer["uploadUrl"])
+        let response = Self::send(self.api(Method::POST, &path).json(&body)).await?.ok()?;
+        path_of(&response["uploadUrl"])
     }
 
     /// Sends a file to its upload URL in one request.
-    pub(crate) async fn upload(&self, entry: &Entry, bytes: Vec<u8>) -> anyhow::Result<Answer> {
+    pub(crate) async fn upload(&self, entry: &Entry, bytes: Vec<u8>) -> anyhow::Result<Response> {
         let url = format!("{}{}", self.base, entry.upload_path);
-        let request = if entry.way == Way::Form {
+        let request = if entry.transfer == Transfer::Form {
             let part = multipart::Part::bytes(bytes)
                 .file_name(entry.file.name.clone())
                 .mime_str(entry.file.mime_type())?;
@@ -95,14 +95,14 @@ impl Client {
         Self::send(request).await
     }
 
-    /// A request of the resumable protocol.
+    /// A tus request.
     pub(crate) async fn tus(
         &self,
         method: Method,
         path: &str,
         headers: &[(&str, &str)],
         body: Vec<u8>,
-    ) -> anyhow::Result<Answer> {
+    ) -> anyhow::Result<Response> {
         let mut request = self
             .http
             .request(method, format!("{}{path}", self.base))
@@ -113,20 +113,24 @@ impl Client {
         Self::send(request.body(body)).await
     }
 
-    pub(crate) async fn put_json(&self, path: &str, body: &'static str) -> anyhow::Result<Answer> {
+    pub(crate) async fn put_json(
+        &self,
+        path: &str,
+        body: &'static str,
+    ) -> anyhow::Result<Response> {
         let url = format!("{}{path}", self.base);
         Self::send(self.http.put(url).header("content-type", "application/json").body(body)).await
     }
 
-    pub(crate) async fn get(&self, contact: usize, id: &str) -> anyhow::Result<Answer> {
+    pub(crate) async fn get(&self, contact: usize, id: &str) -> anyhow::Result<Response> {
         Self::send(self.api(Method::GET, &format!("{}/{id}", contact_id(contact)))).await
     }
 
-    pub(crate) async fn delete(&self, contact: usize, id: &str) -> anyhow::Result<Answer> {
+    pub(crate) async fn delete(&self, contact: usize, id: &str) -> anyhow::Result<Response> {
         Self::send(self.api(Method::DELETE, &format!("{}/{id}", contact_id(contact)))).await
     }
 
-    /// One page, with the contact's total.
+    /// One page and the contact's total.
     pub(crate) async fn page(
         &self,
         contact: usize,
@@ -134,19 +138,19 @@ impl Client {
         offset: usize,
     ) -> anyhow::Result<(Vec<Listed>, usize)> {
         let path = format!("{}?paging.limit={limit}&paging.offset={offset}", contact_id(contact));
-        let answer = Self::send(self.api(Method::GET, &path)).await?.ok()?;
-        let listed = answer["attachments"].as_array().context("no attachments in a list")?;
+        let response = Self::send(self.api(Method::GET, &path)).await?.ok()?;
+        let listed = response["attachments"].as_array().context("no attachments in a list")?;
         let listed: Vec<_> =
             listed.iter().map(|one| Listed::read(contact, one)).collect::<Result<_, _>>()?;
-        let metadata = &answer["metadata"];
+        let metadata = &response["metadata"];
         if metadata["count"] != listed.len() || metadata["offset"] != offset {
-            bail!("a list says {metadata} of {} items at {offset}", listed.len());
+            bail!("a list of {} items at {offset} has the metadata {metadata}", listed.len());
         }
         let total = metadata["total"].as_u64().context("no total in a list")? as usize;
         Ok((listed, total))
     }
 
-    /// Everything that a contact has, read page by page.
+    /// Everything that a contact has, page by page.
     pub(crate) async fn list(&self, contact: usize) -> anyhow::Result<Vec<Listed>> {
         let mut all = Vec::new();
         loop {
@@ -155,7 +159,7 @@ impl Client {
             all.extend(page);
             if was_last {
                 if all.len() != total {
-                    bail!("a list has {} items and says {total}", all.len());
+                    bail!("a list has {} items and the total {total}", all.len());
                 }
                 return Ok(all);
             }
@@ -179,25 +183,25 @@ impl Listed {
     }
 }
 
-/// What the answer of an upload says: the file's id and its link, if the rest is right.
-pub(crate) fn descriptor(entry: &Entry, answer: &Answer) -> anyhow::Result<(String, String)> {
-    let file = &answer.ok()?["file"];
+/// The file's id and link from an upload's response, if the rest is right.
+pub(crate) fn descriptor(entry: &Entry, response: &Response) -> anyhow::Result<(String, String)> {
+    let file = &response.ok()?["file"];
     if file["displayName"] != entry.file.name.as_str() || file["hash"] != entry.sha256.as_str() {
-        bail!("an upload of {entry:?} was answered {file}");
+        bail!("an upload of {entry:?} returned {file}");
     }
     Ok((text(&file["id"])?, path_of(&file["url"])?))
 }
 
-/// The attachment's id, which stands in the file's.
+/// The attachment's id, which is part of the file's.
 pub(crate) fn attachment_id(media_id: &str) -> anyhow::Result<String> {
     let hex = media_id.split_once('_').and_then(|(_, rest)| rest.get(..32));
     let id = uuid::Uuid::try_parse(hex.unwrap_or_default());
     Ok(id.with_context(|| format!("no id in {media_id}"))?.to_string())
 }
 
-/// Whether these are the bytes that were sent.
-pub(crate) fn is_same(entry: &Entry, answer: &Answer) -> bool {
-    answer.status == 200 && sha256(&answer.body) == entry.sha256
+/// Whether the response has the bytes that were sent.
+pub(crate) fn is_same(entry: &Entry, response: &Response) -> bool {
+    response.status == 200 && sha256(&response.body) == entry.sha256
 }
 
 fn contact_id(contact: usize) -> uuid::Uuid {
@@ -205,10 +209,10 @@ fn contact_id(contact: usize) -> uuid::Uuid {
 }
 
 fn text(value: &Value) -> anyhow::Result<String> {
-    value.as_str().map(str::to_owned).with_context(|| format!("not a text: {value}"))
+    value.as_str().map(str::to_owned).with_context(|| format!("not a string: {value}"))
 }
 
-/// A URL without its host: after a restart the server has another port.
+/// A URL without its host, since the port changes with a restart.
 pub(crate) fn path_of(url: &Value) -> anyhow::Result<String> {
     let url = text(url)?;
     let path = url.splitn(4, '/').nth(3).with_context(|| format!("no path in {url}"))?;

@@ -1,28 +1,28 @@
-//! What the clients know: each upload, and what was acknowledged of it.
+//! What the clients know of each upload, and what was acknowledged.
 
 use std::collections::HashMap;
 
-use super::files::{Dice, File};
-use super::tus::InFlight;
+use super::files::{File, Rng};
+use super::tus::TusProgress;
 
-/// What is known of an upload.
+/// The known state of an upload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum State {
-    /// Bytes were sent, no answer came: it may be there whole, or not at all.
+    /// Bytes were sent without a response: it may be stored completely or not at all.
     Sent,
-    /// Acknowledged: it must be there.
+    /// Acknowledged: it must be stored.
     Kept,
-    /// A delete was sent, no answer came: it may be there whole, or not at all.
+    /// A delete was sent without a response: the file may be stored completely or not at all.
     Deleting,
-    /// The delete was acknowledged: it must be gone.
+    /// The delete was acknowledged: the file must be gone.
     Deleted,
-    /// It was not there after a crash and was not sent again: it must stay away.
-    GivenUp,
+    /// It was missing after a crash and not retried: it must stay missing.
+    Abandoned,
 }
 
 /// How a file is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Way {
+pub(crate) enum Transfer {
     /// PUT of the bytes.
     Put,
     /// POST of a multipart form.
@@ -38,16 +38,16 @@ pub(crate) struct Entry {
     pub(crate) file: File,
     /// The upload URL, without the host.
     pub(crate) upload_path: String,
-    pub(crate) way: Way,
-    /// Of a resumable upload that is not acknowledged yet.
-    pub(crate) in_flight: InFlight,
+    pub(crate) transfer: Transfer,
+    /// For a resumable upload that is not acknowledged yet.
+    pub(crate) tus_progress: TusProgress,
     pub(crate) sha256: String,
     pub(crate) state: State,
-    /// The file's id in the answer.
+    /// The file's id in the response.
     pub(crate) media_id: String,
     /// The link to its bytes, without the host.
     pub(crate) link: String,
-    /// Not looked at since its state changed.
+    /// Not checked since its state changed.
     pub(crate) is_new: bool,
 }
 
@@ -55,9 +55,9 @@ pub(crate) struct Entry {
 #[derive(Default)]
 pub(crate) struct Log {
     pub(crate) entries: Vec<Entry>,
-    /// Where a file's name stands.
-    pub(crate) places: HashMap<String, usize>,
-    /// Places of those that are kept.
+    /// Index of each file by name.
+    pub(crate) index_by_name: HashMap<String, usize>,
+    /// Indexes of the uploads that are kept.
     kept: Vec<usize>,
     names: usize,
     pub(crate) uploads: u64,
@@ -65,36 +65,36 @@ pub(crate) struct Log {
 }
 
 impl Log {
-    /// A number that no other file of this run has.
+    /// A number unique within this run.
     pub(crate) fn new_name(&mut self) -> usize {
         self.names += 1;
         self.names
     }
 
     pub(crate) fn sent(&mut self, entry: Entry) -> usize {
-        let place = self.entries.len();
-        self.places.insert(entry.file.name.clone(), place);
+        let index = self.entries.len();
+        self.index_by_name.insert(entry.file.name.clone(), index);
         self.entries.push(entry);
-        place
+        index
     }
 
-    /// Notes an acknowledged upload, or that it was found.
-    pub(crate) fn keep(&mut self, place: usize, media_id: String, link: String) {
-        let entry = &mut self.entries[place];
+    /// Records an upload that was acknowledged or found.
+    pub(crate) fn keep(&mut self, index: usize, media_id: String, link: String) {
+        let entry = &mut self.entries[index];
         (entry.media_id, entry.link) = (media_id, link);
         (entry.state, entry.is_new) = (State::Kept, true);
-        self.kept.push(place);
+        self.kept.push(index);
     }
 
-    /// Notes an acknowledged delete.
-    pub(crate) fn deleted(&mut self, place: usize) {
-        self.set(place, State::Deleted);
+    /// Records an acknowledged delete.
+    pub(crate) fn deleted(&mut self, index: usize) {
+        self.set(index, State::Deleted);
         self.deletes += 1;
     }
 
-    /// Notes an outcome other than [`State::Kept`].
-    pub(crate) fn set(&mut self, place: usize, state: State) {
-        let entry = &mut self.entries[place];
+    /// Records an outcome other than [`State::Kept`].
+    pub(crate) fn set(&mut self, index: usize, state: State) {
+        let entry = &mut self.entries[index];
         (entry.state, entry.is_new) = (state, true);
     }
 
@@ -102,17 +102,17 @@ impl Log {
         self.kept.len()
     }
 
-    /// One of those that are kept.
-    pub(crate) fn any_kept(&self, dice: &mut Dice) -> Option<(usize, Entry)> {
-        let index = dice.between(0, self.kept.len().max(1) as u64) as usize;
-        self.kept.get(index).map(|place| (*place, self.entries[*place].clone()))
+    /// A random kept upload.
+    pub(crate) fn random_kept(&self, rng: &mut Rng) -> Option<(usize, Entry)> {
+        let index = rng.between(0, self.kept.len().max(1) as u64) as usize;
+        self.kept.get(index).map(|index| (*index, self.entries[*index].clone()))
     }
 
-    /// Takes one of those that are kept, to be deleted by the caller alone.
-    pub(crate) fn take_kept(&mut self, dice: &mut Dice) -> Option<(usize, Entry)> {
-        let index = dice.between(0, self.kept.len().max(1) as u64) as usize;
-        let place = (index < self.kept.len()).then(|| self.kept.swap_remove(index))?;
-        self.set(place, State::Deleting);
-        Some((place, self.entries[place].clone()))
+    /// Claims a random kept upload, to be deleted by the caller alone.
+    pub(crate) fn claim_kept(&mut self, rng: &mut Rng) -> Option<(usize, Entry)> {
+        let index = rng.between(0, self.kept.len().max(1) as u64) as usize;
+        let index = (index < self.kept.len()).then(|| self.kept.swap_remove(index))?;
+        self.set(index, State::Deleting);
+        Some((index, self.entries[index].clone()))
     }
 }

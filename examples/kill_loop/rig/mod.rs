@@ -1,9 +1,9 @@
-//! The kill loop: a real server under load is killed again and again, and everything that it
-//! had acknowledged must be there after each start (R1), nothing may be half there (R2), no
-//! bytes may stay without a row (R3), and what was deleted must stay deleted (R5).
+//! The kill loop: a real server under load is killed again and again. After each start, everything
+//! it had acknowledged must be stored (R1), nothing may be half stored (R2), no bytes may be
+//! without a row (R3), and deleted files must stay deleted (R5).
 //!
-//! A killed process leaves the operating system's caches alone, so this shows the order of
-//! effects and the recovery, not that a power cut is survived.
+//! Killing a process does not touch the operating system's caches. This tests the order of
+//! effects and the recovery, not power cuts.
 
 mod check;
 mod client;
@@ -24,39 +24,39 @@ use serde_json::Value;
 use tokio::task::JoinSet;
 
 use client::Client;
-pub(crate) use files::Dice;
+pub(crate) use files::Rng;
 use load::Shared;
 use process::Server;
 
 /// Contacts that the clients share.
 const CONTACTS: usize = 6;
-/// Clients at the same time.
+/// Concurrent clients.
 const CLIENTS: u64 = 8;
-/// So many of a hundred kills hit a server that is starting.
+/// Percentage of kills that hit a starting server.
 const KILLS_WHILE_STARTING: u64 = 15;
 /// Longest time from a start to such a kill.
 const STARTING_MS: u64 = 60;
-/// So many of a hundred rounds end with `dossier fsck`.
+/// Percentage of rounds that end with `dossier fsck`.
 const FSCKS: u64 = 10;
 /// How long clients may take to notice a kill.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What to do.
+/// The parameters of a run.
 pub(crate) struct Plan {
     /// The server.
     pub(crate) program: PathBuf,
-    /// An empty folder: the data and the server's log are made in it.
+    /// An empty folder for the data and the server's log.
     pub(crate) folder: PathBuf,
     pub(crate) kills: u64,
-    /// A kill comes after a random time up to this.
-    pub(crate) most_between: Duration,
-    /// Rolls files, actions and times. What happens in between is chance.
+    /// Each kill comes after a random time up to this.
+    pub(crate) max_between: Duration,
+    /// Seed for files, actions and times. Their interleaving is not reproducible.
     pub(crate) seed: u64,
-    /// No new round begins after this time.
-    pub(crate) most_time: Duration,
+    /// No new round starts after this time.
+    pub(crate) max_time: Duration,
 }
 
-/// What happened.
+/// The results of a run.
 #[derive(Debug, Default)]
 pub(crate) struct Figures {
     pub(crate) kills: u64,
@@ -64,39 +64,39 @@ pub(crate) struct Figures {
     pub(crate) kills_while_starting: u64,
     pub(crate) uploads: u64,
     pub(crate) deletes: u64,
-    /// Uploads without an answer that were there, whole.
-    pub(crate) unanswered_whole: u64,
-    /// Uploads without an answer that were not there.
+    /// Uploads without a response that were stored completely.
+    pub(crate) unanswered_stored: u64,
+    /// Uploads without a response that were not stored.
     pub(crate) unanswered_absent: u64,
-    /// Uploads without an answer that were sent again and answered.
+    /// Uploads without a response that were retried and acknowledged.
     pub(crate) retried: u64,
-    /// Of these, resumable uploads that were gone on with.
+    /// Of these, resumable uploads that continued.
     pub(crate) resumed: u64,
-    /// Uploads that lay in staging after a kill.
+    /// Uploads found in staging after a kill.
     pub(crate) staged: usize,
-    /// Of these, with their bytes at their place, committed or not.
+    /// Of these, those already linked to their final path, committed or not.
     pub(crate) linked: usize,
     /// Files read again after a start and compared by SHA-256.
     pub(crate) hashed: u64,
     pub(crate) losses: u64,
-    /// Runs of `dossier fsck`, with hashing, each of which found nothing.
+    /// Runs of `dossier fsck` with hashing, none of which found anything.
     pub(crate) fscks: u64,
-    /// What the last of them printed.
+    /// The output of the last run.
     pub(crate) last_fsck: String,
-    /// From each start to its first answered list.
+    /// From each start to its first successful list.
     pub(crate) recoveries: Vec<Duration>,
 }
 
 /// A run of the loop.
 struct Run {
     plan: Plan,
-    dice: Dice,
+    rng: Rng,
     shared: Shared,
     site: String,
     key: String,
 }
 
-/// Kills as planned. `figures` are true also when it fails; an error says what was broken.
+/// Runs the plan. `figures` are valid even on failure; the error is the violation.
 pub(crate) async fn run(plan: Plan, figures: &mut Figures) -> anyhow::Result<()> {
     let begin = Instant::now();
     let mut server = plan.spawn()?;
@@ -109,25 +109,25 @@ pub(crate) async fn run(plan: Plan, figures: &mut Figures) -> anyhow::Result<()>
         killed: Arc::default(),
         contacts: CONTACTS,
     };
-    let mut run = Run { dice: Dice::new(plan.seed), plan, shared, site, key };
-    while figures.kills < run.plan.kills && begin.elapsed() < run.plan.most_time {
+    let mut run = Run { rng: Rng::new(plan.seed), plan, shared, site, key };
+    while figures.kills < run.plan.kills && begin.elapsed() < run.plan.max_time {
         run.load_and_kill(server, figures).await?;
         run.kill_while_starting(figures)?;
         server = run.restart(figures).await?;
-        check::check(&run.shared, &mut run.dice, figures, false).await?;
-        store::settled(&run.data(), false).await?;
-        run.sum_up(figures);
-        // While the server runs, and so beside its previews and its sweep.
-        if run.dice.percent(FSCKS) {
+        check::check(&run.shared, &mut run.rng, figures, false).await?;
+        store::wait_until_settled(&run.data(), false).await?;
+        run.copy_totals(figures);
+        // While the server runs, concurrently with its previews and sweep.
+        if run.rng.percent(FSCKS) {
             run.fsck(figures)?;
         }
     }
-    // Once more, so that everything deleted is removed by the sweep of a start.
+    // Once more, so that the sweep of a start removes everything deleted.
     server.kill()?;
     server = run.restart(figures).await?;
-    check::check(&run.shared, &mut run.dice, figures, true).await?;
-    store::settled(&run.data(), true).await?;
-    run.sum_up(figures);
+    check::check(&run.shared, &mut run.rng, figures, true).await?;
+    store::wait_until_settled(&run.data(), true).await?;
+    run.copy_totals(figures);
     run.server_never_panicked()?;
     run.fsck(figures)?;
     server.kill()?;
@@ -154,11 +154,11 @@ impl Run {
         self.shared.killed = Arc::new(AtomicBool::new(false));
         let mut clients = JoinSet::new();
         for _ in 0..CLIENTS {
-            clients.spawn(load::work(self.shared.clone(), Dice::new(self.dice.next())));
+            clients.spawn(load::work(self.shared.clone(), Rng::new(self.rng.next())));
         }
-        let most = self.plan.most_between.as_micros().max(1) as u64;
-        let load = Duration::from_micros(self.dice.between(0, most));
-        // An early end of a client is a finding, told below.
+        let max = self.plan.max_between.as_micros().max(1) as u64;
+        let load = Duration::from_micros(self.rng.between(0, max));
+        // A client that ends early has found a violation, which is returned below.
         let early = tokio::time::timeout(load, clients.join_next()).await;
         self.shared.killed.store(true, Ordering::SeqCst);
         server.kill()?;
@@ -173,17 +173,17 @@ impl Run {
             anyhow::Ok(())
         });
         end.await.context("clients did not end after the kill")??;
-        let left = store::left_behind(&self.data())?;
+        let left = store::leftovers(&self.data())?;
         figures.staged += left.staged;
         figures.linked += left.linked;
         Ok(())
     }
 
-    /// Sometimes kills a server while it starts, and so while it recovers.
+    /// Sometimes kills a server while it starts and recovers.
     fn kill_while_starting(&mut self, figures: &mut Figures) -> anyhow::Result<()> {
-        while self.dice.percent(KILLS_WHILE_STARTING) && figures.kills < self.plan.kills {
+        while self.rng.percent(KILLS_WHILE_STARTING) && figures.kills < self.plan.kills {
             let server = self.plan.spawn()?;
-            std::thread::sleep(Duration::from_micros(self.dice.between(0, STARTING_MS * 1_000)));
+            std::thread::sleep(Duration::from_micros(self.rng.between(0, STARTING_MS * 1_000)));
             server.kill()?;
             figures.kills += 1;
             figures.kills_while_starting += 1;
@@ -200,12 +200,12 @@ impl Run {
         Ok(server)
     }
 
-    fn sum_up(&self, figures: &mut Figures) {
+    fn copy_totals(&self, figures: &mut Figures) {
         let log = load::lock(&self.shared.log);
         (figures.uploads, figures.deletes) = (log.uploads, log.deletes);
     }
 
-    /// `dossier fsck` finds nothing at all.
+    /// Fails unless `dossier fsck` finds nothing.
     fn fsck(&self, figures: &mut Figures) -> anyhow::Result<()> {
         let fsck = std::process::Command::new(&self.plan.program)
             .args(["fsck", "--hash", "--json", "--data"])
@@ -239,7 +239,7 @@ fn client(ready: &Value, key: &str, site: &str) -> anyhow::Result<Client> {
     Client::new(ready["http"].as_str().context("no address")?, key, site)
 }
 
-/// The last lines of the server's log, for people who look for a cause.
+/// The last lines of the server's log, for diagnosis.
 pub(crate) fn end_of_log(folder: &Path) -> String {
     let log = std::fs::read_to_string(folder.join("server.log")).unwrap_or_default();
     let lines: Vec<&str> = log.lines().collect();

@@ -1,82 +1,82 @@
-//! Resumable uploads: in pieces, gone on with after a kill.
+//! Resumable uploads in several pieces, continued after a kill.
 
 use anyhow::{Context as _, bail, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use reqwest::Method;
 
-use super::client::{Answer, Client, path_of};
-use super::files::Dice;
+use super::client::{Client, Response, path_of};
+use super::files::Rng;
 use super::load::{Shared, lock};
 use super::log::Entry;
 
-/// Pieces of an upload at most.
-const MOST_PIECES: u64 = 4;
+/// The most pieces of an upload.
+const MAX_PIECES: u64 = 4;
 
-/// What is known of a resumable upload in flight.
+/// Progress of a resumable upload.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct InFlight {
+pub(crate) struct TusProgress {
     /// Its own URL, without the host, once its creation was acknowledged.
     pub(crate) location: Option<String>,
-    /// Bytes that were acknowledged.
+    /// Bytes acknowledged so far.
     pub(crate) offset: u64,
 }
 
-/// Sends a file as a resumable upload. What is acknowledged on the way is noted in the log.
+/// Sends a file as a resumable upload and records acknowledged progress in the log.
 pub(crate) async fn upload(
     shared: &Shared,
-    place: usize,
+    index: usize,
     entry: &Entry,
     bytes: &[u8],
-    dice: &mut Dice,
-) -> anyhow::Result<Answer> {
+    rng: &mut Rng,
+) -> anyhow::Result<Response> {
     let client = &shared.client;
-    let answer = create(client, entry, bytes.len(), dice).await?;
-    if answer.status == 503 {
-        return Ok(answer);
+    let response = create(client, entry, bytes.len(), rng).await?;
+    if response.status == 503 {
+        return Ok(response);
     }
-    let location = location(&answer)?;
-    let known = InFlight { location: Some(location.clone()), offset: 0 };
-    lock(&shared.log).entries[place].in_flight = known;
-    send_rest(client, &location, bytes, 0, dice, |offset| {
-        lock(&shared.log).entries[place].in_flight.offset = offset;
+    let location = location(&response)?;
+    let known = TusProgress { location: Some(location.clone()), offset: 0 };
+    lock(&shared.log).entries[index].tus_progress = known;
+    send_rest(client, &location, bytes, 0, rng, |offset| {
+        lock(&shared.log).entries[index].tus_progress.offset = offset;
     })
     .await?;
     finish(client, entry).await
 }
 
-/// Goes on with an upload that was cut by a kill, or begins anew.
+/// Continues an upload interrupted by a kill, or starts again.
 pub(crate) async fn resume(
     client: &Client,
     entry: &Entry,
     bytes: &[u8],
-    dice: &mut Dice,
-) -> anyhow::Result<Answer> {
-    let (location, offset) = match &entry.in_flight.location {
+    rng: &mut Rng,
+) -> anyhow::Result<Response> {
+    let (location, offset) = match &entry.tus_progress.location {
         Some(location) => (location.clone(), offset_of(client, entry, location).await?),
-        None => (location(&create(client, entry, bytes.len(), dice).await?)?, 0),
+        None => (location(&create(client, entry, bytes.len(), rng).await?)?, 0),
     };
-    send_rest(client, &location, bytes, offset, dice, |_| {}).await?;
+    send_rest(client, &location, bytes, offset, rng, |_| {}).await?;
     finish(client, entry).await
 }
 
-/// Where an upload stands after a kill: never before what was acknowledged.
+/// An upload's offset after a kill, which must not be below what was acknowledged.
 async fn offset_of(client: &Client, entry: &Entry, location: &str) -> anyhow::Result<u64> {
-    let answer = client.tus(Method::HEAD, location, &[], Vec::new()).await?;
-    ensure!(answer.status == 200, "LOST: an acknowledged creation is answered {}", answer.status);
-    let offset = answer.upload_offset.context("HEAD says no offset")?;
-    let acknowledged = entry.in_flight.offset;
+    let response = client.tus(Method::HEAD, location, &[], Vec::new()).await?;
+    ensure!(response.status == 200, "LOST: an acknowledged creation returns {}", response.status);
+    let offset = response.upload_offset.context("HEAD returned no offset")?;
+    let acknowledged = entry.tus_progress.offset;
     ensure!(
         offset >= acknowledged,
-        "LOST: {acknowledged} bytes were acknowledged, {offset} are there"
+        "LOST: {acknowledged} bytes were acknowledged, {offset} are stored"
     );
     Ok(offset)
 }
 
-/// Ends an upload that nobody goes on with.
+/// Terminates an upload.
 pub(crate) async fn terminate(client: &Client, location: &str) -> anyhow::Result<()> {
-    let answer = client.tus(Method::DELETE, location, &[], Vec::new()).await?;
-    ensure!(answer.status == 204, "a termination is answered {}", answer.status);
+    let response = client.tus(Method::DELETE, location, &[], Vec::new()).await?;
+    ensure!(response.status == 204, "a termination returned {}", response.status);
     Ok(())
 }
 
@@ -84,10 +84,10 @@ async fn create(
     client: &Client,
     entry: &Entry,
     length: usize,
-    dice: &mut Dice,
-) -> anyhow::Result<Answer> {
+    rng: &mut Rng,
+) -> anyhow::Result<Response> {
     let length = length.to_string();
-    if dice.percent(30) {
+    if rng.percent(30) {
         return client
             .tus(Method::POST, &entry.upload_path, &[("upload-length", &length)], Vec::new())
             .await;
@@ -99,11 +99,11 @@ async fn create(
     client.tus(Method::POST, "/upload/tus", &headers, Vec::new()).await
 }
 
-fn location(answer: &Answer) -> anyhow::Result<String> {
-    if answer.status != 201 {
-        bail!("a creation is answered {}: {}", answer.status, text(answer));
+fn location(response: &Response) -> anyhow::Result<String> {
+    if response.status != 201 {
+        bail!("a creation returned {}: {}", response.status, text(response));
     }
-    let location = answer.location.as_deref().context("a creation without Location")?;
+    let location = response.location.as_deref().context("a creation without Location")?;
     path_of(&location.into())
 }
 
@@ -112,25 +112,25 @@ async fn send_rest(
     location: &str,
     bytes: &[u8],
     mut offset: u64,
-    dice: &mut Dice,
+    rng: &mut Rng,
     mut acknowledged: impl FnMut(u64),
 ) -> anyhow::Result<()> {
-    let piece = bytes.len().div_ceil(dice.between(1, MOST_PIECES + 1) as usize).max(1);
+    let piece = bytes.len().div_ceil(rng.between(1, MAX_PIECES + 1) as usize).max(1);
     while offset < bytes.len() as u64 {
         let from = offset as usize;
         let to = bytes.len().min(from + piece);
         let at = offset.to_string();
         let headers =
             [("upload-offset", &*at), ("content-type", "application/offset+octet-stream")];
-        let answer =
+        let response =
             client.tus(Method::PATCH, location, &headers, bytes[from..to].to_vec()).await?;
-        // Too busy: like a lost answer.
-        if answer.status == 503 {
+        // Too busy: treated like a lost response.
+        if response.status == 503 {
             return Ok(());
         }
-        if answer.status != 204 || answer.upload_offset != Some(to as u64) {
-            let (status, at) = (answer.status, answer.upload_offset);
-            bail!("bytes up to {to} are answered {status}, {at:?}: {}", text(&answer));
+        if response.status != 204 || response.upload_offset != Some(to as u64) {
+            let (status, at) = (response.status, response.upload_offset);
+            bail!("bytes up to {to} returned {status}, {at:?}: {}", text(&response));
         }
         offset = to as u64;
         acknowledged(offset);
@@ -139,11 +139,11 @@ async fn send_rest(
 }
 
 /// The last step of the vendor's documented code.
-async fn finish(client: &Client, entry: &Entry) -> anyhow::Result<Answer> {
+async fn finish(client: &Client, entry: &Entry) -> anyhow::Result<Response> {
     let token = entry.upload_path.rsplit('/').next().unwrap_or_default();
     client.put_json(&format!("/upload/tus/{token}"), "{}").await
 }
 
-fn text(answer: &Answer) -> String {
-    String::from_utf8_lossy(&answer.body).into_owned()
+fn text(response: &Response) -> String {
+    String::from_utf8_lossy(&response.body).into_owned()
 }

@@ -1,8 +1,8 @@
-//! Backups (R23): one consistent point of a store under load, looked at byte by byte while it is
-//! written and before anything of it is used.
+//! Backups (R23): one consistent snapshot of a store under load, verified byte by byte while it is
+//! written and before any of it is restored.
 //!
-//! The rows are copied first, in one snapshot; then every original that they name. Bytes that are
-//! removed meanwhile wait, because the backup holds them ([`crate::db::Db::hold_removals`]).
+//! The rows are copied first, in one snapshot, then every original they name. Bytes removed in the
+//! meantime are kept, because the backup holds removals ([`crate::db::Db::hold_removals`]).
 
 mod create;
 mod restore;
@@ -14,11 +14,11 @@ use std::path::Path;
 
 use crate::archive::{self, Outcome};
 
-/// Compares every file of a backup with its list.
+/// Verifies every file of a backup against its list.
 ///
 /// # Errors
 ///
-/// When it is no backup, or cannot be read at all.
+/// When it is not a backup, or cannot be read at all.
 pub fn verify(source: &Path) -> anyhow::Result<Outcome> {
     archive::read(source, &mut |_, _| Ok(()))
 }

@@ -1,38 +1,38 @@
-//! Restores a backup into a folder of its own: everything is compared before the folder gets its
-//! name, so nothing is ever restored half.
+//! Restores a backup into a separate folder. Everything is verified before the folder gets its
+//! final name, so a restore is never partial.
 
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
 
-use crate::actions::fsck::{Look, check};
-use crate::archive::{self, Name, Partial};
+use crate::actions::fsck::{CheckOptions, check};
+use crate::archive::{self, EntryName, Partial};
 use crate::blobs::{BlobKey, Blobs};
 use crate::data_folder::DataFolder;
-use crate::db::{Db, Inspection, Place};
+use crate::db::{DatabaseLocation, Db, Inspection};
 
-/// Problems that are told by name.
-const MOST_TOLD: usize = 20;
+/// Problems reported individually.
+const MAX_REPORTED: usize = 20;
 
-/// A backup that was restored.
+/// A completed restore.
 #[derive(Debug, Clone)]
 pub struct Restored {
-    /// Attachments that are there now.
+    /// Attachments restored.
     pub attachments: u64,
     /// Bytes of these.
     pub bytes: u64,
-    /// Attachments of the backup that were deleted since, and stay deleted.
+    /// Attachments of the backup that were deleted later, and stay deleted.
     pub deleted: u64,
-    /// The moment that the backup shows, as RFC 3339.
+    /// The time of the backup's snapshot, as RFC 3339.
     pub created_at: String,
 }
 
-/// Restores a backup as the data folder `target`, which must not be there or be empty. What was
-/// deleted in the store at `erased_in`, a data folder or a newer backup's folder, stays deleted.
+/// Restores a backup as the data folder `target`, which must be empty or not exist. Attachments
+/// recorded as deleted in `erased_in`, a data folder or the folder of a newer backup, stay deleted.
 ///
 /// # Errors
 ///
-/// When anything in the backup is missing, altered or not of it, with the list: then nothing is
+/// When a file of the backup is missing, altered or unexpected, with a list: then nothing is
 /// restored. When anything cannot be read or written.
 pub fn restore(
     source: &Path,
@@ -40,47 +40,48 @@ pub fn restore(
     erased_in: Option<&Path>,
     now_ms: i64,
 ) -> anyhow::Result<Restored> {
-    let (deleted, graves) = match erased_in {
+    let (deleted, contacts) = match erased_in {
         None => (Vec::new(), Vec::new()),
         Some(path) => {
-            let rows = Inspection::open(&Place::File(DataFolder::existing(path)?.database()?))?;
-            (rows.tombstones()?, rows.graves()?)
+            let rows =
+                Inspection::open(&DatabaseLocation::File(DataFolder::existing(path)?.database()?))?;
+            (rows.tombstones()?, rows.contact_tombstones()?)
         }
     };
-    let partial = Partial::make(target)?;
+    let partial = Partial::create(target)?;
     let folder = DataFolder::open(&partial.content())?;
     let blobs = Blobs::local(folder.root())?;
     let outcome = archive::read(source, &mut |name, bytes| {
         match name {
-            Name::Blob(key) => blobs.restore(key, bytes),
-            Name::Database => folder.restore_database(bytes),
-            Name::Secret(place) => folder.restore_secret(place, bytes),
+            EntryName::Blob(key) => blobs.restore(key, bytes),
+            EntryName::Database => folder.restore_database(bytes),
+            EntryName::Secret(index) => folder.restore_secret(index, bytes),
         }
         .with_context(|| format!("cannot write {} into {}", name.path(), target.display()))
     })?;
     let problems = outcome.problems.len() as u64;
-    let Some(about) = outcome.about.filter(|_| problems == 0) else {
-        let told = &outcome.problems[..outcome.problems.len().min(MOST_TOLD)];
+    let Some(about) = outcome.manifest.filter(|_| problems == 0) else {
+        let reported = &outcome.problems[..outcome.problems.len().min(MAX_REPORTED)];
         bail!(
-            "nothing was restored, because {} files of the backup are not as they were written:\
+            "nothing was restored, because {} files of the backup differ from what was written:\
              \n  {}\n`dossier backup verify` lists all of them",
             outcome.problem_count,
-            told.join("\n  ")
+            reported.join("\n  ")
         );
     };
     let database = folder.existing_database()?;
-    // Brings the rows of an older release to this one's form.
-    drop(Db::open(&Place::File(database.clone()), 1)?);
+    // Migrates the schema of an older release.
+    drop(Db::open(&DatabaseLocation::File(database.clone()), 1)?);
     let rows = Inspection::open_for_repair(&database)?;
-    let gone = rows.settle_restored(&deleted, &graves, now_ms)?;
+    let gone = rows.prepare_restored(&deleted, &contacts, now_ms)?;
     for (site, blob) in &gone {
         blobs.remove(BlobKey { site: *site, blob: *blob })?;
     }
-    let report = check(&rows, &blobs, Look { hash: false, offline: true })?;
+    let report = check(&rows, &blobs, CheckOptions { hash: false, offline: true })?;
     drop(rows);
     if let Some(finding) = report.findings.first() {
         bail!(
-            "nothing was restored, because the backup's rows and files do not fit: {} findings, \
+            "nothing was restored, because the backup's rows and files do not match: {} findings, \
              the first: {}: {}",
             report.total(),
             finding.kind.name(),

@@ -1,4 +1,4 @@
-//! Rows against files, one pass at a time, and once more for what looked wrong.
+//! Compares rows with files, one pass at a time, then checks suspects a second time.
 
 use std::collections::{HashMap, HashSet};
 use std::io::{self, Read as _};
@@ -6,22 +6,22 @@ use std::ops::RangeInclusive;
 
 use sha2::{Digest as _, Sha256};
 
-use super::{Kind, Look, Report, Subject};
-use crate::blobs::{BlobKey, Blobs, Part, Stored};
+use super::{CheckOptions, Kind, Report, Subject};
+use crate::blobs::{BlobKey, Blobs, Part, StoredFile};
 use crate::db::{BlobRow, Inspection};
 use crate::domain::ids::SiteId;
 
-/// Bytes that are read at once.
+/// Bytes read at a time.
 const READ_BYTES: usize = 1 << 20;
 
-/// What is seen, and what looked wrong at first sight.
+/// The suspects of the first look.
 pub(super) struct Comparison<'a> {
     blobs: &'a Blobs,
-    look: Look,
+    options: CheckOptions,
     missing: Vec<BlobRow>,
-    /// Rows with bytes that are not theirs, and how that shows.
+    /// Rows whose bytes differ, and how.
     altered: Vec<(BlobRow, Kind, String)>,
-    strays: Vec<Stored>,
+    strays: Vec<StoredFile>,
     is_first: bool,
 }
 
@@ -30,10 +30,10 @@ fn key(row: &BlobRow) -> BlobKey {
 }
 
 impl<'a> Comparison<'a> {
-    pub(super) fn new(blobs: &'a Blobs, look: Look) -> Self {
+    pub(super) fn new(blobs: &'a Blobs, options: CheckOptions) -> Self {
         Self {
             blobs,
-            look,
+            options,
             missing: Vec::new(),
             altered: Vec::new(),
             strays: Vec::new(),
@@ -41,7 +41,7 @@ impl<'a> Comparison<'a> {
         }
     }
 
-    /// Compares everything whose blob begins with these bytes.
+    /// Compares all blobs whose id begins with these bytes.
     pub(super) fn pass(
         &mut self,
         rows: &Inspection,
@@ -69,22 +69,22 @@ impl<'a> Comparison<'a> {
         sites.dedup();
         for site in sites {
             for first in bytes.clone() {
-                self.directory(&expected, report, site, first)?;
+                self.compare_directory(&expected, report, site, first)?;
             }
         }
         Ok(())
     }
 
-    fn directory(
+    fn compare_directory(
         &mut self,
         expected: &[BlobRow],
         report: &mut Report,
         site: SiteId,
         first: u8,
     ) -> anyhow::Result<()> {
-        let place = |row: &BlobRow| (row.site_id, row.blob_id.as_bytes()[0]);
-        let begin = expected.partition_point(|row| place(row) < (site, first));
-        let end = expected.partition_point(|row| place(row) <= (site, first));
+        let directory = |row: &BlobRow| (row.site_id, row.blob_id.as_bytes()[0]);
+        let begin = expected.partition_point(|row| directory(row) < (site, first));
+        let end = expected.partition_point(|row| directory(row) <= (site, first));
         let expected = &expected[begin..end];
         let (stored, foreign) = self.blobs.stored(site, first)?;
         for name in foreign {
@@ -109,7 +109,7 @@ impl<'a> Comparison<'a> {
                     let problem = format!("{size} bytes, {} expected", row.size_bytes);
                     self.altered.push((*row, Kind::WrongSize, problem));
                 }
-                Some(_) if self.look.hash => self.hash(row, report),
+                Some(_) if self.options.hash => self.hash(row, report),
                 Some(_) => {}
             }
         }
@@ -121,7 +121,7 @@ impl<'a> Comparison<'a> {
         match sha256(self.blobs, key(row)) {
             Ok(sha256) if sha256 == row.sha256 => {}
             Ok(_) => {
-                let problem = format!("another SHA-256 in {} bytes", row.size_bytes);
+                let problem = format!("SHA-256 mismatch in {} bytes", row.size_bytes);
                 self.altered.push((*row, Kind::WrongHash, problem));
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => self.missing.push(*row),
@@ -131,22 +131,22 @@ impl<'a> Comparison<'a> {
         }
     }
 
-    /// Looks again at what looked wrong, and reports what still does.
+    /// Checks the suspects again, and reports those that are still wrong.
     pub(super) fn settle(self, rows: &Inspection, report: &mut Report) -> anyhow::Result<()> {
         if self.missing.is_empty() && self.altered.is_empty() && self.strays.is_empty() {
             return Ok(());
         }
-        // Before the rows: a name leaves staging only when its row is there.
+        // Staging before rows: an entry leaves staging only when its row exists.
         let (staged, _) = self.blobs.all_staged()?;
         let mut excused: HashSet<BlobKey> = staged.iter().map(|(staged, _)| staged.key).collect();
         let mut suspects: HashSet<BlobKey> = self.strays.iter().map(|file| file.key).collect();
         suspects.extend(self.missing.iter().map(key));
         suspects.extend(self.altered.iter().map(|(row, ..)| key(row)));
-        let mut named = HashSet::new();
+        let mut with_rows = HashSet::new();
         rows.snapshot(|rows| {
             rows.each_blob(|row| {
                 if suspects.contains(&key(&row)) {
-                    named.insert(key(&row));
+                    with_rows.insert(key(&row));
                 }
             })?;
             excused.extend(
@@ -155,19 +155,19 @@ impl<'a> Comparison<'a> {
             Ok(())
         })?;
         for row in self.missing {
-            if named.contains(&key(&row)) && self.blobs.size_of(key(&row))?.is_none() {
-                report.add(Kind::RowWithoutBytes, told(&row), Subject::Row(row));
+            if with_rows.contains(&key(&row)) && self.blobs.size_of(key(&row))?.is_none() {
+                report.add(Kind::RowWithoutBytes, describe(&row), Subject::Row(row));
             }
         }
         for (row, kind, problem) in self.altered {
-            if named.contains(&key(&row)) {
-                report.add(kind, format!("{}: {problem}", told(&row)), Subject::Row(row));
+            if with_rows.contains(&key(&row)) {
+                report.add(kind, format!("{}: {problem}", describe(&row)), Subject::Row(row));
             }
         }
-        let mut told_already = HashSet::new();
+        let mut reported = HashSet::new();
         for file in self.strays {
-            let is_known = named.contains(&file.key) || excused.contains(&file.key);
-            if is_known || !told_already.insert(file.key) || !is_there(self.blobs, file)? {
+            let is_known = with_rows.contains(&file.key) || excused.contains(&file.key);
+            if is_known || !reported.insert(file.key) || !exists(self.blobs, file)? {
                 continue;
             }
             let detail = format!(
@@ -180,7 +180,7 @@ impl<'a> Comparison<'a> {
     }
 }
 
-fn is_there(blobs: &Blobs, file: Stored) -> io::Result<bool> {
+fn exists(blobs: &Blobs, file: StoredFile) -> io::Result<bool> {
     if file.part == Some(Part::Original) {
         return Ok(blobs.size_of(file.key)?.is_some());
     }
@@ -188,7 +188,7 @@ fn is_there(blobs: &Blobs, file: Stored) -> io::Result<bool> {
     Ok(stored.iter().any(|found| found.key == file.key))
 }
 
-fn told(row: &BlobRow) -> String {
+fn describe(row: &BlobRow) -> String {
     format!("attachment {} of site {}, blob {}", row.attachment_id, row.site_id, row.blob_id)
 }
 

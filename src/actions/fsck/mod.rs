@@ -1,8 +1,8 @@
-//! Compares the rows with the bytes (R3, R22). Works beside a running server: what looks wrong is
-//! looked at once more at the end, so that uploads and deletes under way are no findings.
+//! Compares rows with files (R3, R22). Works beside a running server: suspects are checked a second
+//! time at the end, so that uploads and deletes in progress are not reported.
 //!
-//! Memory is bounded: rows are taken in passes of about a million, by the first byte of their
-//! blob, and files by directory; nothing is asked for each file alone.
+//! Memory is bounded: rows are read in passes of about a million, by the first byte of their blob
+//! id, and files by directory. No request concerns a single file.
 
 mod compare;
 mod repair;
@@ -15,34 +15,34 @@ use compare::Comparison;
 
 pub use repair::{Repairs, plan, repair};
 
-/// Rows that one pass holds, about 80 bytes each.
+/// Rows per pass, about 80 bytes each.
 const PASS_ROWS: u64 = 1_000_000;
-/// Findings that are kept with their details; all are counted.
-pub const MOST_FINDINGS: usize = 10_000;
+/// Findings kept with their details; all are counted.
+pub const MAX_FINDINGS: usize = 10_000;
 
-/// What is wrong.
+/// The kind of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Kind {
-    /// An attachment whose file is gone.
+    /// An attachment whose file is missing.
     RowWithoutBytes,
-    /// A file that no attachment names.
+    /// A file without an attachment.
     BytesWithoutRow,
-    /// A file of another size than its row says.
+    /// A file whose size differs from its row's.
     WrongSize,
-    /// A file with another SHA-256 than its row says.
+    /// A file whose SHA-256 differs from its row's.
     WrongHash,
-    /// A file in staging that belongs to no upload.
+    /// A staging file that belongs to no upload.
     StaleStaging,
-    /// A resumable upload whose file is gone or shorter than what was acknowledged.
+    /// A resumable upload whose file is missing, or shorter than its acknowledged offset.
     UploadWithoutBytes,
-    /// Counters of a contact or a site that are not those of its attachments.
+    /// Counters of a contact or a site that differ from its attachments.
     CounterDrift,
-    /// A name that Dossier would never give.
+    /// A file name that Dossier never creates.
     ForeignName,
 }
 
 impl Kind {
-    /// All kinds, in the order in which they are shown.
+    /// All kinds, in display order.
     pub const ALL: [Self; 8] = [
         Self::RowWithoutBytes,
         Self::BytesWithoutRow,
@@ -69,17 +69,17 @@ impl Kind {
     }
 }
 
-/// One thing that is wrong.
+/// A finding.
 #[derive(Debug, Clone)]
 pub struct Finding {
-    /// What kind of thing.
+    /// Its kind.
     pub kind: Kind,
     /// Ids and numbers, as one line.
     pub detail: String,
     pub(crate) subject: Subject,
 }
 
-/// What a repair works on.
+/// The target of a repair.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Subject {
     Row(BlobRow),
@@ -89,7 +89,7 @@ pub(crate) enum Subject {
     Nothing,
 }
 
-/// What was looked at, and what is wrong.
+/// The result of a check.
 #[derive(Debug, Default)]
 pub struct Report {
     /// Attachments.
@@ -98,50 +98,50 @@ pub struct Report {
     pub files: u64,
     /// Bytes of these.
     pub bytes: u64,
-    /// Originals that were read and hashed.
+    /// Originals read and hashed.
     pub hashed: u64,
-    /// Resumable uploads in flight.
+    /// Resumable uploads in progress.
     pub uploads: u64,
-    /// The first [`MOST_FINDINGS`].
+    /// The first [`MAX_FINDINGS`].
     pub findings: Vec<Finding>,
-    /// How many there are of each kind.
+    /// The number of findings of each kind.
     pub counts: HashMap<Kind, u64>,
 }
 
 impl Report {
-    /// Findings of a kind.
+    /// The number of findings of a kind.
     pub fn count(&self, kind: Kind) -> u64 {
         self.counts.get(&kind).copied().unwrap_or(0)
     }
 
-    /// Findings in all.
+    /// The total number of findings.
     pub fn total(&self) -> u64 {
         self.counts.values().sum()
     }
 
     fn add(&mut self, kind: Kind, detail: String, subject: Subject) {
         *self.counts.entry(kind).or_default() += 1;
-        if self.findings.len() < MOST_FINDINGS {
+        if self.findings.len() < MAX_FINDINGS {
             self.findings.push(Finding { kind, detail, subject });
         }
     }
 }
 
-/// How to look.
+/// The options of a check.
 #[derive(Debug, Clone, Copy)]
-pub struct Look {
-    /// Read and hash every original.
+pub struct CheckOptions {
+    /// Reads and hashes every original.
     pub hash: bool,
-    /// No server runs: what lies in staging is nobody's.
+    /// No server is running, so staging files without an upload are leftovers.
     pub offline: bool,
 }
 
-/// Looks at everything.
+/// Checks all rows and files.
 ///
 /// # Errors
 ///
 /// When rows or files cannot be read.
-pub fn check(rows: &Inspection, blobs: &Blobs, look: Look) -> anyhow::Result<Report> {
+pub fn check(rows: &Inspection, blobs: &Blobs, options: CheckOptions) -> anyhow::Result<Report> {
     let mut report = Report::default();
     rows.snapshot(|rows| {
         for drift in rows.drift()? {
@@ -153,7 +153,7 @@ pub fn check(rows: &Inspection, blobs: &Blobs, look: Look) -> anyhow::Result<Rep
         }
         Ok(())
     })?;
-    let mut comparison = Comparison::new(blobs, look);
+    let mut comparison = Comparison::new(blobs, options);
     let passes = rows.attachment_count()?.div_ceil(PASS_ROWS).clamp(1, 256) as u16;
     for pass in 0..passes {
         let first = (256 * pass / passes) as u8;
@@ -161,14 +161,14 @@ pub fn check(rows: &Inspection, blobs: &Blobs, look: Look) -> anyhow::Result<Rep
         comparison.pass(rows, &mut report, first..=last)?;
     }
     comparison.settle(rows, &mut report)?;
-    staging(rows, blobs, look, &mut report)?;
+    check_staging(rows, blobs, options, &mut report)?;
     Ok(report)
 }
 
-fn staging(
+fn check_staging(
     rows: &Inspection,
     blobs: &Blobs,
-    look: Look,
+    options: CheckOptions,
     report: &mut Report,
 ) -> anyhow::Result<()> {
     let uploads = rows.uploads()?;
@@ -188,12 +188,12 @@ fn staging(
             suspects.push((upload, size));
         }
     }
-    // Files were listed after the rows: an upload that has ended since has no row any more.
-    let still: HashSet<_> = rows.uploads()?.iter().map(|upload| upload.blob_id).collect();
+    // Files were listed after rows: an upload that has ended in between has no row any more.
+    let still_present: HashSet<_> = rows.uploads()?.iter().map(|upload| upload.blob_id).collect();
     for (upload, size) in suspects {
-        if still.contains(&upload.blob_id) {
+        if still_present.contains(&upload.blob_id) {
             let detail = format!(
-                "upload of attachment {} of site {}: {} bytes were acknowledged, {} are there",
+                "upload of attachment {} of site {}: {} bytes were acknowledged, {} are stored",
                 upload.attachment_id,
                 upload.site_id,
                 upload.offset_bytes,
@@ -202,7 +202,7 @@ fn staging(
             report.add(Kind::UploadWithoutBytes, detail, Subject::Upload(upload));
         }
     }
-    if look.offline {
+    if options.offline {
         for (staged, size) in staged {
             if !known.contains(&staged.key) {
                 let detail = format!(

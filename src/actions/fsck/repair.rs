@@ -1,25 +1,25 @@
-//! Mends what can be mended without destroying anything's only copy.
+//! Repairs what can be repaired without destroying the only copy of anything.
 
 use anyhow::bail;
 
-use super::{Kind, MOST_FINDINGS, Report, Subject};
+use super::{Kind, MAX_FINDINGS, Report, Subject};
 use crate::blobs::Blobs;
 use crate::db::Inspection;
 
-/// What a repair does, counted.
+/// The number of repairs of each kind.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Repairs {
-    /// Rows of attachments whose bytes are gone: removed.
+    /// Rows of attachments whose file is missing: removed.
     pub rows_removed: u64,
-    /// Files that belong to no row: moved to `lost+found`.
+    /// Files without a row: moved to `lost+found`.
     pub files_set_aside: u64,
-    /// Files left in staging: removed, as a start would.
+    /// Leftover staging files: removed, as at a start.
     pub staging_removed: u64,
-    /// Resumable uploads that cannot be gone on with: ended.
+    /// Resumable uploads that cannot be resumed: ended.
     pub uploads_ended: u64,
-    /// Contacts and sites: counted anew.
+    /// Contacts and sites: recounted.
     pub counters_set: u64,
-    /// Findings that only a backup can mend, and names that are not ours: left as they are.
+    /// Findings that need a backup, and foreign names: left unchanged.
     pub left: u64,
 }
 
@@ -36,18 +36,15 @@ pub fn plan(report: &Report) -> Repairs {
     }
 }
 
-/// Mends what a report found. The caller holds the folder's lock, since before the report.
+/// Repairs the findings of a report. The caller has held the folder's lock since before the check.
 ///
 /// # Errors
 ///
-/// When something cannot be mended; what was done stays done, and a new report says what is
-/// left. Also when there are more findings than a report keeps.
+/// When something cannot be repaired; completed repairs persist, and a new check reports the rest.
+/// Also when there are more findings than a report keeps.
 pub fn repair(rows: &Inspection, blobs: &Blobs, report: &Report) -> anyhow::Result<Repairs> {
-    if report.total() > MOST_FINDINGS as u64 {
-        bail!(
-            "{} findings are too many to be an accident of one crash: restore a backup",
-            report.total()
-        );
+    if report.total() > MAX_FINDINGS as u64 {
+        bail!("{} findings are too many for a single crash: restore a backup", report.total());
     }
     let (mut lost, mut uploads) = (Vec::new(), Vec::new());
     for finding in &report.findings {
@@ -56,9 +53,9 @@ pub fn repair(rows: &Inspection, blobs: &Blobs, report: &Report) -> anyhow::Resu
             (Kind::UploadWithoutBytes, Subject::Upload(upload)) => uploads.push(upload),
             (_, Subject::Bytes(key)) => blobs.set_aside(key)?,
             (_, Subject::Staged(staged)) => {
-                // As the recovery of a start does.
+                // As recovery does at a start.
                 let (site, blob) = (staged.key.site, staged.key.blob);
-                if !rows.names_blob(site, staged.attachment, blob)? {
+                if !rows.has_blob(site, staged.attachment, blob)? {
                     blobs.remove(staged.key)?;
                 }
                 blobs.settle(staged)?;
@@ -66,9 +63,9 @@ pub fn repair(rows: &Inspection, blobs: &Blobs, report: &Report) -> anyhow::Resu
             _ => {}
         }
     }
-    let are_rows_wrong =
+    let has_row_findings =
         !lost.is_empty() || !uploads.is_empty() || report.count(Kind::CounterDrift) > 0;
-    if are_rows_wrong {
+    if has_row_findings {
         rows.repair(&lost, &uploads)?;
     }
     Ok(plan(report))

@@ -1,6 +1,6 @@
-//! Takes the bytes of an upload URL and makes the attachment (design §4): bytes durable
-//! first, then one short transaction, then the answer. Whatever fails before that leaves
-//! nothing visible, and nothing at all after the next recovery.
+//! Receives the body of an upload URL and creates the attachment (contract §8): bytes are made
+//! durable first, then one short transaction commits the row, then the response is sent. A failure
+//! before the commit leaves nothing visible, and nothing at all after the next recovery.
 
 mod pace;
 mod piece;
@@ -19,101 +19,104 @@ use super::preview;
 use crate::app::App;
 use crate::blobs::{BlobKey, StagedKey};
 use crate::config::ContactsPolicy;
-use crate::db::{Commit, Standing};
+use crate::db::{BlobOwner, Commit};
 use crate::domain::attachment::Attachment;
 use crate::domain::file_name::FileName;
 use crate::domain::ids::{BlobId, ContactId, SiteId};
 use crate::domain::signing::UploadGrant;
-use crate::domain::sniff::Sent;
+use crate::domain::sniff::SentContentType;
 use crate::error::{Error, Result};
 
-/// A used upload URL is remembered this much longer than it could be used, for uploads that
-/// began in time and end late.
+/// A used upload URL is remembered for this long after it expires, because an upload may begin in
+/// time and end late.
 const SPENT_MARGIN_MS: i64 = 24 * 60 * 60 * 1_000;
 
-/// Said of a URL whose attachment was made and deleted since.
+/// For a URL whose attachment was created and has since been deleted.
 const SPENT: Error = Error::InvalidUploadToken { problem: "this upload URL was already used" };
 
-/// Said when every place is taken.
+/// Returned when all upload slots are in use.
 const BUSY: Error = Error::Busy { retry_after_seconds: 1 };
 
-/// What an upload request says about its body.
+/// The metadata of an upload request.
 #[derive(Debug)]
 pub struct Upload {
-    /// What the URL allows.
+    /// What the URL grants.
     pub grant: UploadGrant,
-    /// The name in the query, which wins over the grant's (contract §16).
+    /// The name in the query; it overrides the grant's (contract §16).
     pub file_name: Option<FileName>,
     /// The request's content type.
-    pub sent: Sent,
-    /// The announced size.
+    pub content_type: SentContentType,
+    /// The declared size.
     pub content_length: Option<u64>,
-    /// The announced SHA-256 (`Content-Digest`, RFC 9530).
+    /// The declared SHA-256 (`Content-Digest`, RFC 9530).
     pub sha256: Option<[u8; 32]>,
 }
 
 impl Upload {
-    /// The name that the attachment will have.
+    /// The attachment's final name.
     fn final_name(&self) -> &str {
         self.file_name.as_ref().map_or(&self.grant.file_name, FileName::as_str)
     }
 }
 
-/// Takes the body and makes the attachment. The same bytes sent again to the same URL get the
-/// same answer, so a lost answer is safe to retry (R17). An error that the body yields is the
-/// upload's.
+/// Receives the body and creates the attachment. Sending the same bytes to the same URL again
+/// returns the same attachment, so an upload whose response was lost is safe to retry (R17). An
+/// error from the body stream is returned as is.
 ///
 /// # Errors
 ///
-/// All of them leave nothing behind: see [`Error`] for which body is refused how.
+/// See [`Error`] for which body is rejected how. No error leaves anything stored.
 pub async fn upload<S>(app: &Arc<App>, upload: Upload, body: S) -> Result<Attachment>
 where
     S: Stream<Item = Result<Bytes>> + Unpin,
 {
-    let place = app.upload_places.take(upload.grant.key_id).ok_or(BUSY)?;
+    let slot = app.upload_slots.acquire(upload.grant.key_id).ok_or(BUSY)?;
     let grant = &upload.grant;
     if app.registry.site(grant.site_id).is_none() {
-        return Err(Error::InvalidUploadToken { problem: "this upload URL's site is gone" });
+        return Err(Error::InvalidUploadToken { problem: "this upload URL's site was deleted" });
     }
-    let announced = upload.content_length.unwrap_or(0);
-    if announced > grant.max_bytes {
+    let declared = upload.content_length.unwrap_or(0);
+    if declared > grant.max_bytes {
         return Err(too_large(grant.max_bytes));
     }
-    preview::expect(app, &grant.mime_type);
-    let body = Paced::new(body, Pace::of(&app.config), grant.max_bytes);
+    preview::start_worker_ahead(app, &grant.mime_type);
+    let body = Paced::new(body, Pace::from_config(&app.config), grant.max_bytes);
     match app.db.spent_upload(grant.site_id, grant.attachment_id).await? {
         Some(None) => return Err(SPENT),
         Some(Some(existing)) => {
             let sha256 = hash_only(body).await?;
-            return repeated(existing, sha256);
+            return existing_or_conflict(existing, sha256);
         }
         None => {}
     }
-    // Before the bytes are sent in vain; what counts is the check of the commit.
-    check_contact(app, grant.site_id, grant.contact_id, announced).await?;
+    // Fails early, before the client sends bytes in vain. The check in the commit is authoritative.
+    check_contact(app, grant.site_id, grant.contact_id, declared).await?;
     let staged = StagedKey {
         key: BlobKey { site: grant.site_id, blob: BlobId(uuid::Uuid::new_v4()) },
         attachment: grant.attachment_id,
     };
     let (send, queue) = mpsc::channel(BATCHES);
-    // A task of its own: once the body is whole, the work goes on when the client has gone.
+    // A separate task: once the body is complete, the work continues even if the client
+    // disconnects.
     let writer = Writer::new(app, staged, upload);
     let shared = Arc::clone(app);
-    let keeping = app.tasks.spawn(async move {
-        let kept = keep(shared, writer, queue).await;
-        drop(place);
-        kept
+    let writing = app.tasks.spawn(async move {
+        let committed = write_and_commit(shared, writer, queue).await;
+        drop(slot);
+        committed
     });
     let pumped = pump(body, &send).await;
     drop(send);
-    // Awaited in any case, so that nothing is left when a refusal is answered.
-    let kept = keeping.await.map_err(anyhow::Error::from)?;
+    // Always awaited, so that nothing is stored when an error response is sent.
+    let committed = writing.await.map_err(anyhow::Error::from)?;
     pumped?;
-    kept?.ok_or_else(|| Error::Internal(anyhow::anyhow!("the writer stopped early")))
+    committed?.ok_or_else(|| {
+        Error::Internal(anyhow::anyhow!("the writer stopped before the end of the body"))
+    })
 }
 
-/// Writes what comes through the queue and commits it; `None` when the body was given up.
-async fn keep(
+/// Writes the queued body and commits it; `None` when the body was abandoned.
+async fn write_and_commit(
     app: Arc<App>,
     writer: Writer,
     queue: mpsc::Receiver<Message>,
@@ -125,8 +128,8 @@ async fn keep(
     }
 }
 
-/// The same bytes again are the same answer; others are a conflict.
-fn repeated(existing: Attachment, sha256: [u8; 32]) -> Result<Attachment> {
+/// The same bytes again return the existing attachment; other bytes are a conflict.
+fn existing_or_conflict(existing: Attachment, sha256: [u8; 32]) -> Result<Attachment> {
     if existing.sha256 == sha256 { Ok(existing) } else { Err(Error::AlreadyUploaded) }
 }
 
@@ -137,12 +140,12 @@ async fn commit(app: &Arc<App>, received: Received) -> Result<Attachment> {
     let quotas = app.quotas(attachment.site_id);
     let commit = match app.db.commit_upload(attachment, spent_until_ms, quotas).await {
         Ok(commit) => commit,
-        Err(error @ (Error::OverQuota(_) | Error::NotFound { .. })) => {
+        Err(error @ (Error::QuotaExceeded(_) | Error::NotFound { .. })) => {
             remove(app, staged).await?;
             return Err(error);
         }
         Err(error) => {
-            // It is not known whether the commit went through: recovery will look.
+            // It is unknown whether the commit succeeded: recovery will find out.
             app.blobs.abandon(staged);
             return Err(error);
         }
@@ -160,10 +163,10 @@ async fn commit(app: &Arc<App>, received: Received) -> Result<Attachment> {
             preview::warm(app, attachment.clone());
             Ok(attachment)
         }
-        // Another request with the same URL was faster.
+        // Another request with the same URL committed first.
         Commit::Existing(existing) => {
             remove(app, staged).await?;
-            repeated(existing, sha256)
+            existing_or_conflict(existing, sha256)
         }
         Commit::Spent => {
             remove(app, staged).await?;
@@ -172,46 +175,47 @@ async fn commit(app: &Arc<App>, received: Received) -> Result<Attachment> {
     }
 }
 
-/// Whether a contact may have attachments, and hold one more of so many bytes, as far as that is
-/// known.
+/// Checks whether a contact accepts uploads and has quota for `size_bytes` more. Advisory: the
+/// commit checks again.
 ///
 /// # Errors
 ///
-/// [`Error::NotFound`] when the contact is gone, or was never announced where only such may have
-/// any; [`Error::OverQuota`].
+/// [`Error::NotFound`] when the contact was deleted, or is not registered and the policy requires
+/// it; [`Error::QuotaExceeded`].
 pub async fn check_contact(
     app: &App,
     site: SiteId,
     contact: ContactId,
     size_bytes: u64,
 ) -> Result<()> {
-    let only_announced = app.config.contacts_policy == ContactsPolicy::Registered;
-    if !app.db.may_receive(site, contact, only_announced).await? {
+    let registered_only = app.config.contacts_policy == ContactsPolicy::Registered;
+    if !app.db.accepts_uploads(site, contact, registered_only).await? {
         return Err(Error::no_contact(contact));
     }
     check_quota(app, site, contact, size_bytes).await
 }
 
-/// Whether a site and a contact may hold one more file of so many bytes, as far as that is known.
+/// Checks whether a site and a contact have quota for one more file of `size_bytes`. Advisory: the
+/// commit checks again.
 ///
 /// # Errors
 ///
-/// [`Error::OverQuota`].
+/// [`Error::QuotaExceeded`].
 async fn check_quota(app: &App, site: SiteId, contact: ContactId, size_bytes: u64) -> Result<()> {
     let quotas = app.quotas(site);
-    if !quotas.any() {
+    if !quotas.is_limited() {
         return Ok(());
     }
-    let (of_site, of_contact) = app.db.usage(site, contact).await?;
-    // No file is empty.
-    Ok(quotas.allow(of_site, of_contact, size_bytes.max(1))?)
+    let (site_usage, contact_usage) = app.db.usage(site, contact).await?;
+    // No file is empty, so an unknown size counts as at least one byte.
+    Ok(quotas.check(site_usage, contact_usage, size_bytes.max(1))?)
 }
 
-/// Removes bytes that became no attachment here. Another node, which went on with the same resumable
-/// upload, may have made it of them: then they stay.
+/// Removes bytes that did not become an attachment here. They stay if another node, which resumed
+/// the same upload, committed them.
 async fn remove(app: &App, staged: StagedKey) -> Result<()> {
     let (site, blob) = (staged.key.site, staged.key.blob);
-    if app.db.standing(site, staged.attachment, blob).await? != Standing::Attached {
+    if app.db.blob_owner(site, staged.attachment, blob).await? != BlobOwner::Attached {
         return resumable::remove_staged(app, staged).await;
     }
     let blobs = Arc::clone(&app.blobs);
@@ -221,7 +225,7 @@ async fn remove(app: &App, staged: StagedKey) -> Result<()> {
 
 fn log_failure(settled: std::io::Result<()>) {
     if let Err(error) = settled {
-        tracing::warn!(%error, "a staging name stays until the next recovery");
+        tracing::warn!(%error, "a staging entry remains until the next recovery");
     }
 }
 

@@ -1,11 +1,12 @@
-//! Brings a body to disk: counted, hashed, looked into, synced. The async side pumps, a
-//! blocking thread writes; between them a short queue, so that an upload of any size holds a
-//! few hundred KiB (R28).
+//! Writes a body to disk: counted, hashed, inspected, synced. The async side pumps the body into a
+//! short queue and a blocking thread writes it, so that an upload of any size holds a few hundred
+//! KiB (R28).
 
 use std::io::{self, Seek as _, SeekFrom};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use dossier_image::RenderLimits;
 use futures_util::Stream;
 use serde_json::json;
 use sha2::digest::common::hazmat::SerializableState as _;
@@ -18,35 +19,34 @@ use crate::app::App;
 use crate::blobs::{Blobs, Staged, StagedKey};
 use crate::domain::attachment::Attachment;
 use crate::domain::hex;
-use crate::domain::image::{self, RenderLimits};
 use crate::domain::media_type::{MediaType, media_extension};
-use crate::domain::sniff::{self, Found, TypeMismatch};
+use crate::domain::sniff::{self, ContentKind, TypeMismatch};
 use crate::error::{Error, Result};
 
-/// Bytes that are handed to the writing thread at once.
+/// Bytes handed to the writing thread at a time.
 const BATCH_BYTES: usize = 128 * 1024;
-/// Batches that may wait for the writing thread.
+/// Batches queued for the writing thread.
 pub(super) const BATCHES: usize = 2;
 
-/// Durable bytes and the row to be.
+/// Durable bytes, and the row to commit for them.
 pub(super) struct Received {
-    /// To be settled after the commit.
+    /// The staging entry, to be settled after the commit.
     pub(super) staged: StagedKey,
-    /// The row, with the time of reception.
+    /// The row, with the time at which the upload began.
     pub(super) attachment: Attachment,
     /// When the upload URL expires, in Unix seconds.
     pub(super) expires_s: u32,
 }
 
-/// What goes from the pump to the writer.
+/// A message from the pump to the writer.
 pub(super) enum Message {
     /// More of the body.
     Bytes(Vec<Bytes>),
-    /// The body is whole. Without it the writer throws everything away.
+    /// The end of a complete body. Without it the writer discards everything.
     End,
 }
 
-/// Reads a body for its hash alone.
+/// Reads a body only to hash it.
 pub(super) async fn hash_only<S>(mut body: Paced<S>) -> Result<[u8; 32]>
 where
     S: Stream<Item = Result<Bytes>> + Unpin,
@@ -58,7 +58,8 @@ where
     Ok(sha256.finalize().into())
 }
 
-/// Hands the body on in batches. Ends early, without an error, when the writer has gone.
+/// Sends the body to the writer in batches. Returns early, without an error, when the writer has
+/// stopped.
 pub(super) async fn pump<S>(mut body: Paced<S>, send: &mpsc::Sender<Message>) -> Result<()>
 where
     S: Stream<Item = Result<Bytes>> + Unpin,
@@ -69,7 +70,7 @@ where
             Ok(Some(chunk)) => chunk,
             Ok(None) => break,
             Err(error) => {
-                // A resumable upload keeps what has arrived.
+                // A resumable upload keeps the bytes received so far.
                 let _ = send.send(Message::Bytes(batch)).await;
                 return Err(error);
             }
@@ -89,7 +90,7 @@ where
     Ok(())
 }
 
-/// Writes a body and decides what it is.
+/// Writes a body and decides its type.
 pub(super) struct Writer {
     blobs: Arc<Blobs>,
     limits: RenderLimits,
@@ -109,7 +110,7 @@ impl Writer {
         }
     }
 
-    /// Writes what comes; `None` when the body was given up.
+    /// Writes the queued body; `None` when it was abandoned.
     pub(super) fn run(self, mut queue: mpsc::Receiver<Message>) -> Result<Option<Received>> {
         let mut file = self.blobs.stage(self.staged, self.upload.content_length, self.now_ms)?;
         let mut sha256 = Sha256::new();
@@ -128,7 +129,7 @@ impl Writer {
         self.seal(file, sha256.finalize().into()).map(Some)
     }
 
-    /// What is being written.
+    /// The staging entry that is being written.
     pub(super) fn staged(&self) -> StagedKey {
         self.staged
     }
@@ -138,7 +139,7 @@ impl Writer {
         self.now_ms
     }
 
-    /// Looks into a whole file and makes it durable at its place.
+    /// Inspects a complete file and makes it durable at its final location.
     pub(super) fn seal(&self, mut file: Staged<'_>, sha256: [u8; 32]) -> Result<Received> {
         let size_bytes = file.len_bytes();
         let attachment = self.examine(file.whole()?, size_bytes, sha256)?;
@@ -146,7 +147,7 @@ impl Writer {
         Ok(Received { staged: file.seal()?, attachment, expires_s })
     }
 
-    /// Everything that can refuse the bytes, before any of it is made durable.
+    /// Every check that can reject the bytes, before they are made durable.
     fn examine(
         &self,
         file: &mut std::fs::File,
@@ -161,7 +162,7 @@ impl Writer {
             let data = json!({ "expected": expected, "received": size_bytes });
             return Err(bad_upload(
                 "SIZE_MISMATCH",
-                "the file does not have the announced size",
+                "the file does not have the declared size",
                 data,
             ));
         }
@@ -171,19 +172,20 @@ impl Writer {
                     "expected": hex::encode(&expected),
                     "received": hex::encode(&sha256),
                 });
-                let problem = "the file does not have the announced SHA-256";
+                let problem = "the file does not have the declared SHA-256";
                 return Err(bad_upload("CHECKSUM_MISMATCH", problem, data));
             }
         }
-        let found = rewound(file).and_then(|file| sniff::sniff(file, size_bytes))?;
+        let found = rewind(file).and_then(|file| sniff::sniff(file, size_bytes))?;
         let declared = MediaType::from_stored(grant.mime_type.clone());
-        let media_type = sniff::decide(&declared, self.upload.sent.clone(), name, &found)
+        let media_type = sniff::decide(&declared, self.upload.content_type.clone(), name, &found)
             .map_err(|mismatch| type_mismatch(&mismatch))?;
-        let header = if media_type.is_image() { image::read_header(rewound(file)?) } else { None };
+        let header =
+            if media_type.is_image() { dossier_image::read_header(rewind(file)?) } else { None };
         let has_preview = match &header {
-            Some(header) => image::can_preview(header, size_bytes, &self.limits),
-            None if found == Found::Pdf => {
-                image::can_preview_document(rewound(file)?, size_bytes, &self.limits)
+            Some(header) => dossier_image::can_preview(header, size_bytes, &self.limits),
+            None if found == ContentKind::Pdf => {
+                dossier_image::can_preview_document(rewind(file)?, size_bytes, &self.limits)
             }
             None => false,
         };
@@ -206,23 +208,23 @@ impl Writer {
     }
 }
 
-/// The state of a SHA-256 that an upload goes on with after a restart.
+/// The SHA-256 state from which an upload resumes, also after a restart.
 pub(super) fn hash_state(sha256: &Sha256) -> Vec<u8> {
     sha256.serialize().to_vec()
 }
 
-/// The state over no bytes at all.
+/// The state of an empty upload.
 pub(super) fn initial_hash_state() -> Vec<u8> {
     hash_state(&Sha256::new())
 }
 
-/// Goes on from a state.
-pub(super) fn restored(state: &[u8]) -> Result<Sha256> {
+/// Restores a SHA-256 from its stored state.
+pub(super) fn restore_hash(state: &[u8]) -> Result<Sha256> {
     let state = state.try_into().ok().and_then(|state| Sha256::deserialize(&state).ok());
-    state.ok_or_else(|| Error::Internal(anyhow::anyhow!("a stored SHA-256 state is damaged")))
+    state.ok_or_else(|| Error::Internal(anyhow::anyhow!("a stored SHA-256 state is invalid")))
 }
 
-fn rewound(file: &mut std::fs::File) -> io::Result<&mut std::fs::File> {
+fn rewind(file: &mut std::fs::File) -> io::Result<&mut std::fs::File> {
     file.seek(SeekFrom::Start(0))?;
     Ok(file)
 }

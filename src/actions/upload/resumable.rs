@@ -1,6 +1,6 @@
-//! Resumable uploads (contract §9): begun, gone on with, ended. Each piece is durable before it
-//! is acknowledged; the last one ends in the same commit as a PUT. An offset that is written
-//! down is always less than the length, so that nobody is told "done" before that commit.
+//! Resumable uploads (contract §9): create, append, terminate. Each piece is durable before it is
+//! acknowledged; the last one is committed exactly as a PUT is. A stored offset is always less than
+//! the length, so that no client sees a complete upload before that commit.
 
 use std::sync::Arc;
 
@@ -16,48 +16,48 @@ use super::{BUSY, SPENT, Upload, bad_upload, check_contact, commit, preview, too
 use crate::app::App;
 use crate::blobs::{BlobKey, StagedKey};
 use crate::config::ContactsPolicy;
-use crate::db::{Begun, Standing, UploadInFlight};
+use crate::db::{BlobOwner, ResumableUpload, UploadStart};
 use crate::domain::attachment::Attachment;
 use crate::domain::ids::BlobId;
 use crate::domain::signing::UploadGrant;
-use crate::domain::sniff::Sent;
+use crate::domain::sniff::SentContentType;
 use crate::domain::tus::Checksum;
-use crate::error::{Error, Result, UploadRefused};
-use crate::turns::Turn;
+use crate::error::{Error, Result, UploadError};
+use crate::turns::UploadLock;
 
-/// An upload that nobody goes on with ends after seven days, as the vendor's do (contract §9).
-pub(super) const LIFE_MS: i64 = 7 * 24 * 60 * 60 * 1_000;
+/// An upload expires after seven days without progress, as the vendor's do (contract §9).
+pub(super) const EXPIRY_MS: i64 = 7 * 24 * 60 * 60 * 1_000;
 
-/// How far an upload has come.
+/// The progress of an upload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
-    /// Bytes that are durable.
+    /// Durable bytes.
     pub offset_bytes: u64,
-    /// The whole size, once it is known.
+    /// The final size, once it is known.
     pub length_bytes: Option<u64>,
-    /// Until when it can be gone on with; `None` when it is complete.
+    /// When it expires; `None` when it is complete.
     pub expires_at_ms: Option<i64>,
 }
 
-/// A piece as its request describes it.
+/// The metadata of a request that appends a piece.
 #[derive(Debug, Clone, Default)]
 pub struct PieceRequest {
-    /// Where it begins.
+    /// The offset at which it begins.
     pub offset_bytes: u64,
-    /// The whole size, from a client that did not know it before.
+    /// The final size, from a client that deferred it.
     pub length_bytes: Option<u64>,
-    /// The piece's checksum.
+    /// The checksum of the piece.
     pub checksum: Option<Checksum>,
-    /// Its announced size.
+    /// The declared size of the piece.
     pub content_length: Option<u64>,
 }
 
-/// Begins an upload; one that was begun before with the same upload URL is ended. Returns the id
-/// that it is gone on with, and until when.
+/// Creates an upload; an earlier one of the same upload URL ends. Returns the upload's id and its
+/// expiry in Unix milliseconds.
 ///
 /// # Errors
 ///
-/// When the upload URL was used, or does not allow this size.
+/// When the upload URL was used, or does not allow this size or contact.
 pub async fn create(
     app: &Arc<App>,
     grant: &UploadGrant,
@@ -71,8 +71,8 @@ pub async fn create(
     let staged = staged(grant, BlobId(uuid::Uuid::new_v4()));
     let blobs = Arc::clone(&app.blobs);
     blocking(app, move || blobs.begin(staged, now_ms)).await??;
-    let expires_at_ms = now_ms + LIFE_MS;
-    let begun = app.db.begin_upload(UploadInFlight {
+    let expires_at_ms = now_ms + EXPIRY_MS;
+    let created = app.db.begin_upload(ResumableUpload {
         site_id: grant.site_id,
         contact_id: Some(grant.contact_id),
         attachment_id: grant.attachment_id,
@@ -83,21 +83,21 @@ pub async fn create(
         created_at_ms: now_ms,
         expires_at_ms,
     });
-    let begun = begun.await;
-    // From here on its row speaks for it; a file without one goes with the next recovery.
+    let created = created.await;
+    // From here on its row protects it; a file without a row is removed by the next recovery.
     app.blobs.abandon(staged);
-    match begun? {
-        Begun::Spent => {
+    match created? {
+        UploadStart::Spent => {
             remove_staged(app, staged).await?;
             Err(SPENT)
         }
-        Begun::New(replaced) => {
-            // Who still writes to it finds its row gone; who does not leave is left to the next
-            // recovery.
+        UploadStart::New(replaced) => {
+            // A request that still writes to the replaced upload finds its row gone. If it does not
+            // release the lock in time, the next recovery removes the bytes.
             if let Some(replaced) = replaced
-                && let Some(_turn) = app.turns.take(replaced).await
-                && app.db.standing(grant.site_id, grant.attachment_id, replaced).await?
-                    == Standing::Unknown
+                && let Some(_lock) = app.upload_locks.acquire(replaced).await
+                && app.db.blob_owner(grant.site_id, grant.attachment_id, replaced).await?
+                    == BlobOwner::Unknown
             {
                 remove_staged(app, StagedKey { key: key(grant, replaced), ..staged }).await?;
             }
@@ -106,31 +106,31 @@ pub async fn create(
     }
 }
 
-/// How far an upload has come. A request that is adding to it is sent away first, so that the
-/// answer stays true.
+/// The progress of an upload. Preempts a request that is appending to it, so that the returned
+/// offset stays true.
 ///
 /// # Errors
 ///
-/// [`UploadRefused::Gone`] when it was ended, replaced, or has expired.
+/// [`UploadError::Gone`] when it was terminated or replaced, or has expired.
 pub async fn progress(app: &Arc<App>, grant: &UploadGrant, upload: BlobId) -> Result<Progress> {
-    let _turn = turn(app, upload).await?;
+    let _lock = lock(app, upload).await?;
     match find(app, grant, upload).await {
         Ok(found) => Ok(Progress {
             offset_bytes: found.offset_bytes,
             length_bytes: found.length_bytes,
             expires_at_ms: Some(found.expires_at_ms),
         }),
-        Err(Error::Upload(UploadRefused::Complete { size_bytes })) => Ok(complete(size_bytes)),
+        Err(Error::Upload(UploadError::Complete { size_bytes })) => Ok(complete(size_bytes)),
         Err(error) => Err(error),
     }
 }
 
-/// Adds a piece. What arrives of it is kept also when the client is cut off, unless it came with
-/// a checksum. The last piece makes the attachment.
+/// Appends a piece. If the client disconnects, the bytes received so far are kept, unless the piece
+/// has a checksum. The last piece creates the attachment.
 ///
 /// # Errors
 ///
-/// See [`UploadRefused`]; when the whole file is refused as by a PUT, the upload is ended.
+/// See [`UploadError`]. When the complete file is rejected as a PUT's would be, the upload ends.
 pub async fn append<S>(
     app: &Arc<App>,
     grant: UploadGrant,
@@ -142,122 +142,122 @@ where
     S: Stream<Item = Result<Bytes>> + Send + 'static,
 {
     check_site(app, &grant)?;
-    let place = app.upload_places.take(grant.key_id).ok_or(BUSY)?;
-    let turn = turn(app, upload).await?;
+    let slot = app.upload_slots.acquire(grant.key_id).ok_or(BUSY)?;
+    let lock = lock(app, upload).await?;
     let mut found = find(app, &grant, upload).await?;
     if request.offset_bytes != found.offset_bytes {
-        return Err(UploadRefused::Offset { offset_bytes: found.offset_bytes }.into());
+        return Err(UploadError::Offset { offset_bytes: found.offset_bytes }.into());
     }
     if found.contact_id.is_none() {
         adopt(app, &grant, &mut found).await?;
     }
-    found.length_bytes = joined_length(&grant, &found, request.length_bytes)?;
-    let most = found.length_bytes.unwrap_or(grant.max_bytes) - found.offset_bytes;
-    if request.content_length.is_some_and(|length| length > most) {
+    found.length_bytes = resolve_length(&grant, &found, request.length_bytes)?;
+    let max_bytes = found.length_bytes.unwrap_or(grant.max_bytes) - found.offset_bytes;
+    if request.content_length.is_some_and(|length| length > max_bytes) {
         return Err(too_large(found.length_bytes.unwrap_or(grant.max_bytes)));
     }
-    if request.content_length.is_none_or(|length| length == most) {
-        // It may be the last piece.
-        preview::expect(app, &grant.mime_type);
+    if request.content_length.is_none_or(|length| length == max_bytes) {
+        // This may be the last piece.
+        preview::start_worker_ahead(app, &grant.mime_type);
     }
-    let pace = Pace::of(&app.config);
-    let wanted = turn.wanted();
+    let pace = Pace::from_config(&app.config);
+    let preempted = lock.preempted();
     let (send, queue) = mpsc::channel(BATCHES);
     let staged = staged(&grant, upload);
-    let whole = Upload {
+    let upload_metadata = Upload {
         grant,
         file_name: None,
-        sent: Sent::Unspecified,
+        content_type: SentContentType::Unspecified,
         content_length: None,
         sha256: None,
     };
-    let piece = Piece::new(app, Writer::new(app, staged, whole), found, request.checksum);
+    let piece = Piece::new(app, Writer::new(app, staged, upload_metadata), found, request.checksum);
     let shared = Arc::clone(app);
-    // Goes on without its client, and gives its place and its turn back only when it is done.
-    let keeping = app.tasks.spawn(async move {
-        let kept = keep(&shared, staged, piece, queue).await;
-        drop((place, turn));
-        kept
+    // Continues if the client disconnects, and releases its slot and its lock only when it is done.
+    let writing = app.tasks.spawn(async move {
+        let written = write_and_commit(&shared, staged, piece, queue).await;
+        drop((slot, lock));
+        written
     });
-    // Not in the request's own future, which is dropped with its connection, and with it what had
-    // arrived.
+    // Not part of the request's future, which is dropped with its connection and would lose the
+    // bytes received so far.
     let pumping = app.tasks.spawn(async move {
-        let body = std::pin::pin!(body.take_until(wanted));
-        pump(Paced::new(body, pace, most), &send).await
+        let body = std::pin::pin!(body.take_until(preempted));
+        pump(Paced::new(body, pace, max_bytes), &send).await
     });
     let pumped = pumping.await.map_err(anyhow::Error::from)?;
-    let kept = keeping.await.map_err(anyhow::Error::from)?;
+    let written = writing.await.map_err(anyhow::Error::from)?;
     pumped?;
-    kept
+    written
 }
 
-/// Learns whose an upload is that an older release began, whose row does not say so: it did not end with
-/// its contact, so it ends here.
-async fn adopt(app: &App, grant: &UploadGrant, found: &mut UploadInFlight) -> Result<()> {
+/// Sets the contact of an upload created by an older release, whose row does not name one. Deleting
+/// the contact did not end such an upload, so it ends here.
+async fn adopt(app: &App, grant: &UploadGrant, found: &mut ResumableUpload) -> Result<()> {
     let (site, contact) = (grant.site_id, grant.contact_id);
-    let only_announced = app.config.contacts_policy == ContactsPolicy::Registered;
-    if !app.db.may_receive(site, contact, only_announced).await? {
+    let registered_only = app.config.contacts_policy == ContactsPolicy::Registered;
+    if !app.db.accepts_uploads(site, contact, registered_only).await? {
         end(app, staged(grant, found.blob_id), i64::MAX).await?;
-        return Err(UploadRefused::Gone.into());
+        return Err(UploadError::Gone.into());
     }
     found.contact_id = Some(contact);
     Ok(())
 }
 
-async fn keep(
+async fn write_and_commit(
     app: &Arc<App>,
     staged: StagedKey,
     piece: Piece,
     queue: mpsc::Receiver<Message>,
 ) -> Result<Progress> {
     match blocking(app, move || piece.run(queue)).await? {
-        Ok(Outcome::More(progress)) => Ok(progress),
-        Ok(Outcome::Whole(received)) => {
+        Ok(Outcome::Incomplete(progress)) => Ok(progress),
+        Ok(Outcome::Complete(received)) => {
             let committed = commit(app, *received).await;
-            if let Err(Error::OverQuota(_) | Error::NotFound { .. }) = committed {
+            if let Err(Error::QuotaExceeded(_) | Error::NotFound { .. }) = committed {
                 end(app, staged, i64::MAX).await?;
             }
             Ok(complete(committed?.size_bytes))
         }
         Err(error @ Error::BadUpload { .. }) => {
-            // Sending it again would not help.
+            // Retrying would not help.
             end(app, staged, i64::MAX).await?;
             Err(error)
         }
         Err(Error::Internal(error)) if is_lost(&error) => {
-            tracing::error!(%error, blob = %staged.key.blob, "the store has lost an upload in pieces");
+            tracing::error!(%error, blob = %staged.key.blob, "the store lost acknowledged bytes");
             end(app, staged, i64::MAX).await?;
-            Err(UploadRefused::Gone.into())
+            Err(UploadError::Gone.into())
         }
         Err(error) => Err(error),
     }
 }
 
-/// Whether the store does not have what was acknowledged, so that nobody can go on from there.
+/// Whether the store has lost acknowledged bytes, so that the upload cannot be resumed.
 fn is_lost(error: &anyhow::Error) -> bool {
     let error = error.downcast_ref::<std::io::Error>();
     error.is_some_and(|error| error.kind() == std::io::ErrorKind::NotFound)
 }
 
-/// Ends an upload: its row and its bytes go.
+/// Terminates an upload: removes its row and its bytes.
 ///
 /// # Errors
 ///
-/// [`UploadRefused::Gone`] when there is none, [`UploadRefused::Complete`] when it is an
-/// attachment already.
+/// [`UploadError::Gone`] when there is none, [`UploadError::Complete`] when it is already an
+/// attachment.
 pub async fn terminate(app: &Arc<App>, grant: &UploadGrant, upload: BlobId) -> Result<()> {
-    let _turn = turn(app, upload).await?;
+    let _lock = lock(app, upload).await?;
     find(app, grant, upload).await?;
     end(app, staged(grant, upload), i64::MAX).await.map(|_| ())
 }
 
-/// What the last step of the vendor's documented code asks for: the attachment that the upload
-/// has become. Repeating it is safe.
+/// The attachment that the upload has become: the last step of the vendor's documented code. Safe
+/// to repeat.
 ///
 /// # Errors
 ///
-/// [`UploadRefused::Unfinished`] when there is more to come; [`Error::InvalidUploadToken`] when
-/// the attachment was deleted.
+/// [`UploadError::Unfinished`] when bytes are missing; [`Error::InvalidUploadToken`] when the
+/// attachment was deleted.
 pub async fn finished(app: &Arc<App>, grant: &UploadGrant) -> Result<Attachment> {
     let (site, id) = (grant.site_id, grant.attachment_id);
     if let Some(attachment) = app.db.attachment(site, id).await? {
@@ -266,42 +266,42 @@ pub async fn finished(app: &Arc<App>, grant: &UploadGrant) -> Result<Attachment>
     if app.db.spent_upload(site, id).await?.is_some() {
         return Err(SPENT);
     }
-    let found = app.db.upload_in_flight(site, id).await?;
+    let found = app.db.resumable_upload(site, id).await?;
     let offset_bytes = found.as_ref().map_or(0, |found| found.offset_bytes);
     let length_bytes = found.and_then(|found| found.length_bytes);
-    Err(UploadRefused::Unfinished { offset_bytes, length_bytes }.into())
+    Err(UploadError::Unfinished { offset_bytes, length_bytes }.into())
 }
 
-/// Ends uploads that nobody has gone on with in time, at most `limit`; returns how many.
+/// Ends at most `limit` expired uploads; returns how many.
 ///
 /// # Errors
 ///
-/// When the database or the store fails; what was done stays done.
+/// When the database or the store fails; completed removals persist.
 pub async fn end_expired(app: &Arc<App>, limit: u32) -> Result<usize> {
     let now_ms = app.clock.now_ms();
     let mut ended = 0;
     for expired in app.db.expired_uploads(now_ms, limit).await? {
         let key = BlobKey { site: expired.site_id, blob: expired.blob_id };
         let staged = StagedKey { key, attachment: expired.attachment_id };
-        let Some(_turn) = app.turns.take(key.blob).await else { continue };
+        let Some(_lock) = app.upload_locks.acquire(key.blob).await else { continue };
         ended += usize::from(end(app, staged, now_ms).await?);
     }
     Ok(ended)
 }
 
-/// Removes the bytes of an upload that another one of the same URL has made needless. Whoever still
-/// works on it is sent away, without anyone waiting for that; should it fail, recovery does it.
+/// Removes the bytes of an upload superseded by another one of the same URL. Runs in the background
+/// and preempts a request that still writes to it; if it fails, recovery does it.
 pub(super) fn discard(app: &Arc<App>, staged: StagedKey) {
     let shared = Arc::clone(app);
     app.tasks.spawn(async move {
-        let Some(_turn) = shared.turns.take(staged.key.blob).await else { return };
+        let Some(_lock) = shared.upload_locks.acquire(staged.key.blob).await else { return };
         if let Err(error) = remove_staged(&shared, staged).await {
-            tracing::warn!(?error, "bytes of an upload stay until the next recovery");
+            tracing::warn!(?error, "bytes of a superseded upload remain until the next recovery");
         }
     });
 }
 
-/// Forgets an upload that expires by then, and removes its bytes.
+/// Deletes the row of an upload that expires by `expiring_by_ms`, and its bytes.
 async fn end(app: &App, staged: StagedKey, expiring_by_ms: i64) -> Result<bool> {
     let (site, blob) = (staged.key.site, staged.key.blob);
     let ended = app.db.end_upload(site, staged.attachment, blob, expiring_by_ms).await?;
@@ -311,8 +311,8 @@ async fn end(app: &App, staged: StagedKey, expiring_by_ms: i64) -> Result<bool> 
     Ok(ended)
 }
 
-/// Removes what no row names, also where a commit that failed had put it. The caller of a resumable
-/// upload has its turn.
+/// Removes bytes without a row, also from their final location, where a failed commit may have put
+/// them. The caller holds the lock of a resumable upload.
 pub(super) async fn remove_staged(app: &App, staged: StagedKey) -> Result<()> {
     let blobs = Arc::clone(&app.blobs);
     let removed = blocking(app, move || {
@@ -322,24 +322,24 @@ pub(super) async fn remove_staged(app: &App, staged: StagedKey) -> Result<()> {
     Ok(removed.await??)
 }
 
-async fn turn(app: &Arc<App>, upload: BlobId) -> Result<Turn> {
-    app.turns.take(upload).await.ok_or_else(|| UploadRefused::Locked.into())
+async fn lock(app: &Arc<App>, upload: BlobId) -> Result<UploadLock> {
+    app.upload_locks.acquire(upload).await.ok_or_else(|| UploadError::Locked.into())
 }
 
-/// The upload, if it can be gone on with.
-async fn find(app: &App, grant: &UploadGrant, upload: BlobId) -> Result<UploadInFlight> {
+/// The upload, if it can be resumed.
+async fn find(app: &App, grant: &UploadGrant, upload: BlobId) -> Result<ResumableUpload> {
     let (site, id) = (grant.site_id, grant.attachment_id);
-    let found = app.db.upload_in_flight(site, id).await?;
+    let found = app.db.resumable_upload(site, id).await?;
     let now_ms = app.clock.now_ms();
     if let Some(found) = found {
-        let is_it = found.blob_id == upload && found.expires_at_ms > now_ms;
-        return if is_it { Ok(found) } else { Err(UploadRefused::Gone.into()) };
+        let is_current = found.blob_id == upload && found.expires_at_ms > now_ms;
+        return if is_current { Ok(found) } else { Err(UploadError::Gone.into()) };
     }
     match app.db.attachment(site, id).await? {
         Some(attachment) if attachment.blob_id == upload => {
-            Err(UploadRefused::Complete { size_bytes: attachment.size_bytes }.into())
+            Err(UploadError::Complete { size_bytes: attachment.size_bytes }.into())
         }
-        _ => Err(UploadRefused::Gone.into()),
+        _ => Err(UploadError::Gone.into()),
     }
 }
 
@@ -350,26 +350,26 @@ fn complete(size_bytes: u64) -> Progress {
 fn check_site(app: &App, grant: &UploadGrant) -> Result<()> {
     match app.registry.site(grant.site_id) {
         Some(_) => Ok(()),
-        None => Err(Error::InvalidUploadToken { problem: "this upload URL's site is gone" }),
+        None => Err(Error::InvalidUploadToken { problem: "this upload URL's site was deleted" }),
     }
 }
 
-/// The length once it is known for good.
-fn joined_length(
+/// The final length: known already, or stated by this request.
+fn resolve_length(
     grant: &UploadGrant,
-    found: &UploadInFlight,
-    said: Option<u64>,
+    found: &ResumableUpload,
+    stated: Option<u64>,
 ) -> Result<Option<u64>> {
-    let (known, Some(said)) = (found.length_bytes, said) else { return Ok(found.length_bytes) };
-    if known.is_some_and(|known| known != said) || said < found.offset_bytes {
-        let problem = "Upload-Length does not fit what was said and sent before";
+    let (known, Some(stated)) = (found.length_bytes, stated) else { return Ok(found.length_bytes) };
+    if known.is_some_and(|known| known != stated) || stated < found.offset_bytes {
+        let problem = "Upload-Length contradicts an earlier one or the bytes received";
         return Err(bad_upload("SIZE_MISMATCH", problem, json!({})));
     }
-    check_length(grant, Some(said))?;
-    Ok(Some(said))
+    check_length(grant, Some(stated))?;
+    Ok(Some(stated))
 }
 
-/// What the upload URL says about the size.
+/// Checks a size against the upload URL.
 fn check_length(grant: &UploadGrant, length_bytes: Option<u64>) -> Result<()> {
     let Some(length) = length_bytes else { return Ok(()) };
     if length == 0 {
@@ -381,7 +381,7 @@ fn check_length(grant: &UploadGrant, length_bytes: Option<u64>) -> Result<()> {
     match grant.size_bytes {
         Some(expected) if expected != length => {
             let data = json!({ "expected": expected, "received": length });
-            Err(bad_upload("SIZE_MISMATCH", "the file does not have the announced size", data))
+            Err(bad_upload("SIZE_MISMATCH", "the file does not have the declared size", data))
         }
         _ => Ok(()),
     }

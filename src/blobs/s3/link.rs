@@ -1,5 +1,5 @@
-//! The way to the bucket: how it is opened, how calls are made and waited for, and what their errors
-//! say. Never a key in any text.
+//! The connection to the bucket: opening it, making calls and waiting for them, and translating
+//! their errors. No text contains a credential.
 
 use std::future::Future;
 use std::io;
@@ -21,61 +21,61 @@ use super::{BUFFERS_MIB, DEADLINE, LONG_DEADLINE, S3, streaming};
 use crate::domain::certificates;
 use crate::domain::store_place::{Bucket, StoreKeys};
 
-/// Size of a part while the largest upload has few enough of them: above the 5 MiB that all stores
-/// demand at least.
+/// Default size of a part, unless the largest upload would then have too many. It is above the
+/// minimum of 5 MiB that all stores require.
 const PART_BYTES: u64 = 8 << 20;
-/// Parts are never larger than this, since they are held in memory: so an upload has at most 640 GiB.
-const MOST_PART_BYTES: u64 = 64 << 20;
-/// Parts of an upload at most, by the rules of S3.
-const MOST_PARTS: u64 = 10_000;
+/// Largest part, since parts are held in memory. It limits an upload to 640 GiB.
+const MAX_PART_BYTES: u64 = 64 << 20;
+/// Most parts of an upload that S3 accepts.
+const MAX_PARTS: u64 = 10_000;
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// How long the store may say nothing.
-const SILENCE: Duration = Duration::from_secs(30);
-/// Tries of a call after the first, where trying again changes nothing.
+/// How long the store may be silent.
+const READ_TIMEOUT: Duration = Duration::from_secs(30);
+/// Retries of a call, where it is idempotent.
 const RETRIES: usize = 3;
 const FIRST_BACKOFF: Duration = Duration::from_millis(50);
-const MOST_BACKOFF: Duration = Duration::from_secs(2);
+const MAX_BACKOFF: Duration = Duration::from_secs(2);
 /// Threads for calls: they wait for the network and sign.
 const THREADS: usize = 2;
 
-const TOO_LATE: &str = "the store did not answer in time";
+const TIMED_OUT: &str = "the store did not respond in time";
 
-/// A call that is under way.
+/// A call in progress.
 pub(super) struct Pending<T> {
-    answer: mpsc::Receiver<io::Result<T>>,
+    outcome: mpsc::Receiver<io::Result<T>>,
     abort: AbortHandle,
 }
 
 impl<T> Pending<T> {
-    /// Blocks until it has ended.
+    /// Blocks until the call has ended.
     pub(super) fn wait(self) -> io::Result<T> {
-        self.answer.recv().unwrap_or_else(|_| Err(broken()))
+        self.outcome.recv().unwrap_or_else(|_| Err(call_broke()))
     }
 
-    /// Blocks until it has ended, or gives it up after a while.
+    /// Blocks until the call has ended, or aborts it after `limit`.
     pub(super) fn wait_for(self, limit: Duration) -> io::Result<T> {
-        match self.answer.recv_timeout(limit) {
+        match self.outcome.recv_timeout(limit) {
             Ok(outcome) => outcome,
             Err(mpsc::RecvTimeoutError::Timeout) => {
                 self.abort.abort();
-                Err(away(TOO_LATE))
+                Err(unavailable(TIMED_OUT))
             }
-            Err(mpsc::RecvTimeoutError::Disconnected) => Err(broken()),
+            Err(mpsc::RecvTimeoutError::Disconnected) => Err(call_broke()),
         }
     }
 
-    /// Gives it up.
+    /// Aborts the call.
     pub(super) fn abort(self) {
         self.abort.abort();
     }
 }
 
 impl S3 {
-    /// Gets ready to use a bucket, without a call to it.
+    /// Prepares to use a bucket, without a call to it.
     ///
     /// # Errors
     ///
-    /// When there are no keys.
+    /// When there are no credentials, or the certificates cannot be used.
     pub(crate) fn open(
         bucket: &Bucket,
         keys: Option<&StoreKeys>,
@@ -83,7 +83,7 @@ impl S3 {
     ) -> anyhow::Result<Self> {
         let Some(keys) = keys else {
             bail!(
-                "there are no keys for the bucket {:?}: set AWS_ACCESS_KEY_ID and \
+                "there are no credentials for the bucket {:?}: set AWS_ACCESS_KEY_ID and \
                  AWS_SECRET_ACCESS_KEY, or name a file in blobs_credentials_file",
                 bucket.name
             );
@@ -94,7 +94,7 @@ impl S3 {
         let retry = RetryConfig {
             backoff: BackoffConfig {
                 init_backoff: FIRST_BACKOFF,
-                max_backoff: MOST_BACKOFF,
+                max_backoff: MAX_BACKOFF,
                 base: 2.0,
             },
             max_retries: RETRIES,
@@ -106,7 +106,7 @@ impl S3 {
             .with_virtual_hosted_style_request(bucket.is_host_style)
             .with_access_key_id(&keys.access_key_id)
             .with_secret_access_key(&keys.secret_access_key)
-            // Not every store knows deletes in bulk.
+            // Not every store supports bulk deletes.
             .with_disable_bulk_delete(true)
             .with_client_options(options.clone())
             .with_retry(retry);
@@ -136,17 +136,17 @@ impl S3 {
         })
     }
 
-    /// Asks the bucket whether it can be used.
+    /// Checks that the bucket can be used.
     ///
     /// # Errors
     ///
-    /// When it cannot, with what is wrong and what to do.
+    /// When it cannot; the message states what is wrong and what to do.
     pub(crate) fn check(&self) -> io::Result<()> {
         let (client, path) = (Arc::clone(&self.client), self.path("staging"));
         self.wait(DEADLINE, async move { client.list_with_delimiter(Some(&path)).await }).map(drop)
     }
 
-    /// Waits for room in memory.
+    /// Waits for a permit to hold `length` bytes in memory.
     pub(super) fn buffer(&self, length: u64) -> io::Result<OwnedSemaphorePermit> {
         let mib = u32::try_from(length.div_ceil(1 << 20)).unwrap_or(u32::MAX).clamp(1, BUFFERS_MIB);
         let buffers = Arc::clone(&self.buffers);
@@ -172,16 +172,16 @@ impl S3 {
         within: Duration,
         call: BoxFuture<'static, object_store::Result<T>>,
     ) -> Pending<T> {
-        let (send, answer) = mpsc::sync_channel(1);
+        let (send, outcome) = mpsc::sync_channel(1);
         let task = self.handle.spawn(async move {
             let outcome = match tokio::time::timeout(within, call).await {
-                Ok(outcome) => outcome.map_err(|error| explained(&error)),
-                Err(_) => Err(away(TOO_LATE)),
+                Ok(outcome) => outcome.map_err(|error| translate_error(&error)),
+                Err(_) => Err(unavailable(TIMED_OUT)),
             };
-            // Whoever does not wait does not want to know.
+            // Fails when the caller no longer waits.
             let _ = send.send(outcome);
         });
-        Pending { answer, abort: task.abort_handle() }
+        Pending { outcome, abort: task.abort_handle() }
     }
 
     /// Makes a call and blocks until it has ended.
@@ -194,17 +194,17 @@ impl S3 {
     }
 }
 
-fn broken() -> io::Error {
+fn call_broke() -> io::Error {
     io::Error::other("a call to the store broke")
 }
 
-/// Size of the parts of an upload of so many bytes, so that it has not too many.
+/// Size of parts with which an upload of this size does not have too many.
 pub(super) fn part_bytes(largest_bytes: u64) -> u64 {
-    let part_bytes = largest_bytes.div_ceil(MOST_PARTS).next_multiple_of(1 << 20);
-    part_bytes.clamp(PART_BYTES, MOST_PART_BYTES)
+    let part_bytes = largest_bytes.div_ceil(MAX_PARTS).next_multiple_of(1 << 20);
+    part_bytes.clamp(PART_BYTES, MAX_PART_BYTES)
 }
 
-/// How the store is called, and whom to believe that it is the store.
+/// The HTTP settings: timeouts, and the certificate authorities to trust.
 fn client_options(
     bucket: &Bucket,
     authorities: Option<&[CertificateDer<'_>]>,
@@ -212,7 +212,7 @@ fn client_options(
     let mut options = ClientOptions::new()
         .with_timeout_disabled()
         .with_connect_timeout(CONNECT_TIMEOUT)
-        .with_read_timeout(SILENCE)
+        .with_read_timeout(READ_TIMEOUT)
         .with_allow_http(bucket.endpoint.as_ref().is_some_and(|url| url.scheme() == "http"));
     if let Some(authorities) = authorities {
         options = options.with_no_system_certificates(true);
@@ -224,7 +224,7 @@ fn client_options(
     Ok(options)
 }
 
-/// The authorities in a file.
+/// Reads the certificate authorities in a file.
 fn authorities(file: &std::path::Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {
     let problem = || format!("cannot read the certificates in {}", file.display());
     let read = CertificateDer::pem_file_iter(file).with_context(problem)?;
@@ -235,133 +235,138 @@ fn authorities(file: &std::path::Path) -> anyhow::Result<Vec<CertificateDer<'sta
     Ok(read)
 }
 
-/// In host style the bucket is a part of the endpoint's host.
+/// With virtual-hosted-style requests, the bucket is part of the endpoint's host.
 fn endpoint_of(bucket: &Bucket, endpoint: &url::Url) -> String {
     let mut endpoint = endpoint.clone();
     if bucket.is_host_style
         && let Some(host) = endpoint.host_str()
     {
         let host = format!("{}.{host}", bucket.name);
-        // Both are checked names.
+        // Both names are already validated.
         let _ = endpoint.set_host(Some(&host));
     }
     endpoint.as_str().trim_end_matches('/').to_owned()
 }
 
-/// An answer of another length than it should have.
-pub(super) fn check_length(is: u64, should_be: u64) -> object_store::Result<()> {
-    if is == should_be {
+/// Rejects a response of the wrong length.
+pub(super) fn check_length(actual: u64, expected: u64) -> object_store::Result<()> {
+    if actual == expected {
         return Ok(());
     }
-    let source = format!("{is} bytes came instead of {should_be}").into();
+    let source = format!("received {actual} bytes instead of {expected}").into();
     Err(object_store::Error::Generic { store: "S3", source })
 }
 
-/// What keeps the store from doing what was asked, as far as one can do something about it.
+/// Why the store does not do what was requested, by what can be done about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Trouble {
-    /// The keys lack the right to it.
-    Right,
+pub enum StoreErrorKind {
+    /// The credentials lack the permission.
+    Permission,
     /// The clock of this machine is wrong.
     Clock,
-    /// It is none of the store's that can be used with these settings: bucket, region, keys.
+    /// The settings are wrong: bucket, region or credentials.
     Settings,
-    /// The store is away, or too busy.
-    Away,
+    /// The store is unavailable, or too busy.
+    Unavailable,
 }
 
-/// An error of the store's; whatever the trouble is, it may work again without a new start.
+/// An error from the store. Whatever its kind, the store may work again without a restart.
 #[derive(Debug, thiserror::Error)]
-#[error("{words}")]
-struct Troubled {
-    trouble: Trouble,
-    words: String,
+#[error("{message}")]
+struct StoreError {
+    kind: StoreErrorKind,
+    message: String,
 }
 
-fn troubled(trouble: Trouble, words: String) -> io::Error {
-    io::Error::new(io::ErrorKind::NetworkDown, Troubled { trouble, words })
+fn store_error(kind: StoreErrorKind, message: String) -> io::Error {
+    io::Error::new(io::ErrorKind::NetworkDown, StoreError { kind, message })
 }
 
-/// The store cannot be used now; it is no fault of what was asked.
-pub(super) fn away(problem: impl Into<String>) -> io::Error {
-    troubled(Trouble::Away, problem.into())
+/// The store cannot be used now; the request itself is not at fault.
+pub(super) fn unavailable(problem: impl Into<String>) -> io::Error {
+    store_error(StoreErrorKind::Unavailable, problem.into())
 }
 
-/// The keys lack the right to it.
-pub(super) fn lacks_right(problem: String) -> io::Error {
-    troubled(Trouble::Right, problem)
+/// The credentials lack the permission.
+pub(super) fn permission_denied(problem: String) -> io::Error {
+    store_error(StoreErrorKind::Permission, problem)
 }
 
-/// What kept the store from doing it; `None` when it did, and it is not as it should be.
-pub(super) fn trouble(error: &io::Error) -> Option<Trouble> {
-    Some(error.get_ref()?.downcast_ref::<Troubled>()?.trouble)
+/// The kind of a store error; `None` when the store did respond, but wrongly.
+pub(super) fn error_kind(error: &io::Error) -> Option<StoreErrorKind> {
+    Some(error.get_ref()?.downcast_ref::<StoreError>()?.kind)
 }
 
-/// One object under two versions: it was written anew, or the store is not to be believed.
-pub(super) fn other_version() -> io::Error {
-    away("the object is not the one it was: its ETag has changed")
+/// The version of an object changed: it was overwritten, or the store is unreliable.
+pub(super) fn version_changed() -> io::Error {
+    unavailable("the object was replaced: its ETag has changed")
 }
 
-/// What codes of the store's mean. In this order: a text may contain several.
-const KNOWN: [(&str, Trouble, &str); 10] = [
-    ("NoSuchBucket", Trouble::Settings, "there is no such bucket: make it, or correct its name"),
-    ("InvalidAccessKeyId", Trouble::Settings, "the store does not know the access key id"),
-    ("SignatureDoesNotMatch", Trouble::Settings, "the secret access key is wrong"),
-    ("AuthorizationHeaderMalformed", Trouble::Settings, "the region is wrong"),
+/// The meaning of S3 error codes. The order matters: a text may contain several.
+const KNOWN_CODES: [(&str, StoreErrorKind, &str); 10] = [
+    (
+        "NoSuchBucket",
+        StoreErrorKind::Settings,
+        "there is no such bucket: create it, or correct its name",
+    ),
+    ("InvalidAccessKeyId", StoreErrorKind::Settings, "the store does not know the access key id"),
+    ("SignatureDoesNotMatch", StoreErrorKind::Settings, "the secret access key is wrong"),
+    ("AuthorizationHeaderMalformed", StoreErrorKind::Settings, "the region is wrong"),
     (
         "PermanentRedirect",
-        Trouble::Settings,
+        StoreErrorKind::Settings,
         "the bucket is in another region or at another endpoint",
     ),
-    ("ExpiredToken", Trouble::Settings, "the session token has expired"),
-    ("RequestTimeTooSkewed", Trouble::Clock, "the clock of this machine is wrong"),
-    ("AccessDenied", Trouble::Right, "these keys lack the right to it"),
-    ("SlowDown", Trouble::Away, "the store is too busy and asks to be slower"),
-    ("ServiceUnavailable", Trouble::Away, "the store says that it cannot be used now"),
+    ("ExpiredToken", StoreErrorKind::Settings, "the session token has expired"),
+    ("RequestTimeTooSkewed", StoreErrorKind::Clock, "the clock of this machine is wrong"),
+    ("AccessDenied", StoreErrorKind::Permission, "these credentials lack the permission"),
+    ("SlowDown", StoreErrorKind::Unavailable, "the store is too busy and asks for fewer requests"),
+    ("ServiceUnavailable", StoreErrorKind::Unavailable, "the store reports that it is unavailable"),
 ];
-/// Codes that say that parts which the store had taken are not there any more.
+/// Codes that mean that parts which the store had accepted no longer exist.
 const PARTS_LOST: [&str; 2] = ["NoSuchUpload", "InvalidPart"];
 
-/// What an error of the store means.
-pub(super) fn explained(error: &object_store::Error) -> io::Error {
+/// Translates an error of the store.
+pub(super) fn translate_error(error: &object_store::Error) -> io::Error {
     use object_store::Error;
 
-    // What a text names wins over what its status says.
-    let text = chain(error);
-    if let Some(words) = certificates::refused(&text) {
-        let words = format!("the store cannot be believed: {words}");
-        return troubled(Trouble::Settings, words);
+    // A code in the text is more specific than the status.
+    let text = error_chain(error);
+    if let Some(explanation) = certificates::explain(&text) {
+        let message = format!("the store cannot be verified: {explanation}");
+        return store_error(StoreErrorKind::Settings, message);
     }
     if PARTS_LOST.iter().any(|code| text.contains(code)) {
         return io::ErrorKind::NotFound.into();
     }
-    if let Some((code, trouble, words)) = KNOWN.iter().find(|(code, ..)| text.contains(code)) {
-        let time = store_time(&text).filter(|_| *trouble == Trouble::Clock);
-        let time = time.map(|time| format!("; the store's says {time}")).unwrap_or_default();
-        return troubled(*trouble, format!("{words} ({code}){time}"));
+    if let Some((code, kind, words)) = KNOWN_CODES.iter().find(|(code, ..)| text.contains(code)) {
+        let time = store_time(&text).filter(|_| *kind == StoreErrorKind::Clock);
+        let time = time.map(|time| format!("; the store's clock: {time}")).unwrap_or_default();
+        return store_error(*kind, format!("{words} ({code}){time}"));
     }
-    let text = shown(&text);
+    let text = truncated(&text);
     match error {
         Error::NotFound { .. } => io::Error::new(io::ErrorKind::NotFound, text),
-        // An answer to HEAD has no body that says more.
+        // A response to HEAD has no body with a code.
         Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => {
-            troubled(Trouble::Right, format!("the store refuses these keys or rights: {text}"))
+            let message = format!("the store rejects these credentials or permissions: {text}");
+            store_error(StoreErrorKind::Permission, message)
         }
-        Error::Precondition { .. } => other_version(),
-        _ => away(text),
+        Error::Precondition { .. } => version_changed(),
+        _ => unavailable(text),
     }
 }
 
-/// The time at the store, which it says when it refuses ours.
+/// The store's time, which it reports when it rejects ours.
 fn store_time(text: &str) -> Option<&str> {
-    const MOST_CHARACTERS: usize = 30;
+    const MAX_CHARS: usize = 30;
     let time = text.split_once("<ServerTime>")?.1.split_once("</ServerTime>")?.0;
     let is_time = |c: char| c.is_ascii_digit() || matches!(c, 'T' | 'Z' | ':' | '-' | '.');
-    (time.len() <= MOST_CHARACTERS && time.chars().all(is_time)).then_some(time)
+    (time.len() <= MAX_CHARS && time.chars().all(is_time)).then_some(time)
 }
 
-/// An error with what caused it.
-fn chain(error: &object_store::Error) -> String {
+/// An error with its causes.
+fn error_chain(error: &object_store::Error) -> String {
     let mut text = error.to_string();
     let mut source = std::error::Error::source(error);
     while let Some(cause) = source {
@@ -374,8 +379,8 @@ fn chain(error: &object_store::Error) -> String {
     text
 }
 
-/// Not an answer's whole body.
-fn shown(text: &str) -> String {
-    const MOST_CHARACTERS: usize = 400;
-    text.chars().take(MOST_CHARACTERS).collect()
+/// The start of a text, which may contain a whole response body.
+fn truncated(text: &str) -> String {
+    const MAX_CHARS: usize = 400;
+    text.chars().take(MAX_CHARS).collect()
 }

@@ -1,6 +1,6 @@
-//! The store in a bucket, through `object_store`. Calls to it run on threads of their own and have
-//! deadlines; callers wait for them on blocking threads. What the bucket answers is not believed: sizes
-//! are compared, and what was fetched is counted.
+//! The store in a bucket, through `object_store`. Calls run on dedicated threads and have
+//! deadlines; callers wait for them on blocking threads. Responses of the bucket are not trusted:
+//! sizes are compared, and fetched bytes are counted.
 
 mod link;
 mod marks;
@@ -26,33 +26,33 @@ use tokio::sync::Semaphore;
 
 use super::key::{BLOBS, BlobKey, Part};
 use super::walk::{LOST_AND_FOUND, found};
-pub use link::Trouble;
-pub use probe::{Failed, Probe, Step};
-pub use reading::{Reading, Remote};
+pub use link::StoreErrorKind;
+pub use probe::{Probe, ProbeStep, StepFailure};
+pub use reading::{RangeReader, Remote};
 pub(super) use sending::Sending;
 
-/// How long a small call may take, with its retries.
+/// Deadline of a small call, including its retries.
 const DEADLINE: Duration = Duration::from_secs(20);
-/// How long a part, or a whole listing, may take.
+/// Deadline of a part, or of a whole listing.
 const LONG_DEADLINE: Duration = Duration::from_mins(2);
-/// How long a presigned URL opens: long enough to begin, since a download that has begun goes on.
-const PRESIGNED_LIFE: Duration = Duration::from_mins(5);
-/// Bytes of parts that are in memory at once in this process, in MiB: further uploads wait.
+/// Lifetime of a presigned URL. It only has to cover the start: a running download continues.
+const PRESIGNED_LIFETIME: Duration = Duration::from_mins(5);
+/// Memory for parts in this process, in MiB. Further uploads wait.
 const BUFFERS_MIB: u32 = 16;
 
 /// A bucket.
 pub(super) struct S3 {
     client: Arc<AmazonS3>,
-    /// How the client calls the store.
+    /// The HTTP settings of the client.
     options: ClientOptions,
-    /// Makes PUTs whose bytes are still on their way; `None` where that would not be safe.
+    /// Sends PUTs whose bytes are still arriving; `None` where that would not be safe.
     streams: Option<reqwest::Client>,
     prefix: String,
-    /// Size of parts, so that the largest upload has not too many.
+    /// Size of parts, chosen so that the largest upload does not have too many.
     part_bytes: u64,
     buffers: Arc<Semaphore>,
     handle: Handle,
-    /// `None` only while it is dropped.
+    /// `None` only during drop.
     runtime: Option<Runtime>,
 }
 
@@ -72,11 +72,11 @@ impl S3 {
     }
 
     fn put(&self, path: Path, bytes: impl Into<Bytes>) -> io::Result<()> {
-        self.put_later(path, bytes).wait()
+        self.begin_put(path, bytes).wait()
     }
 
     /// Begins to write a small object.
-    fn put_later(&self, path: Path, bytes: impl Into<Bytes>) -> link::Pending<()> {
+    fn begin_put(&self, path: Path, bytes: impl Into<Bytes>) -> link::Pending<()> {
         let (client, payload) = (Arc::clone(&self.client), PutPayload::from(bytes.into()));
         self.begin(DEADLINE, async move { client.put(&path, payload).await.map(drop) })
     }
@@ -85,22 +85,22 @@ impl S3 {
     fn get(&self, path: Path) -> io::Result<Bytes> {
         let client = Arc::clone(&self.client);
         self.wait(LONG_DEADLINE, async move {
-            let answer = client.get(&path).await?;
-            let size_bytes = answer.meta.size;
-            let bytes = answer.bytes().await?;
+            let response = client.get(&path).await?;
+            let size_bytes = response.meta.size;
+            let bytes = response.bytes().await?;
             link::check_length(bytes.len() as u64, size_bytes)?;
             Ok(bytes)
         })
     }
 
-    /// Deletes an object. One that is not there is no error.
+    /// Deletes an object. A missing one is not an error.
     fn delete(&self, path: Path) -> io::Result<()> {
         let client = Arc::clone(&self.client);
         let deleted = self.wait(DEADLINE, async move { client.delete(&path).await });
         found(deleted).map(drop)
     }
 
-    /// Names and sizes of all objects below a name, which ends with a slash.
+    /// Names and sizes of all objects below a name that ends with a slash.
     fn list(&self, below: &str) -> io::Result<Vec<(String, u64)>> {
         let (client, path) = (Arc::clone(&self.client), self.path(below.trim_end_matches('/')));
         let listed = self.wait(LONG_DEADLINE, async move {
@@ -111,7 +111,7 @@ impl S3 {
         Ok(listed.iter().map(|meta| (name(&meta.location), meta.size)).collect())
     }
 
-    /// The names of the sites that have originals.
+    /// The names of sites that have originals.
     pub(super) fn site_names(&self) -> io::Result<Vec<String>> {
         let (client, path) = (Arc::clone(&self.client), self.path(BLOBS));
         let listed =
@@ -120,9 +120,9 @@ impl S3 {
         Ok(names.filter_map(|path| path.filename().map(str::to_owned)).collect())
     }
 
-    /// Names and sizes beside a blob.
-    pub(super) fn blob_names(&self, any: BlobKey) -> io::Result<Vec<(String, u64)>> {
-        self.list(&format!("{BLOBS}/{}/{}/", any.site_directory(), any.directory()))
+    /// Names and sizes of the objects in the folder of a blob.
+    pub(super) fn blob_names(&self, sample: BlobKey) -> io::Result<Vec<(String, u64)>> {
+        self.list(&format!("{BLOBS}/{}/{}/", sample.site_directory(), sample.directory()))
     }
 
     pub(super) fn size_of(&self, key: BlobKey) -> io::Result<Option<u64>> {
@@ -134,19 +134,19 @@ impl S3 {
         Remote::new(Arc::clone(&self.client), path, size_bytes, self.handle.clone())
     }
 
-    /// Fetches a part whole.
+    /// Downloads a part completely.
     pub(super) fn fetch(&self, key: BlobKey, part: Part, file: &mut File) -> io::Result<()> {
         let path = self.part_path(key, part);
         let meta = self.head(&path)?.ok_or(io::ErrorKind::NotFound)?;
         let remote = Remote::new(Arc::clone(&self.client), path, meta.size, self.handle.clone());
-        remote.of_version(meta.e_tag).copy_to(0, meta.size, file)?;
+        remote.with_version(meta.e_tag).copy_to(0, meta.size, file)?;
         file.seek(io::SeekFrom::Start(0)).map(drop)
     }
 
     pub(super) fn put_preview(&self, key: BlobKey, bytes: &[u8]) -> io::Result<()> {
         let preview = self.part_path(key, Part::Preview);
         self.put(preview.clone(), Bytes::copy_from_slice(bytes))?;
-        // A delete may have come in between: what no blob stands behind must not stay.
+        // The blob may have been deleted meanwhile: a preview without an original must not stay.
         match self.size_of(key)? {
             Some(_) => Ok(()),
             None => self.delete(preview).and(Err(io::ErrorKind::NotFound.into())),
@@ -155,21 +155,21 @@ impl S3 {
 
     pub(super) fn remove(&self, key: BlobKey) -> io::Result<()> {
         self.delete(self.part_path(key, Part::Original))?;
-        // After the original, whose absence a maker looks for.
+        // After the original: a concurrent render checks for its absence.
         self.delete(self.part_path(key, Part::Preview))
     }
 
     pub(super) fn set_aside(&self, key: BlobKey) -> io::Result<()> {
         let client = Arc::clone(&self.client);
         let from = self.part_path(key, Part::Original);
-        let to = self.path(&format!("{LOST_AND_FOUND}/{}", key.aside()));
+        let to = self.path(&format!("{LOST_AND_FOUND}/{}", key.lost_and_found_name()));
         found(self.wait(LONG_DEADLINE, async move { client.copy(&from, &to).await })).map(drop)
     }
 }
 
-/// Writes what arrives to a file, as it arrives.
-fn write_all(mut reading: Reading, file: &mut File) -> io::Result<()> {
-    while let Some(bytes) = reading.blocking_next()? {
+/// Writes bytes to a file as they arrive.
+fn write_all(mut reader: RangeReader, file: &mut File) -> io::Result<()> {
+    while let Some(bytes) = reader.blocking_next()? {
         file.write_all(&bytes)?;
     }
     Ok(())
@@ -177,7 +177,7 @@ fn write_all(mut reading: Reading, file: &mut File) -> io::Result<()> {
 
 impl Drop for S3 {
     fn drop(&mut self) {
-        // Not waited for: it may be dropped where nothing may block.
+        // Does not wait: drop may run where blocking is not allowed.
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
         }

@@ -1,6 +1,6 @@
-//! Takes an original over into the bucket. Each call carries the SHA-256 of its bytes in its signature,
-//! which the store compares; the object gets its name only when all of them had that of their row; then
-//! it is read back.
+//! Copies an original into the bucket. The signature of each call covers the SHA-256 of its bytes,
+//! which the store verifies. The object gets its name only after all bytes matched the SHA-256 in
+//! the row. Then it is read back.
 
 use std::io;
 use std::sync::Arc;
@@ -12,60 +12,60 @@ use sha2::{Digest as _, Sha256};
 
 use super::super::Original;
 use super::super::key::{Part, StagedKey};
-use super::super::moving::{MOVING, MoveFailed, Whole, check};
+use super::super::moving::{ExpectedOriginal, MOVING, MoveError, verify};
 use super::super::walk::found;
 use super::link::part_bytes;
 use super::{DEADLINE, LONG_DEADLINE, S3};
 
 impl S3 {
-    pub(in super::super) fn take_over(
+    pub(in super::super) fn copy_from(
         &self,
         source: &Original,
-        whole: &Whole,
-    ) -> Result<(), MoveFailed> {
-        let key = whole.named.key;
-        let part_bytes = part_bytes(whole.size_bytes).max(self.part_bytes);
-        if whole.size_bytes <= part_bytes {
-            self.take_in_one(source, whole)?;
+        expected: &ExpectedOriginal,
+    ) -> Result<(), MoveError> {
+        let key = expected.staged.key;
+        let part_bytes = part_bytes(expected.size_bytes).max(self.part_bytes);
+        if expected.size_bytes <= part_bytes {
+            self.copy_in_one(source, expected)?;
         } else {
-            self.take_in_parts(source, whole, part_bytes)?;
+            self.copy_in_parts(source, expected, part_bytes)?;
         }
-        let remote = self.remote(key, whole.size_bytes).look()?;
-        let back = Original::Remote(remote).read_whole(whole, |_| Ok(()));
-        if let Err(failed) = back {
+        let remote = self.remote(key, expected.size_bytes).pin()?;
+        let read_back = Original::Remote(remote).read_all(expected, |_| Ok(()));
+        if let Err(failed) = read_back {
             self.delete(self.part_path(key, Part::Original))?;
-            return Err(failed.back());
+            return Err(failed.into_target());
         }
         Ok(())
     }
 
-    fn take_in_one(&self, source: &Original, whole: &Whole) -> Result<(), MoveFailed> {
-        let buffer = self.buffer(whole.size_bytes)?;
-        let mut bytes = vec![0; whole.size_bytes as usize];
-        source.read_exact_at(&mut bytes, 0).map_err(MoveFailed::Source)?;
-        check(Sha256::new_with_prefix(&bytes), whole).map_err(MoveFailed::Source)?;
-        self.put(self.move_path(whole.named), Vec::new())?;
-        let path = self.part_path(whole.named.key, Part::Original);
+    fn copy_in_one(&self, source: &Original, expected: &ExpectedOriginal) -> Result<(), MoveError> {
+        let permit = self.buffer(expected.size_bytes)?;
+        let mut bytes = vec![0; expected.size_bytes as usize];
+        source.read_exact_at(&mut bytes, 0).map_err(MoveError::Source)?;
+        verify(Sha256::new_with_prefix(&bytes), expected).map_err(MoveError::Source)?;
+        self.put(self.move_path(expected.staged), Vec::new())?;
+        let path = self.part_path(expected.staged.key, Part::Original);
         let client = Arc::clone(&self.client);
         Ok(self.wait(LONG_DEADLINE, async move {
             let put = client.put(&path, PutPayload::from(bytes)).await.map(drop);
-            drop(buffer);
+            drop(permit);
             put
         })?)
     }
 
-    fn take_in_parts(
+    fn copy_in_parts(
         &self,
         source: &Original,
-        whole: &Whole,
+        expected: &ExpectedOriginal,
         part_bytes: u64,
-    ) -> Result<(), MoveFailed> {
-        let path = self.part_path(whole.named.key, Part::Original);
+    ) -> Result<(), MoveError> {
+        let path = self.part_path(expected.staged.key, Part::Original);
         let (client, at) = (Arc::clone(&self.client), path.clone());
         let upload = self.wait(DEADLINE, async move { client.create_multipart(&at).await })?;
-        // Written down before there is a part that somebody must take away.
-        self.put(self.move_path(whole.named), upload.clone())?;
-        match self.send_parts(source, whole, part_bytes, (&path, &upload)) {
+        // Recorded before the first part exists, so that the parts can be cleaned up.
+        self.put(self.move_path(expected.staged), upload.clone())?;
+        match self.send_parts(source, expected, part_bytes, (&path, &upload)) {
             Ok(parts) => {
                 let client = Arc::clone(&self.client);
                 Ok(self.wait(LONG_DEADLINE, async move {
@@ -73,11 +73,11 @@ impl S3 {
                 })?)
             }
             Err(failed) => {
-                // What cannot be given up now is found by the next move; and so is what an earlier one
-                // may have put to its place without reading it back.
-                let is_given_up = self.abort(whole.named, upload).is_ok();
-                if is_given_up && matches!(self.size_of(whole.named.key), Ok(None)) {
-                    let _ = self.settle_move(whole.named);
+                // The next move finds what cannot be aborted now. It also finds an object that an
+                // earlier move may have completed without reading it back.
+                let is_aborted = self.abort(expected.staged, upload).is_ok();
+                if is_aborted && matches!(self.size_of(expected.staged.key), Ok(None)) {
+                    let _ = self.settle_move(expected.staged);
                 }
                 Err(failed)
             }
@@ -87,43 +87,43 @@ impl S3 {
     fn send_parts(
         &self,
         source: &Original,
-        whole: &Whole,
+        expected: &ExpectedOriginal,
         part_bytes: u64,
         (path, upload): (&Path, &str),
-    ) -> Result<Vec<PartId>, MoveFailed> {
+    ) -> Result<Vec<PartId>, MoveError> {
         let (mut sha256, mut parts, mut offset) = (Sha256::new(), Vec::new(), 0);
-        while offset < whole.size_bytes {
-            let length = (whole.size_bytes - offset).min(part_bytes);
-            let buffer = self.buffer(length)?;
+        while offset < expected.size_bytes {
+            let length = (expected.size_bytes - offset).min(part_bytes);
+            let permit = self.buffer(length)?;
             let mut bytes = vec![0; length as usize];
-            source.read_exact_at(&mut bytes, offset).map_err(MoveFailed::Source)?;
+            source.read_exact_at(&mut bytes, offset).map_err(MoveError::Source)?;
             sha256.update(&bytes);
             let (client, path, upload) =
                 (Arc::clone(&self.client), path.clone(), upload.to_owned());
             let index = parts.len();
             parts.push(self.wait(LONG_DEADLINE, async move {
                 let part = client.put_part(&path, &upload, index, bytes.into()).await;
-                drop(buffer);
+                drop(permit);
                 part
             })?);
             offset += length;
         }
-        check(sha256, whole).map_err(MoveFailed::Source)?;
+        verify(sha256, expected).map_err(MoveError::Source)?;
         Ok(parts)
     }
 
-    fn move_path(&self, named: StagedKey) -> Path {
-        self.path(&format!("{MOVING}/{}", named.file()))
+    fn move_path(&self, staged: StagedKey) -> Path {
+        self.path(&format!("{MOVING}/{}", staged.file()))
     }
 
-    pub(in super::super) fn settle_move(&self, named: StagedKey) -> io::Result<()> {
-        self.delete(self.move_path(named))
+    pub(in super::super) fn settle_move(&self, staged: StagedKey) -> io::Result<()> {
+        self.delete(self.move_path(staged))
     }
 
-    pub(in super::super) fn give_up_move(&self, named: StagedKey) -> io::Result<()> {
-        let upload = found(self.get(self.move_path(named)))?.unwrap_or_default();
+    pub(in super::super) fn abort_move(&self, staged: StagedKey) -> io::Result<()> {
+        let upload = found(self.get(self.move_path(staged)))?.unwrap_or_default();
         match std::str::from_utf8(&upload) {
-            Ok(upload) if !upload.is_empty() => self.abort(named, upload.to_owned()),
+            Ok(upload) if !upload.is_empty() => self.abort(staged, upload.to_owned()),
             _ => Ok(()),
         }
     }

@@ -1,4 +1,4 @@
-//! Reads originals from the bucket: ranges, as a stream of which little is in memory, counted.
+//! Reads byte ranges of originals in the bucket, as a counted stream with little in memory.
 
 use std::fs::File;
 use std::io;
@@ -13,11 +13,11 @@ use object_store::{GetOptions, GetRange, ObjectStore as _, ObjectStoreExt as _};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
-use super::link::{away, explained, other_version};
-use super::{DEADLINE, PRESIGNED_LIFE, write_all};
+use super::link::{translate_error, unavailable, version_changed};
+use super::{DEADLINE, PRESIGNED_LIFETIME, write_all};
 
-/// Pieces of an answer that wait for their reader; the store sends pieces of some tens of KiB.
-const PIECES: usize = 4;
+/// Chunks of a response that wait for their reader; the store sends chunks of some tens of KiB.
+const QUEUED_CHUNKS: usize = 4;
 
 /// An original in the bucket.
 #[derive(Clone)]
@@ -25,7 +25,7 @@ pub struct Remote {
     client: Arc<AmazonS3>,
     path: Path,
     size_bytes: u64,
-    /// What it must be; whatever it is, if `None`.
+    /// The `ETag` that it must have; any, if `None`.
     version: Option<String>,
     runtime: Handle,
 }
@@ -41,7 +41,7 @@ impl Remote {
         Self { client, path, size_bytes, version: None, runtime }
     }
 
-    pub(super) fn of_version(self, version: Option<String>) -> Self {
+    pub(super) fn with_version(self, version: Option<String>) -> Self {
         Self { version, ..self }
     }
 
@@ -50,33 +50,34 @@ impl Remote {
         self.size_bytes
     }
 
-    /// Looks whether it is there with its size, and what version it is: what is read later is of
-    /// the same. Blocks.
+    /// Checks that the object exists with its size, and pins its version: later reads return bytes
+    /// of that version only. Blocks.
     ///
     /// # Errors
     ///
-    /// `NotFound`, `InvalidData` for another size, and `NetworkDown` when the store is away.
-    pub fn look(self) -> io::Result<Self> {
-        let (send, answer) = std::sync::mpsc::sync_channel(1);
+    /// `NotFound`, `InvalidData` for a different size, and `NetworkDown` when the store is
+    /// unavailable.
+    pub fn pin(self) -> io::Result<Self> {
+        let (send, response) = std::sync::mpsc::sync_channel(1);
         let (client, path) = (Arc::clone(&self.client), self.path.clone());
         self.runtime.spawn(async move {
             let head = tokio::time::timeout(DEADLINE, client.head(&path)).await;
             let _ = send.send(head);
         });
-        let meta = match answer.recv() {
-            Ok(Ok(head)) => head.map_err(|error| explained(&error))?,
-            _ => return Err(away("the store did not answer in time")),
+        let meta = match response.recv() {
+            Ok(Ok(head)) => head.map_err(|error| translate_error(&error))?,
+            _ => return Err(unavailable("the store did not respond in time")),
         };
         if meta.size != self.size_bytes {
             let problem = format!("{} bytes, {} expected", meta.size, self.size_bytes);
             return Err(io::Error::new(io::ErrorKind::InvalidData, problem));
         }
-        Ok(self.of_version(meta.e_tag))
+        Ok(self.with_version(meta.e_tag))
     }
 
-    /// Begins to read a range that lies inside.
-    pub fn read(&self, offset: u64, length: u64) -> Reading {
-        let (send, pieces) = mpsc::channel(PIECES);
+    /// Starts reading a range, which must lie within the object.
+    pub fn read(&self, offset: u64, length: u64) -> RangeReader {
+        let (send, chunks) = mpsc::channel(QUEUED_CHUNKS);
         if length > 0 {
             let (client, path) = (Arc::clone(&self.client), self.path.clone());
             let options = GetOptions {
@@ -85,26 +86,27 @@ impl Remote {
                 ..GetOptions::default()
             };
             let version = self.version.clone();
-            // Some stores do not compare it themselves.
+            // Some stores ignore `If-Match`.
             let is_other = move |now: &Option<String>| version.is_some() && *now != version;
             self.runtime.spawn(async move {
-                let asked = tokio::time::timeout(DEADLINE, client.get_opts(&path, options)).await;
-                let asked = match asked {
-                    Ok(answer) => answer.map_err(|error| explained(&error)),
-                    Err(_) => Err(away("the store did not answer in time")),
+                let response =
+                    tokio::time::timeout(DEADLINE, client.get_opts(&path, options)).await;
+                let response = match response {
+                    Ok(response) => response.map_err(|error| translate_error(&error)),
+                    Err(_) => Err(unavailable("the store did not respond in time")),
                 };
-                match asked {
+                match response {
                     Err(error) => drop(send.send(Err(error)).await),
-                    Ok(answer) if is_other(&answer.meta.e_tag) => {
-                        drop(send.send(Err(other_version())).await);
+                    Ok(response) if is_other(&response.meta.e_tag) => {
+                        drop(send.send(Err(version_changed())).await);
                     }
-                    Ok(answer) => {
-                        let mut stream = answer.into_stream();
-                        while let Some(piece) = stream.next().await {
-                            let piece = piece.map_err(|error| explained(&error));
-                            let is_over = piece.is_err();
-                            // Fails when the reader has gone.
-                            if send.send(piece).await.is_err() || is_over {
+                    Ok(response) => {
+                        let mut stream = response.into_stream();
+                        while let Some(chunk) = stream.next().await {
+                            let chunk = chunk.map_err(|error| translate_error(&error));
+                            let is_over = chunk.is_err();
+                            // Fails when the reader was dropped.
+                            if send.send(chunk).await.is_err() || is_over {
                                 return;
                             }
                         }
@@ -112,10 +114,11 @@ impl Remote {
                 }
             });
         }
-        Reading { pieces, left: length }
+        RangeReader { chunks, remaining: length }
     }
 
-    /// A URL that opens it at the store for some minutes, to be answered with these headers.
+    /// A presigned URL that opens the object for a few minutes. The store responds with these
+    /// headers.
     ///
     /// # Errors
     ///
@@ -123,79 +126,83 @@ impl Remote {
     pub async fn presigned(&self, headers: &[(&str, &str)]) -> io::Result<String> {
         let query = headers.iter().map(|(name, value)| (format!("response-{name}"), *value));
         let options = SignedUrlOptions::default().with_query(query);
-        // Nothing is asked of the store.
-        let signed = self.client.signed_url_opts(Method::GET, &self.path, PRESIGNED_LIFE, &options);
-        Ok(signed.await.map_err(|error| explained(&error))?.into())
+        // Signing makes no call to the store.
+        let signed =
+            self.client.signed_url_opts(Method::GET, &self.path, PRESIGNED_LIFETIME, &options);
+        Ok(signed.await.map_err(|error| translate_error(&error))?.into())
     }
 
-    /// Reads all of it. Blocks; the caller has seen that it is small.
+    /// Reads the whole object. Blocks; the caller has checked that it is small.
     ///
     /// # Errors
     ///
-    /// As [`Reading::next`].
+    /// As [`RangeReader::next`].
     pub fn bytes(&self) -> io::Result<Bytes> {
-        let mut reading = self.read(0, self.size_bytes);
+        let mut reader = self.read(0, self.size_bytes);
         let mut bytes = Vec::with_capacity(self.size_bytes as usize);
-        while let Some(piece) = reading.blocking_next()? {
-            bytes.extend_from_slice(&piece);
+        while let Some(chunk) = reader.blocking_next()? {
+            bytes.extend_from_slice(&chunk);
         }
         Ok(bytes.into())
     }
 
-    /// Fills a buffer with what lies from an offset on. Blocks.
+    /// Fills a buffer with the bytes from an offset on. Blocks.
     pub(in super::super) fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        let (mut reading, mut filled) = (self.read(offset, buffer.len() as u64), 0);
-        while let Some(piece) = reading.blocking_next()? {
-            buffer[filled..filled + piece.len()].copy_from_slice(&piece);
-            filled += piece.len();
+        let (mut reader, mut filled) = (self.read(offset, buffer.len() as u64), 0);
+        while let Some(chunk) = reader.blocking_next()? {
+            buffer[filled..filled + chunk.len()].copy_from_slice(&chunk);
+            filled += chunk.len();
         }
         Ok(())
     }
 
-    /// Copies a range to where a file stands. Blocks.
+    /// Copies a range to the current position of a file. Blocks.
     pub(super) fn copy_to(&self, offset: u64, length: u64, file: &mut File) -> io::Result<()> {
         write_all(self.read(offset, length), file)
     }
 }
 
-/// A range that arrives.
-pub struct Reading {
-    pieces: mpsc::Receiver<io::Result<Bytes>>,
-    left: u64,
+/// A range that is being read.
+pub struct RangeReader {
+    chunks: mpsc::Receiver<io::Result<Bytes>>,
+    remaining: u64,
 }
 
-impl Reading {
-    /// The next piece; `None` when all of the range has come.
+impl RangeReader {
+    /// The next chunk; `None` at the end of the range.
     ///
     /// # Errors
     ///
-    /// When the store fails, or sends less or more than was asked for.
+    /// When the store fails, or sends less or more than was requested.
     pub async fn next(&mut self) -> io::Result<Option<Bytes>> {
-        if self.left == 0 {
+        if self.remaining == 0 {
             return Ok(None);
         }
-        let piece = self.pieces.recv().await;
-        self.counted(piece)
+        let chunk = self.chunks.recv().await;
+        self.count(chunk)
     }
 
     pub(super) fn blocking_next(&mut self) -> io::Result<Option<Bytes>> {
-        if self.left == 0 {
+        if self.remaining == 0 {
             return Ok(None);
         }
-        let piece = self.pieces.blocking_recv();
-        self.counted(piece)
+        let chunk = self.chunks.blocking_recv();
+        self.count(chunk)
     }
 
-    fn counted(&mut self, piece: Option<io::Result<Bytes>>) -> io::Result<Option<Bytes>> {
-        let Some(piece) = piece else {
-            let problem = format!("the store's answer ended {} bytes early", self.left);
+    fn count(&mut self, chunk: Option<io::Result<Bytes>>) -> io::Result<Option<Bytes>> {
+        let Some(chunk) = chunk else {
+            let problem = format!("the store's response ended {} bytes early", self.remaining);
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, problem));
         };
-        let piece = piece?;
-        let Some(left) = self.left.checked_sub(piece.len() as u64) else {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "the store sent too much"));
+        let chunk = chunk?;
+        let Some(remaining) = self.remaining.checked_sub(chunk.len() as u64) else {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "the store sent too many bytes",
+            ));
         };
-        self.left = left;
-        Ok(Some(piece))
+        self.remaining = remaining;
+        Ok(Some(chunk))
     }
 }

@@ -1,10 +1,12 @@
-//! One PUT that goes to the bucket while its bytes arrive, for an upload that is larger than a part and whose
-//! size is announced: nothing is read back or put together, and the store keeps nothing of what is given up.
-//! Its last bytes are held back until the upload may come to be. Whatever goes wrong before that costs
-//! nothing but time: everything is in the file of this machine, and goes in parts then.
+//! A single PUT to the bucket while the bytes arrive, for an upload that is larger than a part and
+//! has an announced size. Nothing is read back or assembled, and the store keeps nothing of a
+//! cancelled upload.
 //!
-//! The signature does not cover the bytes, which are not known when it is made. So this way is taken where
-//! something else keeps them whole: TLS, or the inside of this machine.
+//! The last bytes are held back until the upload is accepted. A failure before that costs only
+//! time: the local file has everything, and is then sent in parts.
+//!
+//! The signature does not cover the bytes, which are unknown when it is made. So a streaming PUT is
+//! used only where something else protects their integrity: TLS, or a store on the same machine.
 
 use std::convert::Infallible;
 use std::io;
@@ -22,25 +24,25 @@ use tokio::sync::mpsc;
 use url::Host;
 
 use super::link::{CONNECT_TIMEOUT, Pending};
-use super::{DEADLINE, LONG_DEADLINE, PRESIGNED_LIFE, S3};
+use super::{DEADLINE, LONG_DEADLINE, PRESIGNED_LIFETIME, S3};
 use crate::domain::store_place::Bucket;
 
-/// A single PUT has at most 5 GiB, by the rules of S3.
-const MOST_BYTES: u64 = 5 << 30;
-/// Pieces of a body that wait for the connection.
-const PIECES: usize = 1;
+/// Largest single PUT that S3 accepts: 5 GiB.
+const MAX_BYTES: u64 = 5 << 30;
+/// Chunks of a body that wait for the connection.
+const QUEUED_CHUNKS: usize = 1;
 
-/// An upload on its way.
-pub(super) struct Streaming {
+/// A streaming PUT in progress.
+pub(super) struct StreamingPut {
     send: mpsc::Sender<Bytes>,
-    /// What came last. Without it the store has not all, and makes no object of it.
-    held: Bytes,
-    /// Bytes that are still to come.
-    left_bytes: u64,
-    answer: Option<Pending<StatusCode>>,
+    /// The last bytes received. Without them the store does not create the object.
+    held_back: Bytes,
+    /// Bytes that have not arrived yet.
+    remaining_bytes: u64,
+    response: Option<Pending<StatusCode>>,
 }
 
-/// What such PUTs are made with, where they may be made.
+/// The HTTP client for streaming PUTs; `None` where they would not be safe.
 pub(super) fn client(
     bucket: &Bucket,
     authorities: Option<&[CertificateDer<'_>]>,
@@ -57,7 +59,7 @@ pub(super) fn client(
     }
     let builder = Client::builder()
         .connect_timeout(CONNECT_TIMEOUT)
-        // The signature is for one address.
+        // The signature is valid for one URL only.
         .redirect(redirect::Policy::none())
         .http1_only();
     let builder = match authorities {
@@ -72,26 +74,31 @@ pub(super) fn client(
 }
 
 impl S3 {
-    /// Begins to send so many bytes to a place, if that can be done while they arrive.
-    pub(super) fn stream(&self, path: &Path, size_bytes: u64) -> Option<Streaming> {
+    /// Starts a streaming PUT of `size_bytes`, if one is possible.
+    pub(super) fn stream(&self, path: &Path, size_bytes: u64) -> Option<StreamingPut> {
         let http = self.streams.clone()?;
-        if size_bytes <= self.part_bytes || size_bytes > MOST_BYTES {
+        if size_bytes <= self.part_bytes || size_bytes > MAX_BYTES {
             return None;
         }
-        let (send, pieces) = mpsc::channel::<Bytes>(PIECES);
-        let body = Body::wrap_stream(stream::unfold(pieces, async |mut pieces| {
-            pieces.recv().await.map(|piece| (Ok::<_, Infallible>(piece), pieces))
+        let (send, chunks) = mpsc::channel::<Bytes>(QUEUED_CHUNKS);
+        let body = Body::wrap_stream(stream::unfold(chunks, async |mut chunks| {
+            chunks.recv().await.map(|chunk| (Ok::<_, Infallible>(chunk), chunks))
         }));
         let (client, path) = (Arc::clone(&self.client), path.clone());
-        // As long as the bytes need to arrive, which others look after.
-        let answer = self.begin(Duration::MAX, async move {
-            let url = client.signed_url(Method::PUT, &path, PRESIGNED_LIFE).await?;
+        // No deadline here: the caller enforces the pace at which bytes arrive.
+        let response = self.begin(Duration::MAX, async move {
+            let url = client.signed_url(Method::PUT, &path, PRESIGNED_LIFETIME).await?;
             let request = http.put(url).header(header::CONTENT_LENGTH, size_bytes).body(body);
-            // Its text would name the address with the signature.
+            // The error text must not contain the URL with its signature.
             let sent = request.send().await.map_err(reqwest::Error::without_url);
             Ok(sent.map_err(|source| generic(Box::new(source)))?.status())
         });
-        Some(Streaming { send, held: Bytes::new(), left_bytes: size_bytes, answer: Some(answer) })
+        Some(StreamingPut {
+            send,
+            held_back: Bytes::new(),
+            remaining_bytes: size_bytes,
+            response: Some(response),
+        })
     }
 }
 
@@ -99,18 +106,18 @@ fn generic(source: Box<dyn std::error::Error + Send + Sync>) -> object_store::Er
     object_store::Error::Generic { store: "S3", source }
 }
 
-impl Streaming {
-    /// Takes the next bytes and hands those before them on. False when it cannot go on.
+impl StreamingPut {
+    /// Accepts the next bytes and forwards the previous ones. False when the request has failed.
     pub(super) fn push(&mut self, s3: &S3, bytes: &Bytes) -> bool {
-        let Some(left_bytes) = self.left_bytes.checked_sub(bytes.len() as u64) else {
+        let Some(remaining_bytes) = self.remaining_bytes.checked_sub(bytes.len() as u64) else {
             return false;
         };
-        self.left_bytes = left_bytes;
-        bytes.is_empty() || self.hand_on(s3, bytes.clone())
+        self.remaining_bytes = remaining_bytes;
+        bytes.is_empty() || self.forward(s3, bytes.clone())
     }
 
-    fn hand_on(&mut self, s3: &S3, next: Bytes) -> bool {
-        let ready = std::mem::replace(&mut self.held, next);
+    fn forward(&mut self, s3: &S3, next: Bytes) -> bool {
+        let ready = std::mem::replace(&mut self.held_back, next);
         if ready.is_empty() {
             return true;
         }
@@ -124,20 +131,20 @@ impl Streaming {
         }
     }
 
-    /// Sends what was held back and waits until the store has the object. `None` when it has not: the request
-    /// had ended before, or was refused.
+    /// Sends the bytes held back and waits until the store has the object. `None` when it does not:
+    /// the request had already failed, or was rejected.
     ///
     /// # Errors
     ///
-    /// When nobody knows whether it has.
+    /// When the outcome is unknown.
     pub(super) fn finish(mut self, s3: &S3) -> Option<io::Result<()>> {
-        if self.left_bytes > 0 || !self.hand_on(s3, Bytes::new()) {
+        if self.remaining_bytes > 0 || !self.forward(s3, Bytes::new()) {
             return None;
         }
-        match self.answer.take()?.wait_for(LONG_DEADLINE) {
+        match self.response.take()?.wait_for(LONG_DEADLINE) {
             Ok(status) if status.is_success() => Some(Ok(())),
             Ok(status) => {
-                tracing::debug!(%status, "the store has refused an upload in one request");
+                tracing::debug!(%status, "the store rejected an upload in one request");
                 None
             }
             Err(error) => Some(Err(error)),
@@ -145,10 +152,10 @@ impl Streaming {
     }
 }
 
-impl Drop for Streaming {
+impl Drop for StreamingPut {
     fn drop(&mut self) {
-        if let Some(answer) = self.answer.take() {
-            answer.abort();
+        if let Some(response) = self.response.take() {
+            response.abort();
         }
     }
 }

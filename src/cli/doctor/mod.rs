@@ -1,6 +1,5 @@
-//! `dossier doctor`: looks at what the server stands on, and says in plain words what is wrong
-//! and what to do about it. Changes nothing, but for one small object that it puts into a bucket and
-//! takes away.
+//! `dossier doctor`: checks the server's environment and suggests a fix for each problem. It
+//! changes nothing, except that it writes and removes one small object in a bucket.
 
 mod stores;
 
@@ -11,36 +10,36 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Args;
+use dossier_image::{HeicSupport, heic_support};
 use rustix::fs::{Access, AtFlags, CWD, accessat, stat, statvfs};
 use rustix::process::{Resource, getrlimit};
 use serde_json::{Value, json};
 
-use super::{Settings, say, tell};
+use super::{Settings, print_error, print_stdout};
 use crate::app::Clock;
 use crate::config::Config;
 use crate::data_folder::{DataFolder, SECRETS};
-use crate::db::{Inspection, Place, check_server};
-use crate::domain::image::{HeicSupport, heic_support, kinds};
+use crate::db::{DatabaseLocation, Inspection, check_server};
 
-/// Free space under which something must be done, besides room for one upload in each place.
+/// Least free space; two uploads of the largest size must fit as well.
 const FREE_BYTES_MIN: u64 = 1 << 30;
 
-/// Free entries of the file system under which something must be done.
+/// Fewest free inodes of the file system.
 const FREE_FILES_MIN: u64 = 10_000;
 
-/// Fewest file handles for a server with a few hundred clients.
-const HANDLES_MIN: u64 = 4_096;
+/// Fewest file descriptors for a server with a few hundred clients.
+const OPEN_FILES_MIN: u64 = 4_096;
 
-/// A clock before 2025 was never set.
+/// The start of 2025; an earlier clock was never set.
 const EARLIEST_MS: i64 = 1_735_689_600_000;
 
-/// How far the newest file may lie in the future.
+/// How far in the future the newest attachment may be.
 const CLOCK_SLACK_MS: i64 = 5 * 60 * 1_000;
 
 /// Arguments of `dossier doctor`.
 ///
-/// Works beside a running server, and without one. Ends with 0 when nothing is wrong, 1 when
-/// something is, 2 when it could not look.
+/// The server may be running. Exits with 0 if there are no problems, 1 if there are, and 2 if the
+/// checks cannot run.
 #[derive(Args)]
 pub(super) struct Doctor {
     #[command(flatten)]
@@ -50,11 +49,11 @@ pub(super) struct Doctor {
     json: bool,
 }
 
-/// How a check ended.
+/// The outcome of a check.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
     Fine,
-    /// Worth knowing, and no fault.
+    /// Worth knowing, but not a problem.
     Note,
     Problem,
 }
@@ -74,7 +73,7 @@ struct Check {
     state: State,
     /// What was found.
     detail: String,
-    /// What to do; empty when there is nothing.
+    /// How to fix it; empty if nothing is to be done.
     remedy: String,
 }
 
@@ -92,24 +91,24 @@ impl Check {
     }
 }
 
-/// Looks, and says what was found.
+/// Runs all checks and prints the results.
 pub(super) fn run(command: &Doctor) -> ExitCode {
-    let looked = command.settings.load(&[]).and_then(|config| {
-        let checks = look(&config);
-        say(&if command.json { as_json(&checks).to_string() } else { as_text(&checks)? })?;
+    let is_healthy = command.settings.load(&[]).and_then(|config| {
+        let checks = run_checks(&config);
+        print_stdout(&if command.json { as_json(&checks).to_string() } else { as_text(&checks)? })?;
         Ok(checks.iter().all(|check| check.state != State::Problem))
     });
-    match looked {
+    match is_healthy {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(1),
         Err(error) => {
-            tell(&error);
+            print_error(&error);
             ExitCode::from(2)
         }
     }
 }
 
-fn look(config: &Config) -> Vec<Check> {
+fn run_checks(config: &Config) -> Vec<Check> {
     let (mut checks, mut newest_ms) = (Vec::new(), None);
     let folder = used_folder(config);
     match &folder {
@@ -117,9 +116,9 @@ fn look(config: &Config) -> Vec<Check> {
             checks.extend(folder_checks(folder.root(), config));
             checks.push(secrets(folder.root()));
         }
-        None => checks.push(missing(&config.data)),
+        None => checks.push(missing_folder(&config.data)),
     }
-    // Without a folder there may be rows and bytes elsewhere, or a place for them.
+    // Without a data folder the database and the bucket may exist already.
     if folder.is_some() || config.database_url.is_some() {
         let (found, newest) = database(config);
         checks.push(found);
@@ -132,35 +131,36 @@ fn look(config: &Config) -> Vec<Check> {
         Some(folder) => checks.extend(server(folder, config)),
         None => checks.extend(ports(config)),
     }
-    checks.push(handles());
+    checks.push(open_files());
     checks.push(clock(Clock::System.now_ms(), newest_ms));
     checks.extend(formats());
     checks
 }
 
-/// The data folder, if it is there. With the rows elsewhere it need not have been used: but it is the
-/// server that makes it.
+/// The data folder, if it is in use. With PostgreSQL it may be unused; only the server creates it.
 fn used_folder(config: &Config) -> Option<DataFolder> {
     if !config.data.is_dir() {
         return None;
     }
-    Place::folder(config).ok()
+    DatabaseLocation::folder(config).ok()
 }
 
-/// What is said of a data folder that is not there, or was not used yet.
-fn missing(data: &Path) -> Check {
+/// The check of a data folder that does not exist or is unused.
+fn missing_folder(data: &Path) -> Check {
     let (name, shown) = ("data folder", data.display());
     let detail = format!("there is no data in {shown} yet");
-    let here = |path: &Path| path.as_os_str().is_empty();
-    let mut above = data.ancestors().map(|path| if here(path) { Path::new(".") } else { path });
-    let Some(there) = above.find(|path| stat(*path).is_ok()) else {
-        return Check::problem(name, detail, "name another folder with --data");
+    let is_empty = |path: &Path| path.as_os_str().is_empty();
+    let mut ancestors =
+        data.ancestors().map(|path| if is_empty(path) { Path::new(".") } else { path });
+    let Some(existing) = ancestors.find(|path| stat(*path).is_ok()) else {
+        return Check::problem(name, detail, "choose another folder with --data");
     };
-    match accessat(CWD, there, Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS) {
-        Ok(()) => Check::note(name, detail, "the first `dossier serve` makes it"),
+    match accessat(CWD, existing, Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS) {
+        Ok(()) => Check::note(name, detail, "the first `dossier serve` creates it"),
         Err(error) => {
-            let detail = format!("{detail}, and {} cannot be written: {error}", there.display());
-            let remedy = "run as a user who may make it there, or name another one with --data";
+            let detail = format!("{detail}, and {} is not writable: {error}", existing.display());
+            let remedy =
+                "run as a user with write permission there, or choose another folder with --data";
             Check::problem(name, detail, remedy)
         }
     }
@@ -175,7 +175,7 @@ fn folder_checks(root: &Path, config: &Config) -> Vec<Check> {
         Ok(found) if found.st_mode & 0o077 != 0 => checks.push(Check::problem(
             name,
             format!(
-                "{shown} has mode {:o}: others on this machine can look inside",
+                "{shown} has mode {:o}: other users of this machine can read it",
                 found.st_mode & 0o777
             ),
             format!("chmod 700 {shown}"),
@@ -184,11 +184,11 @@ fn folder_checks(root: &Path, config: &Config) -> Vec<Check> {
     }
     let access = Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK;
     if let Err(error) = accessat(CWD, root, access, AtFlags::EACCESS) {
-        let remedy = "run as the user who owns it, or check how the disk is mounted";
-        checks.push(Check::problem(name, format!("{shown} cannot be written: {error}"), remedy));
+        let remedy = "run as the user who owns it, or check the mount options";
+        checks.push(Check::problem(name, format!("{shown} is not writable: {error}"), remedy));
     }
     if checks.is_empty() {
-        checks.push(Check::fine(name, format!("{shown} is private and can be written")));
+        checks.push(Check::fine(name, format!("{shown} is private and writable")));
     }
     checks.push(space(root, config));
     checks
@@ -204,15 +204,15 @@ fn space(root: &Path, config: &Config) -> Check {
     let needed_bytes = FREE_BYTES_MIN.max(config.upload_max_bytes.saturating_mul(2));
     let free = gibibytes(free_bytes);
     if free_bytes < needed_bytes {
-        let detail = format!("{free} are free, less than {}", gibibytes(needed_bytes));
-        return Check::problem(name, detail, "make room: a full disk refuses uploads");
+        let detail = format!("{free} free, less than {}", gibibytes(needed_bytes));
+        return Check::problem(name, detail, "free some space: uploads fail on a full disk");
     }
-    // Some file systems have no fixed number of entries and state 0.
+    // File systems without a fixed number of inodes report 0.
     if disk.f_files > 0 && disk.f_favail < FREE_FILES_MIN {
-        let detail = format!("{free} are free, but only {} more files fit", disk.f_favail);
-        return Check::problem(name, detail, "the file system needs more inodes");
+        let detail = format!("{free} free, but only {} free inodes", disk.f_favail);
+        return Check::problem(name, detail, "use a file system with more inodes");
     }
-    Check::fine(name, format!("{free} are free"))
+    Check::fine(name, format!("{free} free"))
 }
 
 fn gibibytes(bytes: u64) -> String {
@@ -221,46 +221,49 @@ fn gibibytes(bytes: u64) -> String {
 
 fn secrets(root: &Path) -> Check {
     let name = "secrets";
-    // The last one is the certificate that people are given.
+    // The CA certificate is public and may be readable.
     for secret in SECRETS.iter().take(SECRETS.len() - 1) {
         let path = root.join(secret);
         let Ok(found) = stat(&path) else { continue };
         if found.st_mode & 0o077 != 0 {
             let path = path.display();
-            let detail = format!("{path} can be read by others on this machine");
+            let detail = format!("{path} is readable by other users of this machine");
             return Check::problem(name, detail, format!("chmod 600 {path}"));
         }
     }
-    Check::fine(name, "only the owner can read them")
+    Check::fine(name, "readable by the owner only")
 }
 
-/// The database, and when its newest attachment was made.
+/// Checks the database; also returns when its newest attachment was created.
 fn database(config: &Config) -> (Check, Option<i64>) {
     let name = "database";
-    let rows = match Place::existing(config).and_then(|place| Inspection::open(&place)) {
-        Ok(rows) => rows,
-        Err(error) => return (Check::problem(name, format!("{error:#}"), ""), None),
-    };
-    let restore = "stop the server, keep a copy of the folder, and restore the last good backup";
-    let looked = || -> anyhow::Result<_> {
+    let rows =
+        match DatabaseLocation::existing(config).and_then(|location| Inspection::open(&location)) {
+            Ok(rows) => rows,
+            Err(error) => return (Check::problem(name, format!("{error:#}"), ""), None),
+        };
+    let restore = "stop the server, copy the folder, and restore the last good backup";
+    let inspect = || -> anyhow::Result<_> {
         Ok((rows.damage()?, rows.attachment_count()?, rows.newest_ms()?))
     };
-    match looked() {
+    match inspect() {
         Err(error) => (Check::problem(name, format!("{error:#}"), restore), None),
         Ok((Some(damage), _, newest_ms)) => (Check::problem(name, damage, restore), newest_ms),
         Ok((None, count, newest_ms)) => {
-            let detail = format!("whole, of this release's schema, {count} attachments");
+            let detail = format!("intact, current schema, {count} attachments");
             (Check::fine(name, detail), newest_ms)
         }
     }
 }
 
-/// Whether a PostgreSQL server keeps what we promise.
+/// Checks that a PostgreSQL server gives the guarantees that Dossier needs.
 fn database_server(config: &Config) -> Vec<Check> {
     let name = "PostgreSQL";
-    let Ok(Place::Postgres(place)) = Place::existing(config) else { return Vec::new() };
-    // When it cannot be asked, the check of the database has said why.
-    let found = check_server(&place, || Clock::System.now_ms()).unwrap_or_default();
+    let Ok(DatabaseLocation::Postgres(server)) = DatabaseLocation::existing(config) else {
+        return Vec::new();
+    };
+    // If it is unavailable, the database check has reported why.
+    let found = check_server(&server, || Clock::System.now_ms()).unwrap_or_default();
     let checks = found.into_iter().map(|found| {
         let state = if found.is_problem { State::Problem } else { State::Fine };
         Check { name, state, detail: found.detail, remedy: found.remedy.to_owned() }
@@ -268,11 +271,11 @@ fn database_server(config: &Config) -> Vec<Check> {
     checks.collect()
 }
 
-/// Whether a server is at work, else whether one could listen.
+/// Checks whether a server is running, and if not, whether one could listen.
 fn server(folder: &DataFolder, config: &Config) -> Vec<Check> {
     match folder.lock() {
         Ok(_lock) => ports(config),
-        Err(_) => vec![Check::fine("server", "one is running on this folder")],
+        Err(_) => vec![Check::fine("server", "running on this data folder")],
     }
 }
 
@@ -290,56 +293,60 @@ fn port(setting: &'static str, address: SocketAddr) -> Check {
     match TcpListener::bind(address) {
         Ok(_) => Check::fine(setting, format!("{address} is free; no server is running")),
         Err(error) if error.kind() == ErrorKind::AddrInUse => {
-            let remedy = format!("stop that program, or choose another address: {setting}");
-            Check::problem(setting, format!("another program listens at {address}"), remedy)
+            let remedy = format!("stop that program, or change the setting {setting}");
+            Check::problem(setting, format!("{address} is in use by another program"), remedy)
         }
         Err(error) => {
-            let remedy = format!("choose another address: {setting}");
+            let remedy = format!("change the setting {setting}");
             Check::problem(setting, format!("{address} cannot be used: {error}"), remedy)
         }
     }
 }
 
-fn handles() -> Check {
+fn open_files() -> Check {
     let name = "file handles";
-    // None is no limit. The server raises its own to the most it may have.
+    // The hard limit: the server raises its soft limit to it. `None` is unlimited.
     match getrlimit(Resource::Nofile).maximum {
-        Some(most) if most < HANDLES_MIN => Check::problem(
+        Some(limit) if limit < OPEN_FILES_MIN => Check::problem(
             name,
-            format!("at most {most}: connections will be refused under load"),
+            format!("limit {limit}: connections will be rejected under load"),
             format!(
-                "allow at least {HANDLES_MIN}: LimitNOFILE in systemd, `ulimit -Hn` in a shell"
+                "raise the limit to at least {OPEN_FILES_MIN}: LimitNOFILE in systemd, \
+                 `ulimit -Hn` in a shell"
             ),
         ),
-        Some(most) => Check::fine(name, format!("at most {most}")),
-        None => Check::fine(name, "no limit"),
+        Some(limit) => Check::fine(name, format!("limit {limit}")),
+        None => Check::fine(name, "unlimited"),
     }
 }
 
-/// Links and uploads end by the clock, so a wrong one breaks them.
+/// Checks the clock: links and uploads expire by it.
 fn clock(now_ms: i64, newest_ms: Option<i64>) -> Check {
     let name = "clock";
-    let remedy = "set it, and let NTP keep it";
+    let remedy = "set the clock and synchronise it with NTP";
     if now_ms < EARLIEST_MS {
-        return Check::problem(name, "it says that it is before 2025", remedy);
+        return Check::problem(name, "the clock is set to a time before 2025", remedy);
     }
     if newest_ms.is_some_and(|newest_ms| newest_ms > now_ms.saturating_add(CLOCK_SLACK_MS)) {
-        let detail = "the newest attachment is from the future: the clock was set back";
+        let detail = "the newest attachment is from the future, so the clock was set back";
         return Check::problem(name, detail, remedy);
     }
     Check::fine(name, "plausible")
 }
 
 fn formats() -> Vec<Check> {
-    let built_in = Check::fine("previews", format!("built in: {}", kinds().0.join(", ")));
+    let built_in = Check::fine(
+        "previews",
+        format!("built in: {}", dossier_image::formats().built_in.join(", ")),
+    );
     let name = "HEIC previews";
     let heic = match heic_support() {
         HeicSupport::Ready { version } => Check::fine(name, format!("libheif {version}")),
         HeicSupport::Missing { problem } => Check::note(
             name,
-            format!("none: {problem}"),
-            "install libheif and its HEVC decoder (Debian 12: apt-get install libheif1; later: \
-             and libheif-plugin-libde265), then start the server again",
+            format!("unavailable: {problem}"),
+            "install libheif and its HEVC decoder (Debian 12: apt-get install libheif1; later also \
+             libheif-plugin-libde265), then restart the server",
         ),
     };
     vec![built_in, heic]
@@ -371,9 +378,9 @@ fn as_text(checks: &[Check]) -> anyhow::Result<String> {
     }
     let problems = checks.iter().filter(|check| check.state == State::Problem).count();
     match problems {
-        0 => write!(text, "\nNothing is wrong.")?,
-        1 => write!(text, "\nOne thing is wrong.")?,
-        more => write!(text, "\n{more} things are wrong.")?,
+        0 => write!(text, "\nNo problems found.")?,
+        1 => write!(text, "\n1 problem found.")?,
+        count => write!(text, "\n{count} problems found.")?,
     }
     Ok(text)
 }

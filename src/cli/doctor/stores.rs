@@ -1,31 +1,33 @@
-//! The places where bytes lie: a folder, buckets, or both while bytes move.
+//! Checks of the file storage: a folder, buckets, or both during a migration.
 
 use std::path::Path;
 
 use super::{CLOCK_SLACK_MS, Check};
 use crate::app::Clock;
-use crate::blobs::{Blobs, Failed, Probe, Step, Trouble};
+use crate::blobs::{Blobs, Probe, ProbeStep, StepFailure, StoreErrorKind};
 use crate::config::Config;
-use crate::domain::store_place::StorePlace;
+use crate::domain::store_place::StoreLocation;
 
-const NEEDED: &str = "docs/s3.md says what is needed of a bucket";
+const SEE_DOCS: &str = "see docs/s3.md for what a bucket needs";
 
-/// Whether the folder of bytes can be used, if there is one.
+/// Checks the folder of stored files, if the settings use one.
 pub(super) fn folder(root: &Path, config: &Config) -> Option<Check> {
-    let also = config.blobs_also.as_ref().map(|(place, _)| place);
-    if config.blobs != StorePlace::Local && also != Some(&StorePlace::Local) {
+    let also = config.blobs_also.as_ref().map(|(location, _)| location);
+    if config.blobs != StoreLocation::Local && also != Some(&StoreLocation::Local) {
         return None;
     }
     let name = "stored files";
     Some(match Blobs::local(root) {
-        Ok(_) => Check::fine(name, "the store opens; `dossier fsck` compares every file"),
+        Ok(_) => {
+            Check::fine(name, "the folder can be used; run `dossier fsck` to check every file")
+        }
         Err(error) => {
             Check::problem(name, format!("{error:#}"), "check the folder and its permissions")
         }
     })
 }
 
-/// Whether the buckets can be used, if there are any.
+/// Checks the buckets, if the settings name any.
 pub(super) fn buckets(config: &Config) -> Vec<Check> {
     let mut checks = Vec::new();
     for (setting, probed) in Blobs::probe(config) {
@@ -35,39 +37,42 @@ pub(super) fn buckets(config: &Config) -> Vec<Check> {
         };
         match probed {
             Ok(probe) => checks.extend(bucket(names, &probe, Clock::System.now_ms())),
-            Err(error) => checks.push(Check::problem(names[0], format!("{error:#}"), NEEDED)),
+            Err(error) => checks.push(Check::problem(names[0], format!("{error:#}"), SEE_DOCS)),
         }
     }
     checks
 }
 
 fn bucket([name, clock]: [&'static str; 2], probe: &Probe, now_ms: i64) -> Vec<Check> {
-    let tried: Vec<&str> = probe.steps.iter().map(|step| step.what).collect();
-    let broken = probe.steps.iter().filter_map(|step| {
+    let steps: Vec<&str> = probe.steps.iter().map(|step| step.name).collect();
+    let problems = probe.steps.iter().filter_map(|step| {
         let failed = step.outcome.as_ref().err()?;
-        let detail = format!("{} does not work: {}", step.what, failed.problem);
+        let detail = format!("{} failed: {}", step.name, failed.problem);
         Some(Check::problem(name, detail, remedy(step, failed)))
     });
-    let mut checks: Vec<Check> = broken.collect();
+    let mut checks: Vec<Check> = problems.collect();
     if checks.is_empty() {
-        checks.push(Check::fine(name, format!("tried: {}", tried.join(", "))));
+        checks.push(Check::fine(name, format!("tested: {}", steps.join(", "))));
     }
     let skew_ms = probe.store_ms.map_or(0, |store_ms| store_ms.abs_diff(now_ms));
     if skew_ms > CLOCK_SLACK_MS.unsigned_abs() {
-        let detail = format!("the store's clock is {} seconds away from this one", skew_ms / 1_000);
-        checks.push(Check::problem(clock, detail, "let NTP keep this machine's clock"));
+        let detail =
+            format!("the store's clock differs by {} seconds from this machine's", skew_ms / 1_000);
+        checks.push(Check::problem(clock, detail, "synchronise this machine's clock with NTP"));
     }
     checks
 }
 
-fn remedy(step: &Step, failed: &Failed) -> String {
-    match failed.trouble {
-        Some(Trouble::Right) => {
-            format!("give these keys the right {}, as docs/s3.md lists them", step.right)
+fn remedy(step: &ProbeStep, failed: &StepFailure) -> String {
+    match failed.kind {
+        Some(StoreErrorKind::Permission) => {
+            format!("grant these credentials the permission {} (docs/s3.md)", step.permission)
         }
-        Some(Trouble::Clock) => "set the clock of this machine, and let NTP keep it".to_owned(),
-        Some(Trouble::Settings) => format!("correct the settings; {NEEDED}"),
-        Some(Trouble::Away) => "look at the store, and at the network on the way to it".to_owned(),
-        None => NEEDED.to_owned(),
+        Some(StoreErrorKind::Clock) => {
+            "set this machine's clock and synchronise it with NTP".to_owned()
+        }
+        Some(StoreErrorKind::Settings) => format!("correct the settings; {SEE_DOCS}"),
+        Some(StoreErrorKind::Unavailable) => "check the store and the network to it".to_owned(),
+        None => SEE_DOCS.to_owned(),
     }
 }

@@ -1,5 +1,5 @@
-//! What may happen to events on a real network, on purpose and the same again with the same seed:
-//! they come twice, late, and in another order (R20).
+//! Simulates faults of a real network, reproducibly by seed: events arrive twice, late and out of
+//! order (R20).
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -7,19 +7,19 @@ use std::time::Duration;
 use clap::Args;
 use tokio::task::JoinSet;
 
-/// Flags of `dossier listen`.
+/// The fault flags of `dossier listen`.
 #[derive(Args)]
 pub(super) struct Flags {
-    /// Forward so many of 100 events twice.
+    /// Forward this percentage of events twice.
     #[arg(long, value_name = "PERCENT", default_value = "0", value_parser = percent())]
     repeat: u64,
-    /// Let so many of 100 events go behind the next one.
+    /// Forward this percentage of events after the next one.
     #[arg(long, value_name = "PERCENT", default_value = "0", value_parser = percent())]
     reorder: u64,
-    /// Forward each event up to so many milliseconds late.
+    /// Delay each event by up to this many milliseconds.
     #[arg(long, value_name = "MILLISECONDS", default_value = "0")]
     delay: u64,
-    /// Which events these are: the same for the same seed.
+    /// Seed of the random choice. The same seed picks the same events.
     #[arg(long, value_name = "NUMBER", default_value = "1")]
     seed: u64,
 }
@@ -28,9 +28,9 @@ fn percent() -> clap::builder::RangedU64ValueParser {
     clap::value_parser!(u64).range(0..=100)
 }
 
-/// What happens to one event; by default nothing unusual.
+/// The faults that apply to one event; by default none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Fate {
+pub(super) struct Faults {
     pub(super) twice: bool,
     pub(super) swap: bool,
     pub(super) delay: Duration,
@@ -42,7 +42,7 @@ pub(super) struct Chaos {
     delay: u64,
     state: Mutex<u64>,
     held: Mutex<Option<String>>,
-    late: Mutex<JoinSet<()>>,
+    tasks: Mutex<JoinSet<()>>,
 }
 
 impl Chaos {
@@ -53,36 +53,36 @@ impl Chaos {
             delay: flags.delay,
             state: Mutex::new(flags.seed),
             held: Mutex::default(),
-            late: Mutex::default(),
+            tasks: Mutex::default(),
         }
     }
 
-    /// What happens to the next event.
-    pub(super) fn fate(&self) -> Fate {
+    /// Draws the faults for the next event.
+    pub(super) fn next_faults(&self) -> Faults {
         let mut state = lock(&self.state);
         let (twice, swap, delay) = (next(&mut state), next(&mut state), next(&mut state));
-        Fate {
+        Faults {
             twice: twice % 100 < self.repeat,
             swap: swap % 100 < self.reorder,
             delay: Duration::from_millis(delay % (self.delay + 1)),
         }
     }
 
-    /// Holds an event back; returns the one that was held before.
+    /// Holds an event back; returns the event that was held before.
     pub(super) fn hold(&self, token: String) -> Option<String> {
         lock(&self.held).replace(token)
     }
 
-    /// What is held back.
+    /// Takes the event that is held back.
     pub(super) fn take(&self) -> Option<String> {
         lock(&self.held).take()
     }
 
-    /// Runs something later, for as long as this lives.
-    pub(super) fn later(&self, work: impl Future<Output = ()> + Send + 'static) {
-        let mut late = lock(&self.late);
-        while late.try_join_next().is_some() {}
-        late.spawn(work);
+    /// Runs a task in the background; it is aborted when `self` is dropped.
+    pub(super) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        let mut tasks = lock(&self.tasks);
+        while tasks.try_join_next().is_some() {}
+        tasks.spawn(work);
     }
 }
 
@@ -90,7 +90,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// `SplitMix64`: small, and the same everywhere.
+/// `SplitMix64`: small, and the same on every platform.
 fn next(state: &mut u64) -> u64 {
     *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let mut mixed = *state;
@@ -103,20 +103,19 @@ fn next(state: &mut u64) -> u64 {
 mod tests {
     use super::*;
 
-    fn fates(repeat: u64, reorder: u64, delay: u64, seed: u64) -> Vec<Fate> {
+    fn draw(repeat: u64, reorder: u64, delay: u64, seed: u64) -> Vec<Faults> {
         let chaos = Chaos::new(&Flags { repeat, reorder, delay, seed });
-        (0..1_000).map(|_| chaos.fate()).collect()
+        (0..1_000).map(|_| chaos.next_faults()).collect()
     }
 
     #[test]
-    fn the_same_seed_is_the_same_fate_and_shares_are_kept() {
-        let (one, same, other) =
-            (fates(30, 10, 200, 7), fates(30, 10, 200, 7), fates(30, 10, 200, 8));
+    fn the_same_seed_draws_the_same_faults_and_percentages_hold() {
+        let (one, same, other) = (draw(30, 10, 200, 7), draw(30, 10, 200, 7), draw(30, 10, 200, 8));
         assert!(one == same && one != other);
-        let twice = one.iter().filter(|fate| fate.twice).count();
-        let swapped = one.iter().filter(|fate| fate.swap).count();
+        let twice = one.iter().filter(|faults| faults.twice).count();
+        let swapped = one.iter().filter(|faults| faults.swap).count();
         assert!((250..350).contains(&twice) && (70..130).contains(&swapped), "{twice} {swapped}");
-        assert!(one.iter().all(|fate| fate.delay <= Duration::from_millis(200)));
-        assert!(fates(0, 0, 0, 1).iter().all(|fate| *fate == Fate::default()));
+        assert!(one.iter().all(|faults| faults.delay <= Duration::from_millis(200)));
+        assert!(draw(0, 0, 0, 1).iter().all(|faults| *faults == Faults::default()));
     }
 }

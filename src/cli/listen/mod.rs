@@ -1,5 +1,5 @@
-//! `dossier listen`: a webhook for as long as it runs. The server sends to a port of ours on this
-//! machine, whatever its settings are; each event is forwarded, and its answer goes back.
+//! `dossier listen`: a temporary webhook. The server sends events to a local port of this command,
+//! whatever its `webhook_allow_private` is. Each event is forwarded and the response is returned.
 
 mod chaos;
 
@@ -24,9 +24,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
-use self::chaos::{Chaos, Fate};
-use super::webhooks::{Of, Wanted, key_ring};
-use super::{runtime, say};
+use self::chaos::{Chaos, Faults};
+use super::webhooks::{EventArgs, SiteArgs, key_ring};
+use super::{print_stdout, runtime};
 use crate::actions::webhooks::{NewSubscription, subscribe};
 use crate::app::Clock;
 use crate::db::{Db, Subscription};
@@ -34,49 +34,50 @@ use crate::domain::timestamp::timestamp;
 use crate::domain::webhook::{Reach, Target};
 use crate::webhook_client::{Policy, Resolver, WebhookClient};
 
-/// How often the subscription is renewed, and for how long: one that was killed ends by itself.
-const RENEW_EVERY: Duration = Duration::from_secs(10);
-const RENEW_MS: i64 = 40_000;
-/// Largest token.
+/// The subscription is renewed this often for `LEASE_MS`, so that it expires by itself after a
+/// kill.
+const RENEW_INTERVAL: Duration = Duration::from_secs(10);
+const LEASE_MS: i64 = 40_000;
+/// Largest token that is accepted.
 const MAX_TOKEN_BYTES: usize = 256 * 1_024;
-/// How long an event that is held back waits for another one to go first.
-const HELD_FOR: Duration = Duration::from_secs(2);
+/// How long an event is held back for another one to go first.
+const MAX_HOLD: Duration = Duration::from_secs(2);
 
 /// Arguments of `dossier listen`.
 #[derive(Args)]
 pub(super) struct Listen {
     #[command(flatten)]
-    of: Of,
-    /// Where events go, such as `http://localhost:3000/webhooks`.
+    common: SiteArgs,
+    /// The URL to forward events to, such as `http://localhost:3000/webhooks`.
     #[arg(long, value_name = "URL")]
     forward: String,
     #[command(flatten)]
-    wanted: Wanted,
+    events: EventArgs,
     #[command(flatten)]
     chaos: chaos::Flags,
 }
 
-/// Runs until a signal comes.
+/// Runs until a signal arrives.
 pub(super) fn run(command: &Listen) -> anyhow::Result<()> {
     runtime()?.block_on(async {
         let (mut term, mut int) =
             (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
         let forward = Target::parse(&command.forward, Reach::Anywhere)
-            .map_err(|refused| anyhow::anyhow!("--forward {refused}"))?;
-        let config = command.of.settings.load(&[])?;
-        let (db, site) = command.of.open().await?;
+            .map_err(|error| anyhow::anyhow!("--forward {error}"))?;
+        let config = command.common.settings.load(&[])?;
+        let (db, site) = command.common.open().await?;
         let listener = TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
-        // Others on this machine do not know the path.
+        // A secret path: other users of this machine can reach the port too.
         let path = format!("/{}", Uuid::new_v4().simple());
         let target = Target::parse(&format!("http://{address}{path}"), Reach::Local)?;
         let now_ms = Clock::System.now_ms();
         let new = NewSubscription {
             is_local: true,
-            expires_at_ms: Some(now_ms + RENEW_MS),
-            ..command.wanted.subscription(site, target)
+            expires_at_ms: Some(now_ms + LEASE_MS),
+            ..command.events.subscription(site, target)
         };
-        let made = subscribe(&db, key_ring(&command.of.settings)?, new, now_ms).await?;
+        let made = subscribe(&db, key_ring(&command.common.settings)?, new, now_ms).await?;
         let policy = Policy {
             timeout: Duration::from_millis(config.webhook_timeout_ms),
             ca_file: config.webhook_ca.clone(),
@@ -88,11 +89,11 @@ pub(super) fn run(command: &Listen) -> anyhow::Result<()> {
             client: WebhookClient::new(policy, Resolver::System),
             chaos: Chaos::new(&command.chaos),
             webhook: made.clone(),
-            json: command.of.json,
+            json: command.common.json,
         });
-        say(&greeting(command, &made, address))?;
+        print_stdout(&greeting(command, &made, address))?;
         let outcome = tokio::select! {
-            outcome = answer(&listener, &forwarder) => outcome,
+            outcome = accept_events(&listener, &forwarder) => outcome,
             outcome = renew(&db, &made) => outcome,
             _ = term.recv() => Ok(()),
             _ = int.recv() => Ok(()),
@@ -103,7 +104,7 @@ pub(super) fn run(command: &Listen) -> anyhow::Result<()> {
 }
 
 fn greeting(command: &Listen, made: &Subscription, address: SocketAddr) -> String {
-    if command.of.json {
+    if command.common.json {
         let (webhook, app_id) = (made.id.to_string(), made.app_id.to_string());
         let instance_id = made.instance_id.to_string();
         return json!({
@@ -113,39 +114,39 @@ fn greeting(command: &Listen, made: &Subscription, address: SocketAddr) -> Strin
         .to_string();
     }
     format!(
-        "Events of site {} go to {}\n  webhook      {}\n  app id       {}\n  instance id  {}\n  \
-         public key   dossier webhook public-key\nCtrl-C ends it. `dossier trigger \
-         attachment_created` sends something.\n",
+        "Forwarding events of site {} to {}\n  webhook      {}\n  app id       {}\n  instance id  {}\n  \
+         public key   dossier webhook public-key\nTo send a test event: dossier trigger \
+         attachment_created\nPress Ctrl-C to stop.\n",
         made.site_id, command.forward, made.id, made.app_id, made.instance_id
     )
 }
 
 async fn renew(db: &Db, made: &Subscription) -> anyhow::Result<()> {
     loop {
-        tokio::time::sleep(RENEW_EVERY).await;
-        let until_ms = Clock::System.now_ms() + RENEW_MS;
+        tokio::time::sleep(RENEW_INTERVAL).await;
+        let until_ms = Clock::System.now_ms() + LEASE_MS;
         if !db.renew_subscription(made.site_id, made.id, until_ms).await? {
             anyhow::bail!("the webhook of this listener was removed");
         }
     }
 }
 
-async fn answer(listener: &TcpListener, forwarder: &Arc<Forwarder>) -> anyhow::Result<()> {
-    let mut open = JoinSet::new();
+async fn accept_events(listener: &TcpListener, forwarder: &Arc<Forwarder>) -> anyhow::Result<()> {
+    let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             accepted = listener.accept() => {
-                let (stream, _) = accepted.context("cannot listen any more")?;
+                let (stream, _) = accepted.context("cannot accept connections")?;
                 let forwarder = Arc::clone(forwarder);
-                open.spawn(async move {
+                connections.spawn(async move {
                     let service = service_fn(|request| forwarder.receive(request));
-                    // A connection that breaks off is the server's to notice.
+                    // The server notices and retries when a connection breaks.
                     let _ = hyper::server::conn::http1::Builder::new()
                         .serve_connection(TokioIo::new(stream), service)
                         .await;
                 });
             }
-            Some(_) = open.join_next() => {}
+            Some(_) = connections.join_next() => {}
         }
     }
 }
@@ -161,8 +162,8 @@ struct Forwarder {
 }
 
 impl Forwarder {
-    /// Answers the server as the receiver does; what is late or twice on purpose is confirmed to
-    /// the server before.
+    /// Returns the receiver's status to the server. An event that is delayed, repeated or reordered
+    /// on purpose is acknowledged before it is forwarded.
     async fn receive(
         self: &Arc<Self>,
         request: Request<Incoming>,
@@ -176,38 +177,38 @@ impl Forwarder {
         else {
             return Ok(status(StatusCode::BAD_REQUEST));
         };
-        let fate = self.chaos.fate();
-        if fate == Fate::default() {
-            let answered = self.forward(&token, "").await;
+        let faults = self.chaos.next_faults();
+        if faults == Faults::default() {
+            let forwarded = self.forward(&token, "").await;
             self.release().await;
-            return Ok(status(answered));
+            return Ok(status(forwarded));
         }
-        if fate.swap {
-            // One at a time: an earlier one goes now.
+        if faults.swap {
+            // At most one event is held: an earlier one goes now.
             let earlier = self.chaos.hold(token);
             if let Some(earlier) = earlier {
                 self.forward(&earlier, "late").await;
             }
-            let own = Arc::clone(self);
-            self.chaos.later(async move {
-                tokio::time::sleep(HELD_FOR).await;
-                own.release().await;
+            let this = Arc::clone(self);
+            self.chaos.spawn(async move {
+                tokio::time::sleep(MAX_HOLD).await;
+                this.release().await;
             });
             return Ok(status(StatusCode::OK));
         }
-        let own = Arc::clone(self);
-        self.chaos.later(async move {
-            tokio::time::sleep(fate.delay).await;
-            own.forward(&token, if fate.delay.is_zero() { "" } else { "late" }).await;
-            if fate.twice {
-                own.forward(&token, "again").await;
+        let this = Arc::clone(self);
+        self.chaos.spawn(async move {
+            tokio::time::sleep(faults.delay).await;
+            this.forward(&token, if faults.delay.is_zero() { "" } else { "late" }).await;
+            if faults.twice {
+                this.forward(&token, "again").await;
             }
-            own.release().await;
+            this.release().await;
         });
         Ok(status(StatusCode::OK))
     }
 
-    /// Forwards what was held back.
+    /// Forwards the event that was held back, if any.
     async fn release(&self) {
         if let Some(held) = self.chaos.take() {
             self.forward(&held, "late").await;
@@ -215,17 +216,17 @@ impl Forwarder {
     }
 
     async fn forward(&self, token: &str, label: &str) -> StatusCode {
-        let answer = self.client.post(&self.forward, token, Reach::Anywhere).await;
+        let response = self.client.post(&self.forward, token, Reach::Anywhere).await;
         let event = event_of(token).unwrap_or_default();
-        let outcome = match (&answer.problem, answer.status) {
+        let outcome = match (&response.problem, response.status) {
             (Some(problem), _) => problem.clone(),
             (None, status) => status.unwrap_or_default().to_string(),
         };
-        let told = self.describe(&event, label, &outcome, answer.duration_ms);
-        // Whoever closed our output does not want to read on.
-        let _ = say(&told);
-        let answered = answer.status.and_then(|status| StatusCode::from_u16(status).ok());
-        answered.unwrap_or(StatusCode::BAD_GATEWAY)
+        let text = self.describe(&event, label, &outcome, response.duration_ms);
+        // Forwarding continues when standard output is closed.
+        let _ = print_stdout(&text);
+        let status = response.status.and_then(|status| StatusCode::from_u16(status).ok());
+        status.unwrap_or(StatusCode::BAD_GATEWAY)
     }
 
     fn describe(&self, event: &Value, label: &str, outcome: &str, duration_ms: u64) -> String {
@@ -240,7 +241,7 @@ impl Forwarder {
         }
         let label = if label.is_empty() { String::new() } else { format!(" [{label}]") };
         format!(
-            "{}  attachment_{slug}  {id}{label}\n    {outcome}, {duration_ms} ms of {}   again: \
+            "{}  attachment_{slug}  {id}{label}\n    {outcome}, {duration_ms} of {} ms   to replay: \
              dossier webhook replay {} --event {id}",
             timestamp(Clock::System.now_ms()),
             self.limit_ms,
@@ -255,7 +256,7 @@ fn status(status: StatusCode) -> Response<Full<Bytes>> {
     response
 }
 
-/// The event in a token, as far as it can be read.
+/// Decodes the event in a token without verifying it; `None` if it is malformed.
 fn event_of(token: &str) -> Option<Value> {
     let claims = URL_SAFE_NO_PAD.decode(token.split('.').nth(1)?).ok()?;
     let claims: Value = serde_json::from_slice(&claims).ok()?;

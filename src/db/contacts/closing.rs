@@ -1,37 +1,37 @@
-//! The end of a contact, by deletion or erasure. One transaction makes it and everything of it
-//! unreachable and uncounted, and takes away the first attachments; a large contact's others follow
-//! in batches, each in a transaction of its own that can be repeated after a crash.
+//! Closes a contact, by deletion or erasure. One transaction makes the contact and everything it
+//! has unreachable and uncounted, and deletes the first attachments; the others of a large contact
+//! follow in batches, each in a transaction that can be repeated after a crash.
 
 use crate::db::sql::{self, Connection, OptionalExtension as _, params};
 use uuid::Uuid;
 
-use super::{Contact, ContactState, Removal, erasures, find, make_known};
+use super::{Contact, ContactState, Removal, create_if_unknown, erasures, find};
 use crate::db::attachments::count_site;
 use crate::db::engine::Done;
-use crate::db::events::{self, News};
+use crate::db::events::{self, NewEvent};
 use crate::db::{Db, contacts::trash};
 use crate::domain::ids::{AttachmentId, BlobId, ContactId, SiteId};
 use crate::domain::webhook::{Cause, EventType};
 use crate::error::{Error, Result};
 
-/// Attachments that one transaction takes away at most.
+/// Maximum attachments deleted by one transaction.
 const BATCH: usize = 500;
 
-/// How a contact is to end.
+/// How to close a contact.
 #[derive(Debug, Clone)]
 pub struct Closing {
-    /// How its attachments go.
+    /// How to delete its attachments.
     pub removal: Removal,
-    /// Why, as the events say it.
+    /// The cause, for the events.
     pub cause: Cause,
-    /// Whether everything of the person goes, for good and with a receipt of this id.
+    /// For an erasure, which deletes all data of the contact permanently: the receipt's id.
     pub erase: Option<Uuid>,
-    /// Whether one that was never seen is closed as well, so that uploads for it are refused.
-    pub unknown_too: bool,
+    /// Whether to close an unknown contact as well, so that uploads for it are rejected.
+    pub create_unknown: bool,
 }
 
-/// The closing of a contact that is under way.
-struct UnderWay {
+/// A closing that has begun.
+struct ClosingInProgress {
     site: SiteId,
     contact: ContactId,
     removal: Removal,
@@ -40,9 +40,9 @@ struct UnderWay {
 }
 
 impl Db {
-    /// Closes a contact: from now on nothing of it is reachable. Returns whether there are
-    /// attachments left to be taken away by [`Db::close_on`], and the receipt of an erasure; one
-    /// that was erased before has its receipt already.
+    /// Closes a contact: from now on nothing of it is reachable. Returns whether attachments are
+    /// left for [`Db::continue_closing`], and the receipt of an erasure; for a contact that was
+    /// erased before, that is the existing receipt.
     ///
     /// # Errors
     ///
@@ -57,18 +57,18 @@ impl Db {
         self.engine
             .write(site, move |connection| {
                 let value = close(connection, (site, contact), &closing)?;
-                connection.wake(&outbox);
+                connection.notify(&outbox);
                 Ok(Done { value, changed: Some((site, contact)) })
             })
             .await
     }
 
-    /// Whether contacts are being closed, or receipts wait to be completed.
+    /// Whether contacts are being closed, or erasures are incomplete.
     ///
     /// # Errors
     ///
     /// Only when the database fails.
-    pub async fn has_contact_work(&self) -> Result<bool> {
+    pub async fn has_unfinished_closings(&self) -> Result<bool> {
         self.engine
             .read(|connection| {
                 connection
@@ -81,23 +81,23 @@ impl Db {
             .await
     }
 
-    /// Takes away a batch of the attachments of a contact that is being closed; whether there may
-    /// be more of it or of others.
+    /// Deletes a batch of the attachments of any contact that is being closed; whether there may be
+    /// more of it or of others.
     ///
     /// # Errors
     ///
     /// Only when the database fails.
-    pub async fn close_on(&self, now_ms: i64) -> Result<bool> {
+    pub async fn continue_closing(&self, now_ms: i64) -> Result<bool> {
         let outbox = self.outbox.clone();
         self.engine
             .write_across(move |connection| {
-                let found = any_under_way(connection)?;
+                let found = next_closing(connection)?;
                 if let Some((site, contact)) = found {
                     connection.lock_site(site)?;
-                    // Another node may have ended it while this one waited.
-                    if let Some(one) = under_way(connection, site, contact)? {
-                        batch(connection, &one, now_ms)?;
-                        connection.wake(&outbox);
+                    // Another node may have finished it while this one waited for the lock.
+                    if let Some(closing) = closing_in_progress(connection, site, contact)? {
+                        batch(connection, &closing, now_ms)?;
+                        connection.notify(&outbox);
                     }
                 }
                 Ok(Done { value: found.is_some(), changed: None })
@@ -114,34 +114,41 @@ pub(in crate::db) fn close(
 ) -> Result<(bool, Option<Uuid>)> {
     let now_ms = closing.removal.now_ms;
     let found = find(connection, site, contact)?;
-    if found.is_none() && closing.unknown_too {
-        make_known(connection, (site, contact), now_ms)?;
+    if found.is_none() && closing.create_unknown {
+        create_if_unknown(connection, (site, contact), now_ms)?;
     }
     let state = match &found {
-        None if closing.unknown_too => ContactState::Active,
+        None if closing.create_unknown => ContactState::Active,
         None => return Err(Error::no_contact(contact)),
         Some(found) => found.state,
     };
     let receipt = match (closing.erase, state) {
         (_, ContactState::Merged) => return Err(Error::no_contact(contact)),
         (Some(_), ContactState::Erased) => {
-            let known = erasures::receipt_of(connection, site, contact)?;
-            return known.map(|known| (false, Some(known))).ok_or(Error::no_contact(contact));
+            let existing = erasures::receipt_of(connection, site, contact)?;
+            return existing
+                .map(|receipt| (false, Some(receipt)))
+                .ok_or(Error::no_contact(contact));
         }
         (Some(receipt), _) => Some(receipt),
         (None, ContactState::Active) => None,
         (None, _) => return Err(Error::no_contact(contact)),
     };
-    end(connection, (site, contact), found.as_ref(), closing, receipt)?;
-    let under_way =
-        UnderWay { site, contact, removal: closing.removal, cause: closing.cause.clone(), receipt };
-    begin(connection, &under_way)?;
-    let more = batch(connection, &under_way, now_ms)?;
+    close_row(connection, (site, contact), found.as_ref(), closing, receipt)?;
+    let closing_in_progress = ClosingInProgress {
+        site,
+        contact,
+        removal: closing.removal,
+        cause: closing.cause.clone(),
+        receipt,
+    };
+    begin(connection, &closing_in_progress)?;
+    let more = batch(connection, &closing_in_progress, now_ms)?;
     Ok((more, receipt))
 }
 
-/// The contact itself: its state, its counters, its uploads in flight.
-fn end(
+/// Closes the contact's own row: state, counters, uploads in progress.
+fn close_row(
     connection: &Connection,
     (site, contact): (SiteId, ContactId),
     found: Option<&Contact>,
@@ -175,7 +182,7 @@ fn end(
     Ok(())
 }
 
-/// Uploads in flight are over: whoever goes on with one is told so, and the sweep takes its bytes.
+/// Ends the contact's uploads in progress: resuming one fails, and the sweep deletes its bytes.
 pub(super) fn end_uploads(
     connection: &Connection,
     site: SiteId,
@@ -188,7 +195,7 @@ pub(super) fn end_uploads(
         .execute(params![site, contact])
 }
 
-fn begin(connection: &Connection, one: &UnderWay) -> sql::Result<usize> {
+fn begin(connection: &Connection, closing: &ClosingInProgress) -> sql::Result<usize> {
     connection
         .prepare_cached(
             "INSERT INTO contact_closings (site_id, contact_id, begun_at_ms, grace_ms, \
@@ -200,29 +207,29 @@ fn begin(connection: &Connection, one: &UnderWay) -> sql::Result<usize> {
              receipt_id = excluded.receipt_id",
         )?
         .execute(params![
-            one.site,
-            one.contact,
-            one.removal.now_ms,
-            one.removal.grace_ms,
-            one.removal.purge_at_ms,
-            one.cause.originated_from,
-            one.cause.by_anonymize_request,
-            one.receipt.map(Uuid::into_bytes),
+            closing.site,
+            closing.contact,
+            closing.removal.now_ms,
+            closing.removal.grace_ms,
+            closing.removal.purge_at_ms,
+            closing.cause.originated_from,
+            closing.cause.by_anonymize_request,
+            closing.receipt.map(Uuid::into_bytes),
         ])
 }
 
-fn any_under_way(connection: &Connection) -> sql::Result<Option<(SiteId, ContactId)>> {
+fn next_closing(connection: &Connection) -> sql::Result<Option<(SiteId, ContactId)>> {
     connection
         .prepare_cached("SELECT site_id, contact_id FROM contact_closings LIMIT 1")?
         .query_row(&[], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()
 }
 
-fn under_way(
+fn closing_in_progress(
     connection: &Connection,
     site: SiteId,
     contact: ContactId,
-) -> sql::Result<Option<UnderWay>> {
+) -> sql::Result<Option<ClosingInProgress>> {
     connection
         .prepare_cached(
             "SELECT site_id, contact_id, begun_at_ms, grace_ms, purge_at_ms, originated_from, \
@@ -230,7 +237,7 @@ fn under_way(
              WHERE site_id = $1 AND contact_id = $2",
         )?
         .query_row(params![site, contact], |row| {
-            Ok(UnderWay {
+            Ok(ClosingInProgress {
                 site: row.get(0)?,
                 contact: row.get(1)?,
                 removal: Removal {
@@ -249,83 +256,85 @@ fn under_way(
         .optional()
 }
 
-/// Takes away some of what is left; false when that was all.
-fn batch(connection: &Connection, one: &UnderWay, now_ms: i64) -> sql::Result<bool> {
-    let left: Vec<(AttachmentId, BlobId, i64)> = connection
+/// Deletes a batch of what is left; false when that was all.
+fn batch(connection: &Connection, closing: &ClosingInProgress, now_ms: i64) -> sql::Result<bool> {
+    let remaining: Vec<(AttachmentId, BlobId, i64)> = connection
         .prepare_cached(
             "SELECT attachment_id, blob_id, event_sequence FROM attachments \
              WHERE site_id = $1 AND contact_id = $2 LIMIT $3",
         )?
-        .query_map(params![one.site, one.contact, BATCH as i64], |row| {
+        .query_map(params![closing.site, closing.contact, BATCH as i64], |row| {
             Ok((row.get(0)?, row.get(1)?, row.get(2)?))
         })?;
-    for (attachment, blob, sequence) in &left {
-        take_away(connection, one, (*attachment, *blob))?;
-        let news = News {
+    for (attachment, blob, sequence) in &remaining {
+        remove_attachment(connection, closing, (*attachment, *blob))?;
+        let new_event = NewEvent {
             event_type: EventType::Deleted,
-            contact: one.contact,
+            contact: closing.contact,
             attachment: *attachment,
             sequence: sequence + 1,
-            occurred_at_ms: one.removal.now_ms,
+            occurred_at_ms: closing.removal.now_ms,
             now_ms,
-            cause: &one.cause,
+            cause: &closing.cause,
             entity: None,
         };
-        events::record(connection, one.site, events::new_id(), &news)?;
+        events::record(connection, closing.site, events::new_id(), &new_event)?;
     }
-    let mut gone = left.len();
-    if gone < BATCH && one.removal.purge_at_ms.is_none() {
-        // These were told of when they went into the trash.
-        let rest = (BATCH - gone) as i64;
-        let trashed = trash::of_contact(connection, (one.site, one.contact), rest)?;
-        gone += trashed.len();
+    let mut deleted = remaining.len();
+    if deleted < BATCH && closing.removal.purge_at_ms.is_none() {
+        // Their events were recorded when they were moved to the trash.
+        let rest = (BATCH - deleted) as i64;
+        let trashed = trash::trashed_of(connection, (closing.site, closing.contact), rest)?;
+        deleted += trashed.len();
         for (attachment, blob) in trashed {
-            trash::purge(connection, (one.site, attachment, blob), &one.removal)?;
-            note_erased(connection, one, (attachment, blob))?;
+            trash::purge(connection, (closing.site, attachment, blob), &closing.removal)?;
+            record_erased(connection, closing, (attachment, blob))?;
         }
     }
-    if gone == BATCH {
+    if deleted == BATCH {
         return Ok(true);
     }
-    // Last, so that also what was written while batches went on is forgotten.
-    if one.receipt.is_some() && erasures::forget_told_of_all(connection, (one.site, one.contact))? {
+    // Last, so that history recorded while the batches ran is deleted too.
+    if closing.receipt.is_some()
+        && erasures::delete_all_event_history(connection, (closing.site, closing.contact))?
+    {
         return Ok(true);
     }
     connection
         .prepare_cached("DELETE FROM contact_closings WHERE site_id = $1 AND contact_id = $2")?
-        .execute(params![one.site, one.contact])?;
-    if let Some(receipt) = one.receipt {
-        erasures::rows_are_gone(connection, one.site, receipt, now_ms)?;
+        .execute(params![closing.site, closing.contact])?;
+    if let Some(receipt) = closing.receipt {
+        erasures::rows_erased(connection, closing.site, receipt, now_ms)?;
     }
     Ok(false)
 }
 
-fn take_away(
+fn remove_attachment(
     connection: &Connection,
-    one: &UnderWay,
+    closing: &ClosingInProgress,
     (attachment, blob): (AttachmentId, BlobId),
 ) -> sql::Result<()> {
-    if let Some(purge_at_ms) = one.removal.purge_at_ms {
-        let key = (one.site, attachment);
-        trash::throw(connection, key, (one.removal.now_ms, purge_at_ms), true)?;
+    if let Some(purge_at_ms) = closing.removal.purge_at_ms {
+        let key = (closing.site, attachment);
+        trash::move_to_trash(connection, key, (closing.removal.now_ms, purge_at_ms), true)?;
     }
     connection
         .prepare_cached("DELETE FROM attachments WHERE site_id = $1 AND attachment_id = $2")?
-        .execute(params![one.site, attachment])?;
-    if one.removal.purge_at_ms.is_none() {
-        trash::remove_bytes(connection, (one.site, blob), &one.removal)?;
-        note_erased(connection, one, (attachment, blob))?;
+        .execute(params![closing.site, attachment])?;
+    if closing.removal.purge_at_ms.is_none() {
+        trash::schedule_removal(connection, (closing.site, blob), &closing.removal)?;
+        record_erased(connection, closing, (attachment, blob))?;
     }
-    trash::bury(connection, (one.site, attachment), one.removal.now_ms)
+    trash::record_tombstone(connection, (closing.site, attachment), closing.removal.now_ms)
 }
 
-fn note_erased(
+fn record_erased(
     connection: &Connection,
-    one: &UnderWay,
+    closing: &ClosingInProgress,
     file: (AttachmentId, BlobId),
 ) -> sql::Result<()> {
-    match one.receipt {
-        Some(receipt) => erasures::note_file(connection, (one.site, receipt), file),
+    match closing.receipt {
+        Some(receipt) => erasures::record_file(connection, (closing.site, receipt), file),
         None => Ok(()),
     }
 }

@@ -1,4 +1,4 @@
-//! Erasures: what is to go beside the attachments, and the receipts of it.
+//! Erasures: the data beyond attachments that they delete, and their receipts.
 
 use crate::db::sql::{self, Connection, OptionalExtension as _, Row, params};
 use uuid::Uuid;
@@ -8,8 +8,9 @@ use crate::db::engine::Done;
 use crate::domain::ids::{AttachmentId, BlobId, ContactId, EventId, SiteId};
 use crate::error::Result;
 
-/// Rows of what was told that one transaction forgets, and few more.
-pub(super) const TOLD_BATCH: usize = 1_000;
+/// Approximate maximum of event and delivery rows deleted by one transaction; it may be exceeded by
+/// a few rows.
+pub(super) const HISTORY_BATCH: usize = 1_000;
 
 /// The erasure of a contact.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,19 +19,19 @@ pub struct Erasure {
     pub site_id: SiteId,
     /// The receipt's id.
     pub receipt_id: Uuid,
-    /// Who was erased.
+    /// The erased contact.
     pub contact_id: ContactId,
-    /// Who had been merged into it before and was erased with it.
+    /// Contacts that had been merged into it and were erased with it.
     pub merged: Vec<ContactId>,
-    /// When it was asked for, in Unix milliseconds; from then on nothing was reachable.
+    /// When it was requested, in Unix milliseconds; from then on nothing was reachable.
     pub requested_at_ms: i64,
-    /// When the last row was gone, in Unix milliseconds.
+    /// When the last row was deleted, in Unix milliseconds.
     pub rows_erased_at_ms: Option<i64>,
-    /// When everything was gone, also from the database's log, in Unix milliseconds.
+    /// When everything was deleted, including from the database's log, in Unix milliseconds.
     pub completed_at_ms: Option<i64>,
-    /// Attachments that were erased, in all.
+    /// Total number of erased attachments.
     pub file_count: u64,
-    /// The first of these, by their ids.
+    /// The first of these by id.
     pub files: Vec<ErasedFile>,
 }
 
@@ -39,7 +40,7 @@ pub struct Erasure {
 pub struct ErasedFile {
     /// Its id.
     pub attachment_id: AttachmentId,
-    /// When its bytes and those made of them went, in Unix milliseconds.
+    /// When its bytes and its renditions were deleted, in Unix milliseconds.
     pub erased_at_ms: Option<i64>,
 }
 
@@ -70,8 +71,8 @@ impl Db {
             .await
     }
 
-    /// Completes erasures whose bytes have all gone; returns how many. What the database's log held
-    /// of them goes first.
+    /// Completes erasures whose bytes are all deleted; returns how many. Truncates the database's
+    /// log first, because it may still hold erased rows.
     ///
     /// # Errors
     ///
@@ -80,8 +81,8 @@ impl Db {
         if self.engine.read(ready).await?.is_empty() {
             return Ok(0);
         }
-        // A reader needs the log: it is tried again.
-        if !self.engine.empty_log().await? {
+        // A reader needs the log: the next sweep retries.
+        if !self.engine.truncate_log().await? {
             return Ok(0);
         }
         self.engine
@@ -104,8 +105,9 @@ impl Db {
     }
 }
 
-/// Erasures that lack nothing but the emptying of the log. An upload that an older release began may be
-/// anyone's of its site: until it has ended or its contact is known, no erasure there is complete.
+/// Erasures that only wait for the log to be truncated. An upload that an older release began may
+/// belong to any contact of its site: until it has ended or its contact is known, no erasure of the
+/// site is complete.
 fn ready(connection: &Connection) -> sql::Result<Vec<(SiteId, [u8; 16])>> {
     connection
         .prepare_cached(
@@ -119,8 +121,8 @@ fn ready(connection: &Connection) -> sql::Result<Vec<(SiteId, [u8; 16])>> {
         .query_map(&[], |row| Ok((row.get(0)?, row.get(1)?)))
 }
 
-/// Inside the write that closes a contact: the receipt, and whoever was merged into it. The attachments
-/// and what was told of them are taken away in batches.
+/// Inside the write that closes a contact: creates the receipt, and erases the contacts merged into
+/// it. The attachments and the event history are deleted in batches.
 pub(super) fn begin(
     connection: &Connection,
     (site, contact): (SiteId, ContactId),
@@ -143,39 +145,45 @@ pub(super) fn begin(
     Ok(())
 }
 
-/// Forgets some of what was told of a contact and of whoever was merged into it; whether there may be
-/// more. Until all of it is forgotten, the deliverer passes it over.
-pub(super) fn forget_told_of_all(
+/// Deletes a batch of the event history of a contact and of those merged into it; whether there may
+/// be more. Until all of it is deleted, the deliverer skips the events.
+pub(super) fn delete_all_event_history(
     connection: &Connection,
     (site, contact): (SiteId, ContactId),
 ) -> sql::Result<bool> {
-    let mut forgotten = 0;
-    for one in merged_into(connection, site, contact)?.iter().chain([&contact]) {
-        forgotten += forget_told(connection, site, *one, TOLD_BATCH.saturating_sub(forgotten))?;
-        if forgotten >= TOLD_BATCH {
+    let mut deleted = 0;
+    for contact in merged_into(connection, site, contact)?.iter().chain([&contact]) {
+        deleted += delete_event_history(
+            connection,
+            site,
+            *contact,
+            HISTORY_BATCH.saturating_sub(deleted),
+        )?;
+        if deleted >= HISTORY_BATCH {
             return Ok(true);
         }
     }
     Ok(false)
 }
 
-/// Forgets events that show an attachment of the contact, and what receivers answered to any of its
-/// events. Those that only tell of a deletion stay: whoever was told of the file must be told that it
-/// is gone. Returns how many rows went; fewer than `limit` when those were all, and few more at most.
-pub(super) fn forget_told(
+/// Deletes events that contain an attachment of the contact, and the stored responses of receivers
+/// to any of its events. Events that only report a deletion stay: a receiver that was sent the file
+/// must also be sent its deletion. Returns how many rows were deleted: fewer than `limit` if those
+/// were all, and at most a few more than `limit`.
+pub(super) fn delete_event_history(
     connection: &Connection,
     site: SiteId,
     contact: ContactId,
     limit: usize,
 ) -> sql::Result<usize> {
-    let shown: Vec<EventId> = connection
+    let events: Vec<EventId> = connection
         .prepare_cached(
             "SELECT event_id FROM events WHERE site_id = $1 AND contact_id = $2 \
              AND file_name IS NOT NULL LIMIT $3",
         )?
         .query_map(params![site, contact, limit as i64], |row| row.get(0))?;
     let mut rows = 0;
-    for event in shown {
+    for event in events {
         if rows >= limit {
             return Ok(rows);
         }
@@ -213,7 +221,7 @@ pub(super) fn receipt_of(
         .optional()
 }
 
-pub(super) fn note_file(
+pub(super) fn record_file(
     connection: &Connection,
     (site, receipt): (SiteId, Uuid),
     (attachment, blob): (AttachmentId, BlobId),
@@ -227,7 +235,7 @@ pub(super) fn note_file(
     Ok(())
 }
 
-pub(super) fn rows_are_gone(
+pub(super) fn rows_erased(
     connection: &Connection,
     site: SiteId,
     receipt: Uuid,
@@ -241,8 +249,8 @@ pub(super) fn rows_are_gone(
     Ok(())
 }
 
-/// Inside the write that forgets a removal: its bytes have gone.
-pub(in crate::db) fn bytes_are_gone(
+/// Inside the write that completes a removal: records that the blob's bytes are deleted.
+pub(in crate::db) fn blob_erased(
     connection: &Connection,
     (site, blob): (SiteId, BlobId),
     now_ms: i64,

@@ -1,14 +1,14 @@
-//! Contacts that are gone for good, as a restore of an older backup learns of them.
+//! Contacts that were deleted or erased, for restores of older backups.
 
 use crate::db::sql::{self, Connection, params};
 
-use super::erasures::{TOLD_BATCH, forget_told};
+use super::erasures::{HISTORY_BATCH, delete_event_history};
 use crate::db::Inspection;
 use crate::domain::ids::{BlobId, ContactId, SiteId};
 
 /// A contact that was deleted or erased, with the receipt of an erasure.
 #[derive(Debug, Clone)]
-pub struct Grave {
+pub struct ContactTombstone {
     site: SiteId,
     contact: ContactId,
     state: String,
@@ -20,12 +20,12 @@ pub struct Grave {
 }
 
 impl Inspection {
-    /// Contacts that are gone for good.
+    /// Contacts that were deleted or erased.
     ///
     /// # Errors
     ///
     /// When the database fails.
-    pub fn graves(&self) -> anyhow::Result<Vec<Grave>> {
+    pub fn contact_tombstones(&self) -> anyhow::Result<Vec<ContactTombstone>> {
         let mut statement = self.connection.prepare_cached(
             "SELECT c.site_id, c.contact_id, c.state, c.state_at_ms, c.merged_into, \
              e.receipt_id, e.rows_erased_at_ms, e.completed_at_ms FROM contacts c \
@@ -33,7 +33,7 @@ impl Inspection {
              WHERE c.state IN ('deleted', 'erased')",
         )?;
         let rows = statement.query_map(&[], |row| {
-            Ok(Grave {
+            Ok(ContactTombstone {
                 site: row.get(0)?,
                 contact: row.get(1)?,
                 state: row.get(2)?,
@@ -48,14 +48,14 @@ impl Inspection {
     }
 }
 
-/// Inside a restore: takes away everything of a contact that is gone, and keeps it gone. Returns
-/// the bytes that are to go. The caller counts anew.
-pub(in crate::db) fn bury_contact(
+/// Inside a restore: deletes everything of a deleted or erased contact, and keeps it deleted.
+/// Returns the blobs to remove. The caller recounts.
+pub(in crate::db) fn apply_contact_tombstone(
     connection: &Connection,
-    grave: &Grave,
+    contact: &ContactTombstone,
 ) -> sql::Result<Vec<(SiteId, BlobId)>> {
-    let key = params![grave.site, grave.contact];
-    let mut gone = Vec::new();
+    let key = params![contact.site, contact.contact];
+    let mut to_remove = Vec::new();
     for statement in [
         "DELETE FROM attachments WHERE site_id = $1 AND contact_id = $2 RETURNING blob_id",
         "DELETE FROM trashed_attachments WHERE site_id = $1 AND contact_id = $2 \
@@ -63,9 +63,9 @@ pub(in crate::db) fn bury_contact(
     ] {
         let mut statement = connection.prepare_cached(statement)?;
         let blobs: Vec<BlobId> = statement.query_map(key, |row| row.get(0))?;
-        gone.extend(blobs.into_iter().map(|blob| (grave.site, blob)));
+        to_remove.extend(blobs.into_iter().map(|blob| (contact.site, blob)));
     }
-    while forget_told(connection, grave.site, grave.contact, TOLD_BATCH)? > 0 {}
+    while delete_event_history(connection, contact.site, contact.contact, HISTORY_BATCH)? > 0 {}
     connection
         .prepare_cached("DELETE FROM contact_closings WHERE site_id = $1 AND contact_id = $2")?
         .execute(key)?;
@@ -79,13 +79,13 @@ pub(in crate::db) fn bury_contact(
              purge_at_ms = NULL",
         )?
         .execute(params![
-            grave.site,
-            grave.contact,
-            grave.state,
-            grave.state_at_ms,
-            grave.merged_into
+            contact.site,
+            contact.contact,
+            contact.state,
+            contact.state_at_ms,
+            contact.merged_into
         ])?;
-    if let Some(receipt) = grave.receipt {
+    if let Some(receipt) = contact.receipt {
         connection
             .prepare_cached(
                 "INSERT INTO erasures (site_id, receipt_id, contact_id, requested_at_ms, \
@@ -93,14 +93,14 @@ pub(in crate::db) fn bury_contact(
                  ON CONFLICT DO NOTHING",
             )?
             .execute(params![
-                grave.site,
+                contact.site,
                 receipt,
-                grave.contact,
-                grave.state_at_ms,
-                // A restore takes away the rows and the bytes before its folder gets its name.
-                grave.rows_erased_at_ms.unwrap_or(grave.state_at_ms),
-                grave.completed_at_ms,
+                contact.contact,
+                contact.state_at_ms,
+                // A restore deletes the rows and the bytes before its folder gets its final name.
+                contact.rows_erased_at_ms.unwrap_or(contact.state_at_ms),
+                contact.completed_at_ms,
             ])?;
     }
-    Ok(gone)
+    Ok(to_remove)
 }

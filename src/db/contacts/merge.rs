@@ -9,34 +9,35 @@ use crate::domain::ids::{ContactId, SiteId};
 use crate::error::Result;
 
 impl Db {
-    /// Moves everything of the sources to the target and ends the sources. Whether a target or
-    /// sources that were never seen are made is said by `unknown_too`. Links go on working, and
-    /// nobody is told: the vendor's entity does not hold its contact.
+    /// Moves all attachments of the sources to the target and closes the sources. `create_unknown`
+    /// decides whether an unknown target or unknown sources are created first. Links stay valid, and
+    /// no events are sent, because the vendor's entity does not contain its contact.
     ///
-    /// Returns how many attachments have moved.
+    /// Returns the number of moved attachments.
     ///
     /// # Errors
     ///
-    /// [`crate::error::Error::NotFound`] when one of them is not there; then nothing is changed.
+    /// [`crate::error::Error::NotFound`] when one of them does not exist or is not active; then
+    /// nothing is changed.
     pub async fn merge_contacts(
         &self,
         site: SiteId,
         target: ContactId,
         sources: Vec<ContactId>,
-        unknown_too: UnknownToo,
+        create_unknown: CreateUnknown,
         now_ms: i64,
     ) -> Result<usize> {
-        let moved = self.engine.write_noting(
+        let moved = self.engine.write_with_changes(
             Some(site),
             move |connection| {
-                let moved = merge(connection, (site, target), &sources, unknown_too, now_ms)?;
+                let moved = merge(connection, (site, target), &sources, create_unknown, now_ms)?;
                 let mut changed = sources.clone();
                 changed.push(target);
                 Ok(Done { value: (moved, site, changed), changed: None })
             },
             |(_, site, changed), changes| {
                 for contact in changed {
-                    changes.note(*site, *contact);
+                    changes.bump(*site, *contact);
                 }
             },
         );
@@ -44,12 +45,12 @@ impl Db {
     }
 }
 
-/// Which contacts of a merge are made when they were never seen.
+/// Which unknown contacts of a merge are created.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct UnknownToo {
+pub struct CreateUnknown {
     /// The target.
     pub target: bool,
-    /// The sources, which are closed at once.
+    /// The sources, which are closed immediately.
     pub sources: bool,
 }
 
@@ -58,12 +59,12 @@ pub(in crate::db) fn merge(
     connection: &Connection,
     (site, target): (SiteId, ContactId),
     sources: &[ContactId],
-    unknown_too: UnknownToo,
+    create_unknown: CreateUnknown,
     now_ms: i64,
 ) -> Result<usize> {
-    active(connection, (site, target), unknown_too.target, now_ms)?;
+    active(connection, (site, target), create_unknown.target, now_ms)?;
     for source in sources {
-        active(connection, (site, *source), unknown_too.sources, now_ms)?;
+        active(connection, (site, *source), create_unknown.sources, now_ms)?;
     }
     let mut moved = 0;
     for source in sources {
@@ -103,7 +104,7 @@ fn move_all(
              WHERE site_id = $2 AND contact_id = $3",
         )?
         .execute(params![source, site, target])?;
-    // One level is enough to find all that was ever merged into a contact.
+    // One level is enough to find every contact that was ever merged into another.
     connection
         .prepare_cached(
             "UPDATE contacts SET merged_into = $1 WHERE site_id = $2 AND merged_into = $3",

@@ -1,5 +1,5 @@
-//! Queries on contacts as such: who is known, in which state; what happens to their attachments when
-//! they go is in the files beside this one.
+//! Queries on contacts themselves: which exist, and in which state. The files next to this one
+//! handle their attachments.
 
 mod closing;
 mod erasures;
@@ -10,41 +10,41 @@ mod trash;
 
 pub use closing::Closing;
 pub use erasures::{ErasedFile, Erasure};
-pub use graves::Grave;
+pub use graves::ContactTombstone;
 pub use search::{ContactOrder, ContactSearch};
 pub use trash::{Restored, Trashed};
 
 pub(super) use closing::close;
-pub(super) use erasures::bytes_are_gone;
-pub(super) use graves::bury_contact;
+pub(super) use erasures::blob_erased;
+pub(super) use graves::apply_contact_tombstone;
 pub(super) use merge::merge;
-pub(super) use trash::{bury, remove_bytes, throw};
+pub(super) use trash::{move_to_trash, record_tombstone, schedule_removal};
 
-pub use merge::UnknownToo;
+pub use merge::CreateUnknown;
 
 use crate::db::sql::{self, Connection, OptionalExtension as _, Row, params};
 
 use super::Db;
 use crate::config::Config;
 use crate::db::engine::Done;
-use crate::domain::folding::kept_fold;
+use crate::domain::folding::stored_fold;
 use crate::domain::ids::{ContactId, SiteId};
 use crate::error::{Error, Result};
 
 const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
 
-/// What is left of a contact.
+/// The state of a contact.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ContactState {
-    /// All of it.
+    /// In use.
     Active,
-    /// It can be restored for a while.
+    /// In the trash: it can be restored for a while.
     Trashed,
-    /// Nothing but its id.
+    /// Deleted: only its id is left.
     Deleted,
-    /// Nothing but its id and a receipt.
+    /// Erased: only its id and a receipt are left.
     Erased,
-    /// Its attachments belong to another contact.
+    /// Merged: its attachments belong to another contact.
     Merged,
 }
 
@@ -72,48 +72,49 @@ impl ContactState {
 pub struct Contact {
     /// Its id.
     pub id: ContactId,
-    /// What is left of it.
+    /// Its state.
     pub state: ContactState,
     /// A label for people.
     pub label: Option<String>,
     /// When it was announced, in Unix milliseconds.
     pub announced_at_ms: Option<i64>,
-    /// When it came into its state, in Unix milliseconds.
+    /// When its state last changed, in Unix milliseconds.
     pub state_at_ms: i64,
-    /// Of a trashed one: when it can no longer be restored, in Unix milliseconds.
+    /// Until when it can be restored, in Unix milliseconds, if it is trashed.
     pub purge_at_ms: Option<i64>,
-    /// Attachments that it has.
+    /// Number of its attachments.
     pub attachment_count: u64,
-    /// Bytes of these.
+    /// Total size of these.
     pub total_bytes: u64,
-    /// When its last file came, or it came into its state if that was later, in Unix milliseconds.
+    /// When its newest file was created or its state last changed, whichever is later, in Unix
+    /// milliseconds.
     pub last_activity_at_ms: i64,
 }
 
-/// How an announcement ended.
+/// The outcome of an announcement.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Announced {
-    /// The contact is known now.
+    /// The contact is active.
     Known(Contact),
-    /// It cannot come back: it was erased or merged, or lies in the trash.
+    /// It cannot be announced: it was erased or merged, or is in the trash.
     Gone(ContactState),
-    /// Its attachments are still being taken away.
+    /// Its attachments are still being deleted.
     Closing,
 }
 
-/// How something is to be deleted.
+/// How to delete something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Removal {
     /// When, in Unix milliseconds.
     pub now_ms: i64,
-    /// How long bytes stay for downloads that are running.
+    /// How long the bytes are kept for downloads in flight.
     pub grace_ms: i64,
-    /// Until when it can be restored, in Unix milliseconds; `None` is not at all.
+    /// Until when it can be restored, in Unix milliseconds; `None` for a permanent removal.
     pub purge_at_ms: Option<i64>,
 }
 
 impl Removal {
-    /// As the settings say.
+    /// According to the settings.
     pub fn now(config: &Config, now_ms: i64) -> Self {
         let trash_ms = i64::from(config.trash_days) * DAY_MS;
         Self {
@@ -123,8 +124,8 @@ impl Removal {
         }
     }
 
-    /// At once and for good.
-    pub fn for_good(now_ms: i64) -> Self {
+    /// Immediate and permanent.
+    pub fn permanent(now_ms: i64) -> Self {
         Self { now_ms, grace_ms: 0, purge_at_ms: None }
     }
 }
@@ -140,7 +141,7 @@ macro_rules! contact_columns {
 use contact_columns;
 
 impl Db {
-    /// Finds a contact, in whatever state.
+    /// Finds a contact in any state.
     ///
     /// # Errors
     ///
@@ -149,7 +150,7 @@ impl Db {
         self.engine.read(move |connection| find(connection, site, id)).await
     }
 
-    /// Makes a contact known, with a label if one is given. One that was deleted begins anew.
+    /// Announces a contact, with a label if one is given. A deleted one becomes active again.
     ///
     /// # Errors
     ///
@@ -169,13 +170,13 @@ impl Db {
             .await
     }
 
-    /// Whether attachments may be uploaded for a contact: not when it is gone, nor when only
-    /// announced ones may have any and it is not.
+    /// Whether a contact accepts uploads: not when it is not active, nor when only announced
+    /// contacts do and it was not announced.
     ///
     /// # Errors
     ///
     /// Only when the database fails.
-    pub async fn may_receive(
+    pub async fn accepts_uploads(
         &self,
         site: SiteId,
         id: ContactId,
@@ -211,8 +212,12 @@ pub(super) fn find(
         .optional()
 }
 
-/// Inside the write of an upload: whether its contact has gone meanwhile.
-pub(super) fn is_gone(connection: &Connection, site: SiteId, id: ContactId) -> sql::Result<bool> {
+/// Inside the write of an upload: whether its contact is known and no longer active.
+pub(super) fn is_inactive(
+    connection: &Connection,
+    site: SiteId,
+    id: ContactId,
+) -> sql::Result<bool> {
     connection
         .prepare_cached(
             "SELECT 1 FROM contacts \
@@ -221,14 +226,14 @@ pub(super) fn is_gone(connection: &Connection, site: SiteId, id: ContactId) -> s
         .exists(params![site, id])
 }
 
-/// Whether a contact's attachments are still being taken away.
+/// Whether a contact's attachments are still being deleted.
 fn is_closing(connection: &Connection, site: SiteId, id: ContactId) -> sql::Result<bool> {
     connection
         .prepare_cached("SELECT 1 FROM contact_closings WHERE site_id = $1 AND contact_id = $2")?
         .exists(params![site, id])
 }
 
-/// Inside a write that needs a contact which is there; one that is not known is made if `make`.
+/// Inside a write: the contact, which must be active. An unknown one is created if `create`.
 ///
 /// # Errors
 ///
@@ -236,21 +241,21 @@ fn is_closing(connection: &Connection, site: SiteId, id: ContactId) -> sql::Resu
 fn active(
     connection: &Connection,
     (site, id): (SiteId, ContactId),
-    make: bool,
+    create: bool,
     now_ms: i64,
 ) -> Result<Contact> {
     match find(connection, site, id)? {
         Some(found) if found.state == ContactState::Active => Ok(found),
-        None if make => {
-            make_known(connection, (site, id), now_ms)?;
-            let made = find(connection, site, id)?;
-            made.ok_or_else(|| Error::no_contact(id))
+        None if create => {
+            create_if_unknown(connection, (site, id), now_ms)?;
+            let created = find(connection, site, id)?;
+            created.ok_or_else(|| Error::no_contact(id))
         }
         Some(_) | None => Err(Error::no_contact(id)),
     }
 }
 
-fn make_known(
+fn create_if_unknown(
     connection: &Connection,
     (site, id): (SiteId, ContactId),
     now_ms: i64,
@@ -271,7 +276,7 @@ fn announce(
     label: Option<&str>,
     now_ms: i64,
 ) -> sql::Result<Announced> {
-    make_known(connection, (site, id), now_ms)?;
+    create_if_unknown(connection, (site, id), now_ms)?;
     if is_closing(connection, site, id)? {
         return Ok(Announced::Closing);
     }
@@ -285,11 +290,11 @@ fn announce(
              state = 'active' WHERE site_id = $4 AND contact_id = $5 \
              AND state IN ('active', 'deleted')",
         )?
-        .execute(params![label, label.and_then(kept_fold), now_ms, site, id])?;
+        .execute(params![label, label.and_then(stored_fold), now_ms, site, id])?;
     let found = find(connection, site, id)?.ok_or(sql::Error::NoRow)?;
     Ok(match found.state {
         ContactState::Active => Announced::Known(found),
-        gone => Announced::Gone(gone),
+        state => Announced::Gone(state),
     })
 }
 

@@ -1,53 +1,53 @@
-//! Pages of a site's contacts: searched, sorted, each beginning behind the last item of the one before.
+//! Pages of a site's contacts: searched, sorted, each after the last item of the previous page.
 
 use crate::db::sql::{self, params};
 
 use super::{Contact, contact, contact_columns};
 use crate::db::Db;
 use crate::domain::cursor::{Cursor, SortKey};
-use crate::domain::folding::{folded, pattern};
+use crate::domain::folding::{fold, like_pattern};
 use crate::domain::ids::{ContactId, SiteId};
 use crate::error::Result;
 
-/// Stands behind every label, so that contacts without one come last.
+/// Sorts after every label, so that contacts without one come last.
 macro_rules! last_label {
     () => {
         '\u{10FFFF}'
     };
 }
 
-/// By what contacts are sorted.
+/// The sort order of contacts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ContactOrder {
     /// By id.
     #[default]
     Id,
-    /// By label, whatever its case; those without one last.
+    /// By label, ignoring case; those without one last.
     Label,
-    /// The one with the newest activity first.
+    /// Most recently active first.
     LastActivity,
-    /// The one with the most files first.
+    /// Most files first.
     Count,
-    /// The one with the most bytes first.
+    /// Most bytes first.
     Size,
 }
 
-/// Which contacts are wanted.
+/// Which contacts to return.
 #[derive(Debug, Clone, Default)]
 pub struct ContactSearch {
-    /// What their ids begin with, or their labels hold; everything when it is empty.
+    /// Text that ids must begin with or labels must contain; empty for all contacts.
     pub text: String,
-    /// In which order.
+    /// The sort order.
     pub order: ContactOrder,
 }
 
 impl ContactOrder {
-    /// Of a contact, for a page that begins behind it.
+    /// The cursor of a page that begins after this contact.
     pub fn cursor(self, contact: &Contact) -> Cursor {
         let key = match self {
             Self::Id => SortKey::Number(0),
             Self::Label => {
-                let label = contact.label.as_deref().map(folded);
+                let label = contact.label.as_deref().map(fold);
                 SortKey::Text(label.unwrap_or_else(|| last_label!().to_string()))
             }
             Self::LastActivity => SortKey::Number(contact.last_activity_at_ms),
@@ -57,8 +57,8 @@ impl ContactOrder {
         Cursor { key, id: contact.id.0 }
     }
 
-    /// What stands before everything in this order.
-    fn begin(self) -> (SortKey, ContactId) {
+    /// The key before every row in this order.
+    fn lower_bound(self) -> (SortKey, ContactId) {
         match self {
             Self::Id => (SortKey::Number(0), ContactId::from_bytes([0; 16])),
             Self::Label => (SortKey::Text(String::new()), ContactId::from_bytes([0; 16])),
@@ -70,7 +70,7 @@ impl ContactOrder {
 
     fn statement(self) -> &'static str {
         macro_rules! page {
-            ($key:expr, $behind:literal, $direction:literal) => {
+            ($key:expr, $comparison:literal, $direction:literal) => {
                 concat!(
                     "SELECT ",
                     contact_columns!(),
@@ -79,7 +79,7 @@ impl ContactOrder {
                      OR COALESCE(label_folded, lower(label)) LIKE $4 ESCAPE '\\') AND (",
                     $key,
                     ", contact_id) ",
-                    $behind,
+                    $comparison,
                     " ($5, $6) AND contact_id IS DISTINCT FROM $7 ORDER BY ",
                     $key,
                     $direction,
@@ -90,7 +90,7 @@ impl ContactOrder {
             };
         }
         match self {
-            // The column is of the key and the same in all rows, so that this is a walk along it.
+            // The key is the same in all rows, so that this is a scan of the primary key.
             Self::Id => concat!(
                 "SELECT ",
                 contact_columns!(),
@@ -118,8 +118,8 @@ impl ContactOrder {
 }
 
 impl Db {
-    /// Contacts that are there or can be restored, behind a cursor of the same order, at most `limit`.
-    /// Except by id, and where a search finds few, it looks at every contact of the site.
+    /// Active and trashed contacts after a cursor of the same order, at most `limit`. Except in the
+    /// order of ids, and where a search finds few, it reads every contact of the site.
     ///
     /// # Errors
     ///
@@ -136,15 +136,15 @@ impl Db {
                 let order = search.order;
                 let (from, to) = ids(&search.text);
                 let last = after.as_ref().map(|after| ContactId(after.id));
-                let (key, id) = match after {
-                    Some(after) => (after.key, ContactId(after.id)),
-                    None => order.begin(),
+                let (key, id) = match &after {
+                    Some(after) => (after.key.clone(), ContactId(after.id)),
+                    None => order.lower_bound(),
                 };
                 let key: &dyn sql::ToCell = match &key {
                     SortKey::Number(number) => number,
                     SortKey::Text(text) => text,
                 };
-                let like = pattern(&search.text);
+                let like = like_pattern(&search.text);
                 connection
                     .prepare_cached(order.statement())?
                     .query_map(params![site, from, to, like, key, id, last, limit], contact)
@@ -153,17 +153,18 @@ impl Db {
     }
 }
 
-/// The first and the last id that begin with a text; none when no id does.
+/// The range of ids that begin with a text; empty when no id does.
 fn ids(text: &str) -> (ContactId, ContactId) {
     let digits: Vec<u8> = text.bytes().filter(|byte| *byte != b'-').collect();
     let nibble = |digit: u8| char::from(digit).to_digit(16).map(|nibble| nibble as u8);
-    let begin: Option<Vec<u8>> = digits.iter().map(|digit| nibble(*digit)).collect();
-    let begin = begin.filter(|begin| begin.len() <= 32 && (text.is_empty() || !begin.is_empty()));
-    let Some(begin) = begin else {
+    let nibbles: Option<Vec<u8>> = digits.iter().map(|digit| nibble(*digit)).collect();
+    let nibbles =
+        nibbles.filter(|nibbles| nibbles.len() <= 32 && (text.is_empty() || !nibbles.is_empty()));
+    let Some(nibbles) = nibbles else {
         return (ContactId::from_bytes([0xff; 16]), ContactId::from_bytes([0; 16]));
     };
     let filled = |with: u8| {
-        let at = |place: usize| begin.get(place).copied().unwrap_or(with);
+        let at = |digit: usize| nibbles.get(digit).copied().unwrap_or(with);
         ContactId::from_bytes(std::array::from_fn(|byte| at(2 * byte) << 4 | at(2 * byte + 1)))
     };
     (filled(0), filled(0xf))
@@ -174,7 +175,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ids_are_found_by_what_they_begin_with() {
+    fn ids_are_found_by_prefix() {
         for (text, from, to) in [
             ("", "00000000-0000-0000-0000-000000000000", "ffffffff-ffff-ffff-ffff-ffffffffffff"),
             ("5B0", "5b000000-0000-0000-0000-000000000000", "5b0fffff-ffff-ffff-ffff-ffffffffffff"),

@@ -1,20 +1,20 @@
-//! The trash: deleted attachments that can come back for a while. They are in a table of their own, so
-//! that nothing which lists, opens or counts can meet them.
+//! The trash: deleted attachments that can be restored for a while. They are in a table of their
+//! own, so that no query that lists, opens or counts attachments can find them.
 
 use crate::db::sql::{self, Connection, OptionalExtension as _, params};
 
 use super::{Removal, active, find, is_closing};
 use crate::db::attachments::{self, count_site};
 use crate::db::engine::Done;
-use crate::db::events::{self, News};
-use crate::db::rows::{AttachmentRow, attachment_columns, note_columns};
+use crate::db::events::{self, NewEvent};
+use crate::db::rows::{AttachmentRow, annotation_columns, attachment_columns};
 use crate::db::{ContactState, Db};
 use crate::domain::ids::{AttachmentId, BlobId, ContactId, SiteId};
 use crate::domain::quota::{Amount, Quotas};
 use crate::domain::webhook::{Cause, EventType};
 use crate::error::{Error, Result};
 
-/// Attachments that one transaction restores at most.
+/// Maximum attachments restored by one transaction.
 const BATCH: i64 = 500;
 
 /// An attachment in the trash.
@@ -24,7 +24,7 @@ pub struct Trashed {
     pub id: AttachmentId,
     /// The name as the user gave it.
     pub file_name: String,
-    /// How many bytes it has.
+    /// Its size in bytes.
     pub size_bytes: u64,
     /// When it was deleted, in Unix milliseconds.
     pub deleted_at_ms: i64,
@@ -32,17 +32,18 @@ pub struct Trashed {
     pub purge_at_ms: i64,
 }
 
-/// What a restore of a contact did so far.
+/// Progress of restoring a contact.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Restored {
-    /// Attachments that came back.
+    /// Attachments restored by this call.
     pub count: usize,
     /// Whether there may be more.
     pub more: bool,
 }
 
 impl Db {
-    /// Attachments of a contact that are in the trash, behind one by their ids, at most `limit`.
+    /// Attachments of a contact in the trash, in the order of their ids, after one of them, at most
+    /// `limit`.
     ///
     /// # Errors
     ///
@@ -77,12 +78,12 @@ impl Db {
             .await
     }
 
-    /// Brings an attachment back out of the trash.
+    /// Restores an attachment from the trash.
     ///
     /// # Errors
     ///
-    /// [`Error::NotFound`] when this contact of this site has none such there, or its time is over;
-    /// [`Error::OverQuota`].
+    /// [`Error::NotFound`] when this contact of this site has no such attachment in the trash, or
+    /// it has expired; [`Error::OverQuota`].
     pub async fn restore_attachment(
         &self,
         (site, contact): (SiteId, ContactId),
@@ -93,28 +94,28 @@ impl Db {
         let outbox = self.outbox.clone();
         self.engine
             .write(site, move |connection| {
-                // First, so that a contact of others looks like one that has no such attachment.
-                let found = waiting(connection, (site, contact), id, now_ms);
+                // First, so that another site's contact looks like one without such an attachment.
+                let found = restorable_size(connection, (site, contact), id, now_ms);
                 let Some(size_bytes) = found? else {
                     return Err(Error::no_attachment(contact, id));
                 };
                 active(connection, (site, contact), false, now_ms)?;
                 let held = attachments::usage(connection, site, contact)?;
-                quotas.allow(held.0, held.1, size_bytes)?;
-                bring_back(connection, (site, contact), id, now_ms)?;
-                connection.wake(&outbox);
+                quotas.check(held.0, held.1, size_bytes)?;
+                restore_row(connection, (site, contact), id, now_ms)?;
+                connection.notify(&outbox);
                 Ok(Done { value: (), changed: Some((site, contact)) })
             })
             .await
     }
 
-    /// Brings a contact back out of the trash, and some of the attachments that went with it: to be
-    /// repeated while there are more.
+    /// Restores a contact from the trash, and a batch of the attachments that were trashed with it:
+    /// to be repeated while there are more.
     ///
     /// # Errors
     ///
     /// [`Error::NotFound`] when there is no such contact in the trash; [`Error::Busy`] while it is
-    /// still being put there; [`Error::OverQuota`].
+    /// still being moved there; [`Error::OverQuota`].
     pub async fn restore_contact(
         &self,
         site: SiteId,
@@ -126,14 +127,14 @@ impl Db {
         self.engine
             .write(site, move |connection| {
                 let value = restore(connection, (site, contact), quotas, now_ms)?;
-                connection.wake(&outbox);
+                connection.notify(&outbox);
                 Ok(Done { value, changed: Some((site, contact)) })
             })
             .await
     }
 
-    /// Takes away for good what has been in the trash for its time, at most `limit` of each kind;
-    /// returns how many attachments and contacts.
+    /// Permanently deletes what has expired in the trash, at most `limit` attachments and `limit`
+    /// contacts; returns the larger of the two counts.
     ///
     /// # Errors
     ///
@@ -159,8 +160,8 @@ impl Db {
     }
 }
 
-/// Puts a copy of an attachment's row into the trash; the caller takes the row away.
-pub(in crate::db) fn throw(
+/// Copies an attachment's row into the trash; the caller deletes the row.
+pub(in crate::db) fn move_to_trash(
     connection: &Connection,
     (site, id): (SiteId, AttachmentId),
     (now_ms, purge_at_ms): (i64, i64),
@@ -171,19 +172,19 @@ pub(in crate::db) fn throw(
             "INSERT INTO trashed_attachments (",
             attachment_columns!(),
             ", ",
-            note_columns!(),
+            annotation_columns!(),
             ", event_sequence, deleted_at_ms, purge_at_ms, with_contact) SELECT ",
             attachment_columns!(),
             ", ",
-            note_columns!(),
+            annotation_columns!(),
             ", event_sequence + 1, $1, $2, $3 FROM attachments \
              WHERE site_id = $4 AND attachment_id = $5"
         ))?
         .execute(params![now_ms, purge_at_ms, with_contact, site, id])
 }
 
-/// Orders the removal of bytes.
-pub(in crate::db) fn remove_bytes(
+/// Schedules the removal of bytes.
+pub(in crate::db) fn schedule_removal(
     connection: &Connection,
     (site, blob): (SiteId, BlobId),
     removal: &Removal,
@@ -197,8 +198,9 @@ pub(in crate::db) fn remove_bytes(
     Ok(())
 }
 
-/// Remembers that an attachment was deleted, for restores of older backups.
-pub(in crate::db) fn bury(
+/// Records that an attachment was deleted, so that restoring an older backup does not bring it
+/// back.
+pub(in crate::db) fn record_tombstone(
     connection: &Connection,
     (site, id): (SiteId, AttachmentId),
     now_ms: i64,
@@ -213,8 +215,8 @@ pub(in crate::db) fn bury(
     Ok(())
 }
 
-/// What a contact has in the trash, at most `limit`.
-pub(super) fn of_contact(
+/// A contact's attachments in the trash, at most `limit`.
+pub(super) fn trashed_of(
     connection: &Connection,
     (site, contact): (SiteId, ContactId),
     limit: i64,
@@ -227,24 +229,24 @@ pub(super) fn of_contact(
         .query_map(params![site, contact, limit], |row| Ok((row.get(0)?, row.get(1)?)))
 }
 
-/// Takes an attachment out of the trash for good.
+/// Deletes an attachment from the trash permanently.
 pub(super) fn purge(
     connection: &Connection,
     (site, id, blob): (SiteId, AttachmentId, BlobId),
     removal: &Removal,
 ) -> sql::Result<()> {
-    let was_there = connection
+    let deleted = connection
         .prepare_cached(
             "DELETE FROM trashed_attachments WHERE site_id = $1 AND attachment_id = $2",
         )?
         .execute(params![site, id])?;
-    if was_there == 0 {
+    if deleted == 0 {
         // It was restored meanwhile.
         return Ok(());
     }
-    remove_bytes(connection, (site, blob), removal)?;
-    // Anew, so that a restore of a backup that has it in the trash takes it away as well.
-    bury(connection, (site, id), removal.now_ms)
+    schedule_removal(connection, (site, blob), removal)?;
+    // With the new time, so that restoring a backup that has it in the trash deletes it as well.
+    record_tombstone(connection, (site, id), removal.now_ms)
 }
 
 fn purge_due(connection: &Connection, now_ms: i64, limit: u32) -> sql::Result<usize> {
@@ -255,9 +257,9 @@ fn purge_due(connection: &Connection, now_ms: i64, limit: u32) -> sql::Result<us
         )?
         .query_map(params![now_ms, limit], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
     let removal = Removal { now_ms, grace_ms: 0, purge_at_ms: None };
-    for one in &due {
-        connection.lock_site(one.0)?;
-        purge(connection, *one, &removal)?;
+    for row in &due {
+        connection.lock_site(row.0)?;
+        purge(connection, *row, &removal)?;
     }
     let contacts = connection
         .prepare_cached(
@@ -270,8 +272,8 @@ fn purge_due(connection: &Connection, now_ms: i64, limit: u32) -> sql::Result<us
     Ok(due.len().max(contacts))
 }
 
-/// The size of an attachment in the trash that can still come back.
-fn waiting(
+/// The size of an attachment in the trash that can still be restored.
+fn restorable_size(
     connection: &Connection,
     (site, contact): (SiteId, ContactId),
     id: AttachmentId,
@@ -296,23 +298,23 @@ fn restore(
 ) -> Result<Restored> {
     let found = find(connection, site, contact)?;
     let Some(found) = found else { return Err(Error::no_contact(contact)) };
-    let (back, all) = gone_with_it(connection, (site, contact), now_ms)?;
+    let (batch, all) = trashed_with_contact(connection, (site, contact), now_ms)?;
     match found.state {
         ContactState::Trashed if found.purge_at_ms.is_some_and(|purge| purge > now_ms) => {
             if is_closing(connection, site, contact)? {
                 return Err(Error::Busy { retry_after_seconds: 1 });
             }
             let held = attachments::usage(connection, site, contact)?;
-            let beside = |held: Amount| Amount {
+            let added = |held: Amount| Amount {
                 files: held.files + all.files.saturating_sub(1),
                 bytes: held.bytes,
             };
             if all.files > 0 {
-                quotas.allow(beside(held.0), beside(held.1), all.bytes)?;
+                quotas.check(added(held.0), added(held.1), all.bytes)?;
             }
         }
-        // An earlier restore that was cut off goes on.
-        ContactState::Active if !back.is_empty() => {}
+        // Continues an earlier restore that was interrupted.
+        ContactState::Active if !batch.is_empty() => {}
         _ => return Err(Error::no_contact(contact)),
     }
     let active = connection
@@ -322,19 +324,20 @@ fn restore(
         )
         .and_then(|mut statement| statement.execute(params![now_ms, site, contact]));
     active?;
-    for id in &back {
-        bring_back(connection, (site, contact), *id, now_ms)?;
+    for id in &batch {
+        restore_row(connection, (site, contact), *id, now_ms)?;
     }
-    Ok(Restored { count: back.len(), more: all.files > back.len() as u64 })
+    Ok(Restored { count: batch.len(), more: all.files > batch.len() as u64 })
 }
 
-/// Attachments that went into the trash with their contact, a batch of them and what all are.
-fn gone_with_it(
+/// A batch of the attachments that were trashed with their contact, and the count and size of all
+/// of them.
+fn trashed_with_contact(
     connection: &Connection,
     (site, contact): (SiteId, ContactId),
     now_ms: i64,
 ) -> sql::Result<(Vec<AttachmentId>, Amount)> {
-    let back = connection
+    let batch = connection
         .prepare_cached(
             "SELECT attachment_id FROM trashed_attachments WHERE site_id = $1 \
              AND contact_id = $2 AND with_contact = 1 AND purge_at_ms > $3 LIMIT $4",
@@ -348,11 +351,11 @@ fn gone_with_it(
         .query_row(params![site, contact, now_ms], |row| {
             Ok(Amount { files: row.get::<i64>(0)? as u64, bytes: row.get::<i64>(1)? as u64 })
         })?;
-    Ok((back, all))
+    Ok((batch, all))
 }
 
-/// Moves a row back, counts it, and tells of it as of one that was created.
-fn bring_back(
+/// Moves a row back, counts it, and records its event, which is that of a created attachment.
+fn restore_row(
     connection: &Connection,
     (site, contact): (SiteId, ContactId),
     id: AttachmentId,
@@ -363,11 +366,11 @@ fn bring_back(
             "INSERT INTO attachments (",
             attachment_columns!(),
             ", ",
-            note_columns!(),
+            annotation_columns!(),
             ", event_sequence) SELECT ",
             attachment_columns!(),
             ", ",
-            note_columns!(),
+            annotation_columns!(),
             ", event_sequence + 1 FROM trashed_attachments \
              WHERE site_id = $1 AND attachment_id = $2"
         ))?
@@ -382,8 +385,8 @@ fn bring_back(
         .prepare_cached("DELETE FROM tombstones WHERE site_id = $1 AND attachment_id = $2")?
         .execute(params![site, id])?;
     let found = attachments::find(connection, site, id)?;
-    let back = found.ok_or(sql::Error::NoRow)?;
-    let bytes = back.size_bytes as i64;
+    let attachment = found.ok_or(sql::Error::NoRow)?;
+    let bytes = attachment.size_bytes as i64;
     connection
         .prepare_cached(
             "UPDATE contacts SET attachment_count = attachment_count + 1, \
@@ -393,7 +396,7 @@ fn bring_back(
         .execute(params![bytes, site, contact])?;
     count_site(connection, site, 1, bytes)?;
     let cause = Cause { restored_deleted_at_ms: Some(deleted_at_ms), ..Cause::default() };
-    let news = News {
+    let new_event = NewEvent {
         event_type: EventType::Created,
         contact,
         attachment: id,
@@ -401,8 +404,8 @@ fn bring_back(
         occurred_at_ms: now_ms,
         now_ms,
         cause: &cause,
-        entity: Some(AttachmentRow::from(&back)),
+        entity: Some(AttachmentRow::from(&attachment)),
     };
-    events::record(connection, site, events::new_id(), &news)?;
+    events::record(connection, site, events::new_id(), &new_event)?;
     Ok(())
 }

@@ -1,6 +1,7 @@
-//! Runs statements on PostgreSQL: some threads with a connection each, like those of SQLite, so that
-//! the same jobs run on both. Reads see one snapshot. Writes are serialized by site with an advisory
-//! lock, which gives a site's rows one writer at a time on all nodes: what SQLite gives to all rows.
+//! Runs statements on PostgreSQL: threads with a connection each, like those of SQLite, so that the
+//! same jobs run on both. Each read sees one snapshot. Writes are serialized by site with an
+//! advisory lock, so that across all nodes a site's rows have a single writer, as all rows have on
+//! SQLite.
 
 mod link;
 mod revisions;
@@ -17,20 +18,21 @@ use tokio::sync::oneshot;
 use tokio_postgres::error::SqlState;
 
 pub(super) use link::Link;
+use link::is_disconnected;
 use revisions::Revisions;
 use target::Target;
 
-use super::PostgresPlace;
+use super::PostgresLocation;
 use super::engine::{Done, Read, Write};
 use super::sql::{self, Connection};
 use crate::domain::ids::{ContactId, SiteId};
 use crate::error::{Error, Result};
 
-/// Reads and writes that may wait; beyond it callers are told to come back.
+/// Queue capacity for reads and for writes; when full, callers get [`Error::Busy`].
 const QUEUE_LENGTH: usize = 4_096;
-/// How often a write is tried that lost against another one.
-const WRITE_TRIES: u32 = 5;
-/// Connections at least: one to read, one to write, one for revisions.
+/// Maximum attempts at a write that loses a conflict or its connection.
+const MAX_WRITE_ATTEMPTS: u32 = 5;
+/// Minimum connections: one to read, one to write, one for revisions.
 pub(super) const MIN_CONNECTIONS: usize = 3;
 
 type Job = Box<dyn FnOnce(&Connection) + Send>;
@@ -41,23 +43,26 @@ pub(super) struct Postgres {
     writes: Option<Sender<Job>>,
     revisions: Revisions,
     writers: Vec<std::thread::JoinHandle<()>>,
-    /// Why nothing is written any more: the data are a newer program's.
-    outgrown: OnceLock<String>,
+    /// Why writes are disabled, if they are: a newer release owns the schema.
+    schema_too_new: OnceLock<String>,
 }
 
 impl Postgres {
-    /// Connects, brings the schema up to date, and starts the threads.
+    /// Connects, migrates the schema, and starts the threads.
     ///
     /// # Errors
     ///
-    /// When the database cannot be reached or used, with the reason in plain words.
-    pub(super) fn open(place: &PostgresPlace) -> anyhow::Result<Self> {
-        let target = Arc::new(Target::of(place)?);
-        // A thread of its own: the caller's may belong to a runtime, in which no other one runs.
-        let preparing = Arc::clone(&target);
-        let prepared = std::thread::spawn(move || schema::migrate(&connection(preparing)?));
-        prepared.join().map_err(|_| anyhow::anyhow!("the database could not be prepared"))??;
-        let connections = place.connections.max(MIN_CONNECTIONS);
+    /// When the database cannot be reached or used; the message is written for operators.
+    pub(super) fn open(location: &PostgresLocation) -> anyhow::Result<Self> {
+        let target = Arc::new(Target::from_location(location)?);
+        // A separate thread, because the caller may be inside a runtime, where another one cannot
+        // block.
+        let migration_target = Arc::clone(&target);
+        let migration = std::thread::spawn(move || schema::migrate(&connection(migration_target)?));
+        migration
+            .join()
+            .map_err(|_| anyhow::anyhow!("the thread that migrates the database panicked"))??;
+        let connections = location.connections.max(MIN_CONNECTIONS);
         let writing = (connections - 1) / 2;
         let (reads, queued) = bounded::<Job>(QUEUE_LENGTH);
         for number in 0..connections - 1 - writing {
@@ -68,19 +73,25 @@ impl Postgres {
             (0..writing).map(|number| start(format!("db-writer-{number}"), &target, &queued));
         let writers = writers.collect::<anyhow::Result<_>>()?;
         let revisions = Revisions::start(&target)?;
-        Ok(Self { reads, writes: Some(writes), revisions, writers, outgrown: OnceLock::new() })
+        Ok(Self {
+            reads,
+            writes: Some(writes),
+            revisions,
+            writers,
+            schema_too_new: OnceLock::new(),
+        })
     }
 
-    /// A connection of its own, after the schema was brought up to date.
-    pub(super) fn separate_and_migrated(place: &PostgresPlace) -> anyhow::Result<Connection> {
-        let connection = connection(Arc::new(Target::of(place)?))?;
+    /// A separate connection, after migrating the schema.
+    pub(super) fn connect_and_migrate(location: &PostgresLocation) -> anyhow::Result<Connection> {
+        let connection = connection(Arc::new(Target::from_location(location)?))?;
         schema::migrate(&connection)?;
         Ok(connection)
     }
 
-    /// A connection of its own, for long looks from beside the server.
-    pub(super) fn separate(place: &PostgresPlace) -> anyhow::Result<Connection> {
-        let connection = connection(Arc::new(Target::of(place)?))?;
+    /// A separate connection, for long reads next to the server.
+    pub(super) fn connect(location: &PostgresLocation) -> anyhow::Result<Connection> {
+        let connection = connection(Arc::new(Target::from_location(location)?))?;
         schema::check(&connection)?;
         Ok(connection)
     }
@@ -89,61 +100,68 @@ impl Postgres {
         self.read_after(Link::begin_read, job).await
     }
 
-    /// Runs a read of one statement, without a transaction around it.
-    pub(super) async fn read_alone<T: Send + 'static>(&self, job: Read<T>) -> Result<T> {
-        self.read_after(Link::begin_alone, job).await
+    /// Runs a read of one statement, without a transaction.
+    pub(super) async fn read_single<T: Send + 'static>(&self, job: Read<T>) -> Result<T> {
+        self.read_after(Link::begin_single, job).await
     }
 
     async fn read_after<T: Send + 'static>(&self, begin: fn(&mut Link), job: Read<T>) -> Result<T> {
-        let (send, answer) = oneshot::channel();
+        let (send, result) = oneshot::channel();
         let job: Job = Box::new(move |connection| {
             let Connection::Postgres(link) = connection else { return };
             begin(&mut link.borrow_mut());
-            // The caller may have gone; then nobody needs the answer.
-            let _ = send.send(job(connection));
+            let mut outcome = job(connection);
+            if outcome.as_ref().is_err_and(is_disconnected) {
+                // The pooled connection was lost: a read can run again on a fresh one.
+                link.borrow_mut().roll_back();
+                begin(&mut link.borrow_mut());
+                outcome = job(connection);
+            }
+            // The receiver is gone if the caller was cancelled.
+            let _ = send.send(outcome);
             link.borrow_mut().roll_back();
         });
         self.reads.try_send(job).map_err(|full| queue_full(&full))?;
-        Ok(answer.await.context("the database's reader has gone")??)
+        Ok(result.await.context("the database's reader thread has stopped")??)
     }
 
-    /// Runs a write in a transaction of its own, again when it lost against another one.
+    /// Runs a write in its own transaction; retries it when it lost a conflict.
     pub(super) async fn write<T: Send + 'static>(
         &self,
         site: Option<SiteId>,
         job: Write<T>,
     ) -> Result<T> {
-        if self.outgrown.get().is_some() {
+        if self.schema_too_new.get().is_some() {
             return Err(Error::ReadOnly);
         }
-        let (send, answer) = oneshot::channel();
+        let (send, result) = oneshot::channel();
         let job: Job = Box::new(move |connection| {
             let _ = send.send(write_safely(connection, site, &job));
         });
         let Some(writes) = &self.writes else { return Err(Error::Busy { retry_after_seconds: 1 }) };
         writes.try_send(job).map_err(|full| queue_full(&full))?;
-        let done = answer.await.context("the database's writer has gone")??;
+        let done = result.await.context("the database's writer thread has stopped")??;
         Ok(done.value)
     }
 
-    /// Why nothing is written any more, if so.
+    /// Why writes are disabled, if they are.
     pub(super) fn failure(&self) -> Option<&str> {
-        self.outgrown.get().map(String::as_str)
+        self.schema_too_new.get().map(String::as_str)
     }
 
-    /// Stops writing once a newer program has brought the data to a schema that this one may not use.
-    pub(super) async fn notice_schema(&self) -> Result<()> {
-        if let Some(problem) = self.read(Box::new(schema::outgrown)).await?
-            && self.outgrown.set(problem.clone()).is_ok()
+    /// Disables writes once a newer release has migrated to a schema that this one must not use.
+    pub(super) async fn check_schema(&self) -> Result<()> {
+        if let Some(problem) = self.read(Box::new(schema::schema_too_new)).await?
+            && self.schema_too_new.set(problem.clone()).is_ok()
         {
-            tracing::error!(problem, "no more writes");
+            tracing::error!(problem, "writes are disabled");
         }
         Ok(())
     }
 
-    /// The revision of a contact's attachments as it is committed now; 0 of one that was never seen.
+    /// The committed revision of a contact's attachments; 0 for an unknown contact.
     pub(super) async fn revision(&self, site: SiteId, contact: ContactId) -> Result<i64> {
-        self.revisions.of(site, contact).await
+        self.revisions.get(site, contact).await
     }
 }
 
@@ -151,13 +169,13 @@ impl Drop for Postgres {
     fn drop(&mut self) {
         self.writes.take();
         for writer in self.writers.drain(..) {
-            // A thread only ends early by a panic, which was logged where it happened.
+            // A thread ends early only after a panic, which the hook has logged.
             let _ = writer.join();
         }
     }
 }
 
-/// A connection that is made when it is first used, and again when it was lost.
+/// A connection that connects on first use and reconnects when lost.
 fn connection(target: Arc<Target>) -> anyhow::Result<Connection> {
     Ok(Connection::Postgres(Box::new(RefCell::new(Link::new(target)?))))
 }
@@ -170,7 +188,7 @@ fn start(
     let (connection, queued) = (connection(Arc::clone(target))?, queued.clone());
     Ok(std::thread::Builder::new().name(name).spawn(move || {
         for job in queued {
-            // A panic, which the hook has reported, costs its caller's answer only.
+            // The panic hook has logged it; only this caller is affected.
             if catch_unwind(AssertUnwindSafe(|| job(&connection))).is_err()
                 && let Connection::Postgres(link) = &connection
             {
@@ -186,21 +204,23 @@ fn write_safely<T>(
     job: &Write<T>,
 ) -> Result<Done<T>> {
     let Connection::Postgres(link) = connection else {
-        return Err(Error::Internal(anyhow::anyhow!("this connection is no PostgreSQL")));
+        return Err(Error::Internal(anyhow::anyhow!("the connection is not PostgreSQL's")));
     };
-    let mut tries = 0;
+    let mut attempts = 0;
     loop {
-        tries += 1;
+        attempts += 1;
         link.borrow_mut().begin_write(site);
         let outcome = job(connection);
-        let lost = link.borrow_mut().lost_race();
+        let can_retry = link.borrow_mut().can_retry();
         match outcome {
-            Ok(_) | Err(_) if lost && tries < WRITE_TRIES => link.borrow_mut().roll_back(),
+            Ok(_) | Err(_) if can_retry && attempts < MAX_WRITE_ATTEMPTS => {
+                link.borrow_mut().roll_back();
+            }
             Ok(done) => {
                 if link.borrow_mut().commit()? {
                     return Ok(done);
                 }
-                if tries == WRITE_TRIES {
+                if attempts == MAX_WRITE_ATTEMPTS {
                     return Err(Error::Busy { retry_after_seconds: 1 });
                 }
             }
@@ -212,16 +232,16 @@ fn write_safely<T>(
     }
 }
 
-/// Whether the same transaction would succeed when it is run again.
-fn can_be_repeated(error: &sql::Error) -> bool {
+/// Whether the transaction lost a conflict with another one and may succeed when run again.
+fn is_conflict(error: &sql::Error) -> bool {
     let sql::Error::Postgres(error) = error else { return false };
     [Some(&SqlState::T_R_SERIALIZATION_FAILURE), Some(&SqlState::T_R_DEADLOCK_DETECTED)]
         .contains(&error.code())
 }
 
-/// What each of several callers is told of one failure.
-fn away(error: &sql::Error) -> Error {
-    if error.is_passing() {
+/// The error of a failed batch, once for each of its callers.
+fn shared_error(error: &sql::Error) -> Error {
+    if error.is_transient() {
         Error::Busy { retry_after_seconds: 1 }
     } else {
         Error::Internal(anyhow::anyhow!("{error}"))

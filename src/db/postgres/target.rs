@@ -1,4 +1,4 @@
-//! Where PostgreSQL is, as its URL says, and how connections to it are made.
+//! Parses the PostgreSQL URL and makes connections.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -13,45 +13,45 @@ use tokio_postgres::{Client, Config, NoTls};
 use tokio_postgres_rustls::MakeRustlsConnect;
 use url::form_urlencoded;
 
-use crate::db::PostgresPlace;
+use crate::db::PostgresLocation;
 use crate::db::sql::{Error, Result};
 
-/// How long making a connection may take.
+/// Timeout of a connection attempt.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// A database that could not be reached is left alone for so long.
-const PAUSE: Duration = Duration::from_millis(500);
+/// Pause before the next attempt after a failed one.
+const RETRY_PAUSE: Duration = Duration::from_millis(500);
 
-/// Where the database is.
+/// The database server and how to connect to it.
 pub(super) struct Target {
     config: Config,
     tls: Option<MakeRustlsConnect>,
-    /// Whether statements are prepared once a connection. A pooler that gives each transaction
+    /// Whether statements are prepared once per connection. A pooler that gives each transaction
     /// another connection may not know them.
     pub(super) is_prepared: bool,
-    /// Until when nobody tries to connect, and why.
-    away: Mutex<Option<(Instant, String)>>,
+    /// Until when no attempt is made, and the last error.
+    backoff: Mutex<Option<(Instant, String)>>,
 }
 
 impl Target {
-    pub(super) fn of(place: &PostgresPlace) -> anyhow::Result<Self> {
-        Self::parse(&place.url.0, place.password.as_ref().map(|password| &*password.0))
+    pub(super) fn from_location(location: &PostgresLocation) -> anyhow::Result<Self> {
+        Self::parse(&location.url.0, location.password.as_ref().map(|password| &*password.0))
     }
 
     /// Reads `postgres://user:password@host:port/database?sslmode=…&sslrootcert=…&prepared=…`.
     ///
     /// # Errors
     ///
-    /// One that names the part that is wrong, without the password.
+    /// Names the part that is wrong, without the password.
     fn parse(text: &str, password: Option<&str>) -> anyhow::Result<Self> {
         if !text.starts_with("postgres://") && !text.starts_with("postgresql://") {
             bail!("database_url must begin with postgres:// (or be empty, for SQLite)");
         }
         let (mut roots, mut is_prepared, mut verify) = (None, true, None);
-        let (mut kept, parameters) = match text.split_once('?') {
-            Some((place, parameters)) => (place.to_owned(), parameters),
+        let (mut base_url, parameters) = match text.split_once('?') {
+            Some((base, parameters)) => (base.to_owned(), parameters),
             None => (text.to_owned(), ""),
         };
-        let mut joint = '?';
+        let mut separator = '?';
         for parameter in parameters.split('&').filter(|parameter| !parameter.is_empty()) {
             let Some((name, value)) = form_urlencoded::parse(parameter.as_bytes()).next() else {
                 continue;
@@ -59,7 +59,7 @@ impl Target {
             match &*name {
                 "sslrootcert" => roots = Some(value.into_owned()),
                 "sslmode" => verify = Some(value.into_owned()),
-                "prepared" => is_prepared = truth(&value)?,
+                "prepared" => is_prepared = parse_switch(&value)?,
                 "host"
                 | "port"
                 | "user"
@@ -68,16 +68,16 @@ impl Target {
                 | "connect_timeout"
                 | "target_session_attrs"
                 | "options" => {
-                    kept.push(joint);
-                    kept.push_str(parameter);
-                    joint = '&';
+                    base_url.push(separator);
+                    base_url.push_str(parameter);
+                    separator = '&';
                 }
-                name => bail!("database_url has a parameter {name:?} that is not known"),
+                name => bail!("database_url has an unknown parameter {name:?}"),
             }
         }
-        let mut config: Config = kept.parse().map_err(|error| {
-            // Its source may show parts of the URL.
-            anyhow::anyhow!("database_url cannot be read: {error}")
+        let mut config: Config = base_url.parse().map_err(|error| {
+            // The error's source may show parts of the URL.
+            anyhow::anyhow!("database_url cannot be parsed: {error}")
         })?;
         if let Some(password) = password {
             config.password(password);
@@ -90,24 +90,24 @@ impl Target {
             None | Some("disable") => false,
             Some("require" | "verify-full") => true,
             Some(other) => bail!(
-                "sslmode={other} in database_url is not known: disable, or verify-full (require \
-                 means the same here: the server's certificate is always checked)"
+                "sslmode={other} in database_url is not supported: use disable or verify-full \
+                 (require means the same here: the server's certificate is always checked)"
             ),
         };
         config.ssl_mode(if wants_tls { SslMode::Require } else { SslMode::Disable });
         let tls = wants_tls.then(|| connector(roots.as_deref())).transpose()?;
-        Ok(Self { config, tls, is_prepared, away: Mutex::new(None) })
+        Ok(Self { config, tls, is_prepared, backoff: Mutex::new(None) })
     }
 
-    /// Makes a connection, on this thread's runtime. While the database is known to be away it is not
-    /// tried again, so that requests are answered at once.
-    pub(super) fn connect(&self, runtime: &Runtime) -> Result<Client> {
-        {
-            let away = self.away.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some((until, why)) = &*away
+    /// Connects, on this thread's runtime. During the pause after a failed attempt it fails at
+    /// once, so that requests do not wait for timeouts, unless `skip_pause`.
+    pub(super) fn connect(&self, runtime: &Runtime, skip_pause: bool) -> Result<Client> {
+        if !skip_pause {
+            let backoff = self.backoff.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some((until, why)) = &*backoff
                 && Instant::now() < *until
             {
-                return Err(Error::Away(why.clone()));
+                return Err(Error::Unavailable(why.clone()));
             }
         }
         let connected = runtime.block_on(async {
@@ -115,36 +115,36 @@ impl Target {
                 match &self.tls {
                     None => {
                         let (client, connection) = self.config.connect(NoTls).await?;
-                        keep(connection);
+                        drive(connection);
                         Ok(client)
                     }
                     Some(tls) => {
                         let (client, connection) = self.config.connect(tls.clone()).await?;
-                        keep(connection);
+                        drive(connection);
                         Ok(client)
                     }
                 }
             };
             match tokio::time::timeout(CONNECT_TIMEOUT, connecting).await {
                 Ok(connected) => connected.map_err(Error::Postgres),
-                Err(_) => Err(Error::Away("connecting took too long".to_owned())),
+                Err(_) => Err(Error::Unavailable("connecting timed out".to_owned())),
             }
         });
-        let mut away = self.away.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut backoff = self.backoff.lock().unwrap_or_else(PoisonError::into_inner);
         if let Err(error) = &connected {
-            if away.is_none() {
+            if backoff.is_none() {
                 tracing::error!(%error, "the database cannot be reached");
             }
-            *away = Some((Instant::now() + PAUSE, error.to_string()));
-        } else if away.take().is_some() {
-            tracing::info!("the database can be reached again");
+            *backoff = Some((Instant::now() + RETRY_PAUSE, error.to_string()));
+        } else if backoff.take().is_some() {
+            tracing::info!("the database is reachable again");
         }
         connected
     }
 }
 
 impl Target {
-    /// Asks the server to end what a connection is at, by another one as the protocol wants it.
+    /// Cancels a connection's running statement, over a second connection as the protocol requires.
     pub(super) fn cancel(&self, runtime: &Runtime, client: &Client) {
         let token = client.cancel_token();
         let cancelling = async {
@@ -154,26 +154,26 @@ impl Target {
             }
         };
         let timed = async { tokio::time::timeout(CONNECT_TIMEOUT, cancelling).await };
-        // It may be gone altogether, and its statements with it.
+        // The server may be unreachable; then the statement ends with its connection.
         if !matches!(runtime.block_on(timed), Ok(Ok(()))) {
-            tracing::debug!("the database was not asked to end a statement");
+            tracing::debug!("cancelling a statement failed");
         }
     }
 }
 
 /// Drives a connection whenever its thread's runtime runs.
 #[expect(clippy::disallowed_methods, reason = "it ends with its client, which its thread owns")]
-fn keep<C>(connection: C)
+fn drive<C>(connection: C)
 where
     C: Future<Output = std::result::Result<(), tokio_postgres::Error>> + Send + 'static,
 {
     tokio::spawn(async move {
-        // The statement that finds it closed says so.
+        // The next statement finds the connection closed and returns the error.
         let _ = connection.await;
     });
 }
 
-fn truth(text: &str) -> anyhow::Result<bool> {
+fn parse_switch(text: &str) -> anyhow::Result<bool> {
     match text {
         "true" | "on" | "1" => Ok(true),
         "false" | "off" | "0" => Ok(false),
@@ -181,7 +181,7 @@ fn truth(text: &str) -> anyhow::Result<bool> {
     }
 }
 
-/// Trusts the authorities in a file, or those of the system.
+/// Trusts the certificate authorities in a file, or those of the system.
 fn connector(file: Option<&str>) -> anyhow::Result<MakeRustlsConnect> {
     let mut roots = RootCertStore::empty();
     match file {
@@ -191,7 +191,7 @@ fn connector(file: Option<&str>) -> anyhow::Result<MakeRustlsConnect> {
                 roots.add(certificate.with_context(problem)?).with_context(problem)?;
             }
             if roots.is_empty() {
-                bail!("there is no certificate in {file}, which database_url names as sslrootcert");
+                bail!("there is no certificate in {file}, the sslrootcert of database_url");
             }
         }
         None => {
@@ -210,12 +210,12 @@ fn connector(file: Option<&str>) -> anyhow::Result<MakeRustlsConnect> {
 mod tests {
     use super::*;
 
-    fn refused(url: &str) -> String {
+    fn rejection(url: &str) -> String {
         format!("{:#}", Target::parse(url, None).err().unwrap())
     }
 
     #[test]
-    fn what_a_url_may_not_say_is_named_and_no_password_is_shown() {
+    fn rejected_urls_name_the_problem_and_never_the_password() {
         for (url, problem) in [
             ("mysql://a:secret@h/d", "must begin with postgres://"),
             ("postgres://a:secret@h/d?sslmode=prefer", "sslmode=prefer"),
@@ -224,14 +224,14 @@ mod tests {
             ("postgres://a:secret@h:99999/d", "database_url"),
             ("not a url secret", "must begin with"),
         ] {
-            let text = refused(url);
+            let text = rejection(url);
             assert!(text.contains(problem), "{url}: {text}");
             assert!(!text.contains("secret"), "{text}");
         }
     }
 
     #[test]
-    fn the_usual_urls_are_read() {
+    fn common_urls_are_accepted() {
         for url in [
             "postgres://user@localhost/dossier",
             "postgresql://user:pw@[::1]:5433/dossier?sslmode=disable&application_name=x",

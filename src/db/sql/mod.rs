@@ -1,5 +1,6 @@
-//! Statements and rows, the same for SQLite and PostgreSQL: each statement is written once, and runs
-//! on whichever database the connection leads to. Blocks; only the engines' own threads use it.
+//! Statements and rows, the same for SQLite and PostgreSQL: each statement is written once, and
+//! runs on whichever database the connection leads to. Blocking; only the engines' own threads use
+//! it.
 
 mod values;
 
@@ -17,7 +18,7 @@ use super::postgres::Link;
 use crate::domain::certificates;
 use crate::domain::ids::SiteId;
 
-/// Shorthand for what statements return.
+/// The result of a statement.
 pub(super) type Result<T> = std::result::Result<T, Error>;
 
 /// Why a statement failed.
@@ -25,20 +26,20 @@ pub(super) type Result<T> = std::result::Result<T, Error>;
 pub(super) enum Error {
     #[error(transparent)]
     Sqlite(#[from] rusqlite::Error),
-    /// Its source is told with it.
-    #[error("{}", told(.0))]
+    /// Shown with its source.
+    #[error("{}", describe(.0))]
     Postgres(tokio_postgres::Error),
-    /// The database cannot be reached, or answers too late.
-    #[error("the database is away: {0}")]
-    Away(String),
-    /// It has not answered in time.
-    #[error("the database is away: it does not answer")]
-    Silent,
-    /// One row was expected.
+    /// The database cannot be reached, or the connection failed.
+    #[error("the database is unavailable: {0}")]
+    Unavailable(String),
+    /// It did not respond in time.
+    #[error("the database is unavailable: it does not respond")]
+    Timeout,
+    /// A query that must return a row returned none.
     #[error("the query returned no row")]
     NoRow,
-    /// A column holds something that it never should.
-    #[error("column {0} holds something unexpected")]
+    /// A column holds a value that it never should.
+    #[error("column {0} holds an unexpected value")]
     Unexpected(usize),
 }
 
@@ -49,31 +50,33 @@ impl From<tokio_postgres::Error> for Error {
 }
 
 impl Error {
-    /// SQLite's own code, of an error of its.
+    /// SQLite's error code, if the error is SQLite's.
     pub(super) fn sqlite_code(&self) -> Option<ErrorCode> {
         if let Self::Sqlite(error) = self { error.sqlite_error_code() } else { None }
     }
 
-    /// Whether the same may succeed in a moment.
-    pub(super) fn is_passing(&self) -> bool {
+    /// Whether a retry may succeed.
+    pub(super) fn is_transient(&self) -> bool {
         match self {
             Self::Sqlite(error) => matches!(
                 error.sqlite_error_code(),
                 Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked)
             ),
-            Self::Postgres(error) => error.code().map_or_else(|| is_gone(error), passes),
-            Self::Away(_) | Self::Silent => true,
+            Self::Postgres(error) => {
+                error.code().map_or_else(|| is_connection_error(error), is_transient_state)
+            }
+            Self::Unavailable(_) | Self::Timeout => true,
             Self::NoRow | Self::Unexpected(_) => false,
         }
     }
 }
 
-/// What PostgreSQL says, with the server's own words: its error alone only says "db error".
-fn told(error: &tokio_postgres::Error) -> String {
+/// A PostgreSQL error with the server's message: the error's own `Display` is only "db error".
+fn describe(error: &tokio_postgres::Error) -> String {
     match error.as_db_error() {
-        Some(said) => {
-            let text = format!("{} ({})", said.message(), said.code().code());
-            match remedy(said.code()) {
+        Some(server) => {
+            let text = format!("{} ({})", server.message(), server.code().code());
+            match remedy(server.code()) {
                 Some(remedy) => format!("{text}: {remedy}"),
                 None => text,
             }
@@ -81,7 +84,7 @@ fn told(error: &tokio_postgres::Error) -> String {
         None => match std::error::Error::source(error) {
             Some(source) => {
                 let text = format!("{error}: {source}");
-                match certificates::refused(&text) {
+                match certificates::explain(&text) {
                     Some(words) => format!("{words} ({source})"),
                     None if text.contains("server does not support TLS") => NO_TLS.to_owned(),
                     None => text,
@@ -93,9 +96,9 @@ fn told(error: &tokio_postgres::Error) -> String {
 }
 
 const NO_TLS: &str =
-    "the server has no TLS: set ssl = on there, or leave sslmode out of database_url";
+    "the server does not support TLS: set ssl = on there, or remove sslmode from database_url";
 
-/// What whoever runs the server can do about an error, where its own words do not say it.
+/// What the operator can do about an error whose message does not say.
 fn remedy(state: &SqlState) -> Option<&'static str> {
     let known = [
         (
@@ -105,19 +108,23 @@ fn remedy(state: &SqlState) -> Option<&'static str> {
         ),
         (
             SqlState::INVALID_AUTHORIZATION_SPECIFICATION,
-            "correct the user in database_url, or let it in from here in the server's pg_hba.conf; a \
-             server that wants TLS needs sslmode=verify-full",
+            "correct the user in database_url, or allow it from this host in the server's pg_hba.conf; \
+             a server that requires TLS needs sslmode=verify-full",
         ),
-        (SqlState::INVALID_CATALOG_NAME, "make the database, or correct its name in database_url"),
+        (
+            SqlState::INVALID_CATALOG_NAME,
+            "create the database, or correct its name in database_url",
+        ),
         (
             SqlState::INSUFFICIENT_PRIVILEGE,
-            "let the user of database_url own the database, or grant it what docs/postgres.md says",
+            "make the user of database_url the owner of the database, or grant it what \
+             docs/postgres.md lists",
         ),
         (
             SqlState::READ_ONLY_SQL_TRANSACTION,
-            "name the primary in database_url, or let the database be written again",
+            "name the primary in database_url, or make the database writable again",
         ),
-        (SqlState::DISK_FULL, "make room on the disk of the database"),
+        (SqlState::DISK_FULL, "free space on the disk of the database"),
     ];
     known.iter().find(|(code, _)| code == state).map(|(_, remedy)| *remedy)
 }
@@ -131,21 +138,21 @@ impl From<Error> for crate::error::Error {
         };
         match error {
             _ if is_full => Self::StorageFull,
-            error if error.is_passing() => Self::Busy { retry_after_seconds: 1 },
+            error if error.is_transient() => Self::Busy { retry_after_seconds: 1 },
             error => Self::Internal(error.into()),
         }
     }
 }
 
 /// Whether a connection to PostgreSQL was lost, or could not be made.
-fn is_gone(error: &tokio_postgres::Error) -> bool {
+fn is_connection_error(error: &tokio_postgres::Error) -> bool {
     let io = std::error::Error::source(error).and_then(|source| source.downcast_ref::<io::Error>());
-    // What cannot be put into a message is an invalid input, and stays one.
+    // A value that cannot be encoded is an invalid input; retrying does not help.
     error.is_closed() || io.is_some_and(|io| io.kind() != io::ErrorKind::InvalidInput)
 }
 
-/// Whether PostgreSQL would answer otherwise in a moment.
-fn passes(state: &SqlState) -> bool {
+/// Whether PostgreSQL may accept a retry.
+fn is_transient_state(state: &SqlState) -> bool {
     [
         SqlState::T_R_SERIALIZATION_FAILURE,
         SqlState::T_R_DEADLOCK_DETECTED,
@@ -189,13 +196,13 @@ pub(super) enum Connection {
     Postgres(Box<RefCell<Link>>),
 }
 
-/// A statement that is ready to run.
+/// A statement ready to run.
 pub(super) enum Statement<'c> {
     Sqlite(rusqlite::CachedStatement<'c>),
     Postgres(&'c RefCell<Link>, &'static str),
 }
 
-/// A row while it is looked at.
+/// A row while it is being read.
 #[derive(Clone, Copy)]
 pub(super) enum Row<'r> {
     Sqlite(&'r rusqlite::Row<'r>),
@@ -218,7 +225,7 @@ impl Connection {
         }
     }
 
-    /// Runs work in one transaction: all of it, or nothing.
+    /// Runs work in one transaction: all of it or nothing.
     pub(super) fn atomically<T>(
         &self,
         work: impl FnOnce(&Self) -> anyhow::Result<T>,
@@ -243,18 +250,18 @@ impl Connection {
         }
     }
 
-    /// Inside a write: lets the deliverer look for what is due, as soon as others can see it. SQLite's
-    /// one writer runs whatever the deliverer asks after this write.
-    pub(super) fn wake(&self, outbox: &Arc<Notify>) {
+    /// Inside a write: wakes the deliverer as soon as others can see the write. On SQLite
+    /// immediately, because its single writer runs the deliverer's write after this one.
+    pub(super) fn notify(&self, outbox: &Arc<Notify>) {
         match self {
             Self::Sqlite(_) => outbox.notify_one(),
-            Self::Postgres(link) => link.borrow_mut().wake_when_committed(outbox),
+            Self::Postgres(link) => link.borrow_mut().notify_after_commit(outbox),
         }
     }
 
-    /// Inside a write that did not name the site whose rows it changes: lets nobody else change
-    /// them until its end. Several sites are taken in their order, so that no two wait for each
-    /// other. SQLite has one writer at a time.
+    /// Inside a write that did not name the site whose rows it changes: locks the site until the
+    /// write ends. Lock several sites in order, so that no two writes deadlock. SQLite has a single
+    /// writer.
     pub(super) fn lock_site(&self, site: SiteId) -> Result<()> {
         match self {
             Self::Sqlite(_) => Ok(()),
@@ -262,7 +269,7 @@ impl Connection {
         }
     }
 
-    /// [`Connection::lock_site`] without waiting: false when another one changes the site's rows.
+    /// [`Connection::lock_site`] without waiting: false if another writer holds the site.
     pub(super) fn try_lock_site(&self, site: SiteId) -> Result<bool> {
         match self {
             Self::Sqlite(_) => Ok(true),
@@ -272,7 +279,7 @@ impl Connection {
 }
 
 impl Statement<'_> {
-    /// Runs it; returns how many rows it changed.
+    /// Runs it; returns the number of changed rows.
     pub(super) fn execute(&mut self, cells: &[Cell<'_>]) -> Result<usize> {
         match self {
             Self::Sqlite(statement) => Ok(statement.execute(rusqlite::params_from_iter(cells))?),
@@ -280,24 +287,24 @@ impl Statement<'_> {
         }
     }
 
-    /// Shows every row until told that it is enough.
+    /// Calls `visit` for each row until it returns false.
     pub(super) fn each(
         &mut self,
         cells: &[Cell<'_>],
-        mut show: impl FnMut(Row<'_>) -> Result<bool>,
+        mut visit: impl FnMut(Row<'_>) -> Result<bool>,
     ) -> Result<()> {
         match self {
             Self::Sqlite(statement) => {
                 let mut rows = statement.query(rusqlite::params_from_iter(cells))?;
                 while let Some(row) = rows.next()? {
-                    if !show(Row::Sqlite(row))? {
+                    if !visit(Row::Sqlite(row))? {
                         break;
                     }
                 }
                 Ok(())
             }
             Self::Postgres(link, sql) => {
-                link.borrow_mut().each(sql, cells, |row| show(Row::Postgres(row))).map(drop)
+                link.borrow_mut().each(sql, cells, |row| visit(Row::Postgres(row))).map(drop)
             }
         }
     }

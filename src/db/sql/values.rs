@@ -1,4 +1,4 @@
-//! Values as they go into statements and come out of rows, the same for both databases.
+//! Values of statement parameters and of columns, the same for both databases.
 
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use tokio_postgres::types::private::BytesMut;
@@ -9,15 +9,15 @@ use crate::domain::ids::{AttachmentId, BlobId, ContactId, EventId, SiteId, Subsc
 
 type AnyError = Box<dyn std::error::Error + Sync + Send>;
 
-/// A value in a column or for a parameter. Truths are 0 and 1.
+/// A value of a column or a parameter. Booleans are 0 and 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::db) enum Cell<'a> {
     Null,
     Integer(i64),
     Text(&'a str),
-    /// Bytes; ids are 16 of them.
+    /// Bytes; an id is 16 of them.
     Bytes(&'a [u8]),
-    /// Several ids, for PostgreSQL alone.
+    /// Several ids, for PostgreSQL only.
     Ids(&'a [Uuid]),
 }
 
@@ -75,8 +75,8 @@ impl ToSql for Cell<'_> {
             (Self::Integer(number), &Type::INT4) => i32::try_from(number)?.to_sql(kind, out),
             (Self::Integer(number), &Type::INT8) => number.to_sql(kind, out),
             (Self::Integer(number), &Type::BOOL) => (number != 0).to_sql(kind, out),
-            // PostgreSQL keeps no NUL in texts. Names with one are refused (`http::request`); what a
-            // receiver of webhooks answered may hold any.
+            // PostgreSQL cannot store NUL in text. Names with one are rejected (`http::request`),
+            // but the response of a webhook receiver may contain it.
             (Self::Text(text), &(Type::TEXT | Type::VARCHAR)) if text.contains('\0') => {
                 text.replace('\0', "\u{fffd}").to_sql(kind, out)
             }
@@ -84,7 +84,7 @@ impl ToSql for Cell<'_> {
             (Self::Bytes(bytes), &(Type::BYTEA | Type::UNKNOWN)) => bytes.to_sql(kind, out),
             (Self::Bytes(bytes), &Type::UUID) => Uuid::from_slice(bytes)?.to_sql(kind, out),
             (Self::Ids(ids), &Type::UUID_ARRAY) => ids.to_sql(kind, out),
-            (value, kind) => Err(format!("{value:?} is no {kind}").into()),
+            (value, kind) => Err(format!("{value:?} is not of type {kind}").into()),
         }
     }
 
@@ -95,14 +95,14 @@ impl ToSql for Cell<'_> {
     to_sql_checked!();
 }
 
-/// What can be a parameter.
+/// A type that can be a parameter.
 pub(in crate::db) trait ToCell {
     fn to_cell(&self) -> Cell<'_>;
 }
 
-/// What can be read from a column.
+/// A type that can be read from a column.
 pub(in crate::db) trait FromCell<'a>: Sized {
-    /// `None` when it is of another kind.
+    /// `None` if the value has another type.
     fn from_cell(cell: Cell<'a>) -> Option<Self>;
 }
 

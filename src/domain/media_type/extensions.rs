@@ -1,5 +1,5 @@
-//! Which file name extensions belong to which type (bar S3).
-//! It looks at names only, in the neutral form that a downloading system acts on.
+//! Maps file name extensions to types (S3).
+//! It uses names only, in the sanitised form that a downloading system acts on.
 
 use super::MediaType;
 use crate::domain::file_name::display_name;
@@ -7,8 +7,8 @@ use crate::domain::file_name::display_name;
 /// Longest extension that is recognised, in characters.
 pub const MAX_EXTENSION_CHARS: usize = 10;
 
-/// Types and the extensions they may carry, the preferred one first. Camera raw formats and
-/// drawings are left out on purpose: too many names are in use for each of them.
+/// Types and the extensions they may have, the preferred one first. Camera raw formats and drawings
+/// are omitted on purpose: each has too many type names in use.
 const EXTENSIONS: &[(&str, &[&str])] = &[
     ("text/csv", &["csv"]),
     ("application/msword", &["doc", "dot"]),
@@ -44,9 +44,9 @@ const EXTENSIONS: &[(&str, &[&str])] = &[
     ("image/x-ms-bmp", &["bmp", "dib"]),
 ];
 
-/// Well-known extensions of content that no supported type stands for, so that `x.exe` is not
-/// taken for a picture with an unusual name.
-const FOREIGN_EXTENSIONS: &[&str] = &[
+/// Well-known extensions of unsupported types, so that `x.exe` is not accepted as a picture with an
+/// unusual extension.
+const UNSUPPORTED_EXTENSIONS: &[&str] = &[
     // Programs and scripts.
     "exe", "dll", "com", "scr", "msi", "bat", "cmd", "ps1", "vbs", "vbe", "js", "mjs", "jse", "ts",
     "wsf", "wsh", "hta", "jar", "class", "app", "apk", "ipa", "dmg", "pkg", "deb", "rpm", "iso",
@@ -59,15 +59,15 @@ const FOREIGN_EXTENSIONS: &[&str] = &[
     "msg", // Office files outside the list, those with macros above all.
     "docm", "dotm", "xlsm", "xltm", "xlsb", "xlam", "xla", "xll", "pptm", "potm", "ppsm", "ppam",
     "ppa", "odt", "ods", "odp", "odg", "epub", "pages", "numbers", "vsd", "vsdx", "mdb", "accdb",
-    "one", "pub", "eps", "ps", "xps", // Refused images.
+    "one", "pub", "eps", "ps", "xps", // Rejected images.
     "webp", "tif", "tiff", "ico", "cur", "pcx", "xcf", "pict", "pct", "pic", "pbm", "pgm", "ppm",
-    "pnm", "sgi", // Sound and film.
+    "pnm", "sgi", // Audio and video.
     "mp3", "mp4", "m4a", "m4v", "mov", "avi", "mkv", "webm", "wav", "ogg", "flac", "wmv", "mpg",
     "mpeg", "3gp", "aac",
 ];
 
-/// The extensions (lower case, no dot) the type may carry, the preferred one first; empty for
-/// types that are not in the table, as most of `image/*` is not.
+/// The extensions (lower case, no dot) that the type may have, the preferred one first. Empty for
+/// types outside the table, such as most of `image/*`.
 pub fn extensions_of(media_type: &MediaType) -> &'static [&'static str] {
     EXTENSIONS
         .iter()
@@ -75,7 +75,7 @@ pub fn extensions_of(media_type: &MediaType) -> &'static [&'static str] {
         .map_or(&[], |(_, extensions)| *extensions)
 }
 
-/// The first type in the table that may carry this extension.
+/// The first type in the table that may have this extension.
 pub(in crate::domain) fn type_of_extension(extension: &str) -> Option<MediaType> {
     EXTENSIONS
         .iter()
@@ -83,16 +83,16 @@ pub(in crate::domain) fn type_of_extension(extension: &str) -> Option<MediaType>
         .map(|(name, _)| MediaType::known(name))
 }
 
-/// The type that a name tells by its extension; `None` when it tells none that an attachment may have.
-pub fn type_of_name(file_name: &str) -> Option<MediaType> {
+/// The supported type that a name's extension implies, if any.
+pub fn type_from_name(file_name: &str) -> Option<MediaType> {
     type_of_extension(&extension_of(file_name)?)
 }
 
 /// The extension of a name in lower case, without the dot.
 ///
 /// `None` when there is none, or when it is not 1 to [`MAX_EXTENSION_CHARS`] ASCII letters and
-/// digits. Read from the name's neutral form, so `a.exe ` and `a.exe.` have the extension `exe`
-/// that Windows will see.
+/// digits. It is taken from the sanitised name, so `a.exe ` and `a.exe.` have the extension `exe`,
+/// as on Windows.
 pub fn extension_of(file_name: &str) -> Option<String> {
     let shown = display_name(file_name);
     let (_, extension) = shown.rsplit_once('.')?;
@@ -101,29 +101,29 @@ pub fn extension_of(file_name: &str) -> Option<String> {
     is_plain.then(|| extension.to_ascii_lowercase())
 }
 
-/// False only when the name's extension is a known one that belongs to another type, supported
-/// or not. A missing or unknown extension fits every type.
+/// Whether the name's extension is compatible with the type. Only a known extension of another
+/// type, supported or not, is incompatible; a missing or unknown one fits every type.
 pub fn extension_fits(file_name: &str, media_type: &MediaType) -> bool {
     let Some(extension) = extension_of(file_name) else { return true };
     let extension = extension.as_str();
     if extensions_of(media_type).contains(&extension) {
         return true;
     }
-    !FOREIGN_EXTENSIONS.contains(&extension) && type_of_extension(extension).is_none()
+    !UNSUPPORTED_EXTENSIONS.contains(&extension) && type_of_extension(extension).is_none()
 }
 
-/// The extension of the media id: the type's preferred one, else the name's, else `img` or `bin`.
+/// The media id's extension: the type's preferred one, else the name's, else `img` or `bin`.
 pub fn media_extension(media_type: &MediaType, file_name: &str) -> String {
     let preferred = extensions_of(media_type).first().map(|extension| (*extension).to_owned());
     let fallback = if media_type.is_image() { "img" } else { "bin" };
     preferred.or_else(|| extension_of(file_name)).unwrap_or_else(|| fallback.to_owned())
 }
 
-/// The name with an extension of another type in place of its own: what was made of `photo.png` and
-/// is a JPEG is called `photo.jpg`. What is no known extension is part of the name.
-pub fn name_as(file_name: &str, media_type: &MediaType) -> String {
+/// The name of a file converted to `media_type`: a JPEG made from `photo.png` is `photo.jpg`. A
+/// known extension is replaced; an unknown one is kept as part of the name.
+pub fn name_for_type(file_name: &str, media_type: &MediaType) -> String {
     let shown = display_name(file_name);
-    // The one type that is made here and never taken.
+    // WebP is rendered but not accepted, so it is not in the table.
     let webp: &[&str] = &["webp"];
     let is_webp = media_type.as_str() == "image/webp";
     let fitting = if is_webp { webp } else { extensions_of(media_type) };
@@ -133,8 +133,9 @@ pub fn name_as(file_name: &str, media_type: &MediaType) -> String {
     if own.is_some_and(|own| fitting.contains(&own)) {
         return shown;
     }
-    let is_known = own
-        .is_some_and(|own| FOREIGN_EXTENSIONS.contains(&own) || type_of_extension(own).is_some());
+    let is_known = own.is_some_and(|own| {
+        UNSUPPORTED_EXTENSIONS.contains(&own) || type_of_extension(own).is_some()
+    });
     let stem = match shown.rsplit_once('.') {
         Some((stem, _)) if is_known && !stem.is_empty() => stem,
         _ => &shown,
@@ -144,7 +145,7 @@ pub fn name_as(file_name: &str, media_type: &MediaType) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{REFUSED_IMAGES, SUPPORTED_DOCUMENTS};
+    use super::super::{REJECTED_IMAGES, SUPPORTED_DOCUMENTS};
     use super::*;
     use proptest::prelude::*;
 
@@ -153,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_made_of_a_file_is_named_by_what_it_is() {
+    fn converted_files_get_the_extension_of_their_type() {
         for (name, media_type, expected) in [
             ("photo.png", "image/jpeg", "photo.jpg"),
             ("photo.JPEG", "image/jpeg", "photo.JPEG"),
@@ -167,12 +168,12 @@ mod tests {
             ("", "image/jpeg", "file.jpg"),
             ("invoice_\u{202E}fdp.exe .", "image/png", "invoice_fdp.png"),
         ] {
-            assert_eq!(name_as(name, &of(media_type)), expected, "{name:?}");
+            assert_eq!(name_for_type(name, &of(media_type)), expected, "{name:?}");
         }
     }
 
     #[test]
-    fn extensions_are_read_as_the_downloading_system_reads_them() {
+    fn extensions_are_parsed_as_by_the_downloading_system() {
         for (name, extension) in [
             ("a.tar.GZ", Some("gz")),
             ("a.PDF", Some("pdf")),
@@ -200,7 +201,7 @@ mod tests {
                 let fits = extension_fits(&format!("a.{extension}"), &of(name));
                 assert_eq!(fits, own.contains(extension), "{name} .{extension}");
             }
-            for extension in FOREIGN_EXTENSIONS {
+            for extension in UNSUPPORTED_EXTENSIONS {
                 assert!(!extension_fits(&format!("a.{extension}"), &of(name)), "{extension}");
             }
         }
@@ -221,15 +222,15 @@ mod tests {
             assert!(!extensions_of(&of(document)).is_empty(), "{document}");
         }
         for (name, extensions) in EXTENSIONS {
-            assert!(MediaType::parse(name).is_ok() && !REFUSED_IMAGES.contains(name), "{name}");
+            assert!(MediaType::parse(name).is_ok() && !REJECTED_IMAGES.contains(name), "{name}");
             for extension in *extensions {
-                assert!(!FOREIGN_EXTENSIONS.contains(extension), "{extension}");
+                assert!(!UNSUPPORTED_EXTENSIONS.contains(extension), "{extension}");
             }
         }
     }
 
     #[test]
-    fn media_ids_carry_the_extension_of_the_type() {
+    fn media_ids_have_the_extension_of_the_type() {
         for (media_type, name, extension) in [
             ("image/jpeg", "a.jpeg", "jpg"),
             ("image/jpeg", "a", "jpg"),

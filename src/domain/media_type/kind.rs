@@ -1,23 +1,23 @@
-//! Kinds of files as people think of them, for filters and icons.
+//! User-facing categories of files, for filters and icons.
 
 use super::SUPPORTED_DOCUMENTS;
 
-/// What a person would call a file.
+/// The category of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FileKind {
     /// A picture.
     Image,
     /// A PDF.
     Pdf,
-    /// A text or a presentation of an office program.
+    /// A word-processor document or a presentation.
     Document,
-    /// A table, CSV too.
+    /// A spreadsheet, including CSV.
     Spreadsheet,
-    /// Sound.
+    /// Audio.
     Audio,
-    /// Film.
+    /// Video.
     Video,
-    /// Files packed into one.
+    /// An archive, such as a ZIP file.
     Archive,
     /// Plain text.
     Text,
@@ -26,8 +26,8 @@ pub enum FileKind {
 }
 
 impl FileKind {
-    /// All of them with their names. No file of the last five is accepted today, so filters by them find
-    /// nothing; clients need not change on the day that one is.
+    /// All kinds with their names. Files of the last five are not accepted yet, so filters by them
+    /// match nothing. They are listed so that clients need no change once one is.
     pub const NAMED: [(&'static str, Self); 9] = [
         ("image", Self::Image),
         ("pdf", Self::Pdf),
@@ -40,7 +40,7 @@ impl FileKind {
         ("other", Self::Other),
     ];
 
-    /// Of a canonical MIME type.
+    /// The kind of a canonical MIME type.
     pub fn of(mime_type: &str) -> Self {
         let has = |part: &str| mime_type.contains(part);
         match mime_type.split_once('/') {
@@ -65,14 +65,15 @@ impl FileKind {
     }
 }
 
-/// MIME types of some kinds, between commas and with `image/*` for all pictures; `,*,` for every type.
+/// The MIME types of these kinds, each between commas, with `image/*` for all images. Without kinds
+/// it is `,*,`, which stands for every type.
 pub fn types_of(kinds: &[FileKind]) -> String {
     if kinds.is_empty() {
         return ",*,".to_owned();
     }
     let documents = SUPPORTED_DOCUMENTS.iter().filter(|kind| kinds.contains(&FileKind::of(kind)));
     let images = kinds.contains(&FileKind::Image).then_some(&"image/*");
-    documents.chain(images).fold(",".to_owned(), |all, one| all + one + ",")
+    documents.chain(images).fold(",".to_owned(), |list, name| list + name + ",")
 }
 
 #[cfg(test)]
@@ -80,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_accepted_type_has_a_kind_of_its_own() {
+    fn every_accepted_type_has_a_kind() {
         for document in SUPPORTED_DOCUMENTS {
             assert_ne!(FileKind::of(document), FileKind::Other, "{document}");
         }

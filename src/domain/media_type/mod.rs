@@ -1,5 +1,5 @@
-//! The MIME types an attachment may have (contract §13).
-//! It judges declarations only; what bytes are is the matter of `sniff`.
+//! The MIME types that an attachment may have (contract §13).
+//! Only declarations are validated here; `sniff` checks the content.
 
 mod extensions;
 mod kind;
@@ -10,11 +10,11 @@ pub use kind::{FileKind, types_of};
 
 pub(in crate::domain) use extensions::type_of_extension;
 pub use extensions::{
-    MAX_EXTENSION_CHARS, extension_fits, extension_of, extensions_of, media_extension, name_as,
-    type_of_name,
+    MAX_EXTENSION_CHARS, extension_fits, extension_of, extensions_of, media_extension,
+    name_for_type, type_from_name,
 };
 
-/// The supported types that are no images, as errors list them; `image/*` follows them there.
+/// The supported types other than images, in the order in which errors list them before `image/*`.
 pub const SUPPORTED_DOCUMENTS: &[&str] = &[
     "text/csv",
     "application/msword",
@@ -30,11 +30,11 @@ pub const SUPPORTED_DOCUMENTS: &[&str] = &[
     "application/pdf",
 ];
 
-/// The image types that are refused although `image/*` is supported (contract §13).
+/// The image types that are rejected although `image/*` is supported (contract §13).
 ///
-/// The published list prints some of them with a stray quote or with U+2011 hyphens; those
-/// spellings are no valid type names, so [`MediaType::parse`] refuses them by their form.
-pub const REFUSED_IMAGES: &[&str] = &[
+/// The published list prints some of them with a stray quote or with U+2011 hyphens. Those
+/// spellings are not valid type names, so [`MediaType::parse`] rejects them as malformed.
+pub const REJECTED_IMAGES: &[&str] = &[
     "image/tiff",
     "image/svg+xml",
     "image/bmp",
@@ -63,32 +63,32 @@ const MAX_SUBTYPE_CHARS: usize = 127;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct MediaType(String);
 
-/// The declared type is not one an attachment may have; the text is a predicate (contract §6).
+/// The declared type is not supported; the text is a predicate (contract §6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("is not a supported MIME type")]
 pub struct UnsupportedMediaType;
 
 impl MediaType {
-    /// Reads a `mimeType` as generate accepts it: any case, parameters and outer white space
-    /// ignored, older spellings of JPEG and PNG brought to the registered one.
+    /// Parses the `mimeType` of a request to generate an upload URL. Case, parameters and outer
+    /// white space are ignored, and old names of JPEG and PNG become the registered ones.
     ///
     /// # Errors
     ///
     /// [`UnsupportedMediaType`] for everything that is neither in [`SUPPORTED_DOCUMENTS`] nor a
-    /// well-formed image type outside [`REFUSED_IMAGES`].
+    /// well-formed image type outside [`REJECTED_IMAGES`].
     pub fn parse(declared: &str) -> Result<Self, UnsupportedMediaType> {
         if declared.chars().any(char::is_control) {
             return Err(UnsupportedMediaType);
         }
         let canonical = canonical(declared);
         let supported = match canonical.strip_prefix("image/") {
-            Some(subtype) => is_subtype(subtype) && !REFUSED_IMAGES.contains(&canonical.as_str()),
+            Some(subtype) => is_subtype(subtype) && !REJECTED_IMAGES.contains(&canonical.as_str()),
             None => SUPPORTED_DOCUMENTS.contains(&canonical.as_str()),
         };
         if supported { Ok(Self(canonical)) } else { Err(UnsupportedMediaType) }
     }
 
-    /// Takes a value that an earlier [`MediaType::parse`] made and that was stored since.
+    /// Wraps a stored value that [`MediaType::parse`] produced earlier.
     pub fn from_stored(stored: String) -> Self {
         Self(stored)
     }
@@ -98,12 +98,12 @@ impl MediaType {
         &self.0
     }
 
-    /// True when the attachment is of the kind `IMAGE` (contract §13).
+    /// Whether the vendor's `attachmentType` is `IMAGE` (contract §13).
     pub fn is_image(&self) -> bool {
         self.0.starts_with("image/")
     }
 
-    /// A type of a table in this crate.
+    /// A type from a table in this crate.
     pub(in crate::domain) fn known(name: &'static str) -> Self {
         Self(name.to_owned())
     }
@@ -115,8 +115,8 @@ impl fmt::Display for MediaType {
     }
 }
 
-/// True for the types a browser shows without running anything they hold (bar S11): common
-/// raster images and PDF. Everything else is for saving.
+/// Whether a browser displays the type without running anything in it (S11): common raster
+/// images and PDF. Everything else is served as a download.
 pub fn shows_inline(media_type: &MediaType) -> bool {
     matches!(
         media_type.as_str(),
@@ -124,7 +124,7 @@ pub fn shows_inline(media_type: &MediaType) -> bool {
     )
 }
 
-/// The canonical spelling of any MIME type, supported or not.
+/// The canonical form of any MIME type, supported or not.
 pub(in crate::domain) fn canonical(declared: &str) -> String {
     let essence = declared.split(';').next().unwrap_or(declared).trim().to_ascii_lowercase();
     match essence.as_str() {
@@ -136,7 +136,7 @@ pub(in crate::domain) fn canonical(declared: &str) -> String {
     }
 }
 
-/// A restricted name of RFC 6838 §4.2, which leaves no room for wildcards, quotes or spaces.
+/// Whether it is a restricted name of RFC 6838 §4.2, which excludes wildcards, quotes and spaces.
 fn is_subtype(subtype: &str) -> bool {
     subtype.len() <= MAX_SUBTYPE_CHARS
         && subtype.starts_with(|first: char| first.is_ascii_alphanumeric())
@@ -161,11 +161,11 @@ mod tests {
     }
 
     #[test]
-    fn every_refused_image_is_refused() {
-        for image in REFUSED_IMAGES {
+    fn every_rejected_image_is_rejected() {
+        for image in REJECTED_IMAGES {
             assert_eq!(parsed(image), None, "{image}");
             assert_eq!(parsed(&image.to_uppercase()), None, "{image}");
-            // As the published list prints some of them.
+            // Some appear in the published list with this quote, or with those hyphens.
             assert_eq!(parsed(&format!("{image}\"")), None, "{image}");
             if image.contains('-') {
                 assert_eq!(parsed(&image.replace('-', "\u{2011}")), None, "{image}");
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn spellings_are_brought_to_the_canonical_one() {
+    fn spellings_are_normalised() {
         for (declared, canonical) in [
             ("IMAGE/PNG", "image/png"),
             (" image/png ; charset=utf-8", "image/png"),
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_else_is_refused() {
+    fn everything_else_is_rejected() {
         for declared in [
             "",
             "image",
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn only_harmless_types_show_inline() {
+    fn only_harmless_types_are_displayed_inline() {
         for (declared, shows) in [
             ("image/jpeg", true),
             ("image/avif", true),

@@ -1,15 +1,15 @@
-//! A reader that stops after a set number of bytes, so that a hostile container costs no more
-//! than its budget. It tells failures of the source apart from those of the container.
+//! A reader with a byte budget, which bounds the cost of a hostile container. It distinguishes
+//! errors of the source from those of the container.
 
 use std::io::{self, Read, Seek, SeekFrom};
 
-/// Bytes fetched at once for small reads that jump about.
+/// Bytes fetched at once for small scattered reads.
 const SCATTERED_WINDOW_BYTES: usize = 512;
 
-/// Bytes fetched at once for small reads that follow each other.
+/// Bytes fetched at once for small sequential reads.
 const SEQUENTIAL_WINDOW_BYTES: usize = 8 * 1024;
 
-/// Reads from `source` until the budget is spent; afterwards every read fails.
+/// Reads from `source` until the budget is exhausted; afterwards every read fails.
 pub(super) struct BudgetedReader<'a, R> {
     source: &'a mut R,
     size_bytes: u64,
@@ -21,7 +21,7 @@ pub(super) struct BudgetedReader<'a, R> {
 }
 
 impl<'a, R: Read + Seek> BudgetedReader<'a, R> {
-    /// Starts at the beginning of `source`, which holds `size_bytes`.
+    /// A reader at the start of `source`, which has `size_bytes`.
     pub(super) fn new(source: &'a mut R, size_bytes: u64, budget_bytes: u64) -> Self {
         Self {
             source,
@@ -34,28 +34,28 @@ impl<'a, R: Read + Seek> BudgetedReader<'a, R> {
         }
     }
 
-    /// The first failure of the source itself, if there was one.
+    /// The first error of the source itself, if any.
     pub(super) fn into_source_error(self) -> Option<io::Error> {
         self.source_error
     }
 
-    /// Reads at `self.position`, past the window.
+    /// Reads at `self.position`, bypassing the window.
     fn fetch(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        let left = usize::try_from(self.budget_bytes).unwrap_or(usize::MAX);
-        let wanted = into.len().min(left);
-        if wanted == 0 && !into.is_empty() {
-            return Err(io::Error::other("the reading budget is spent"));
+        let remaining = usize::try_from(self.budget_bytes).unwrap_or(usize::MAX);
+        let length = into.len().min(remaining);
+        if length == 0 && !into.is_empty() {
+            return Err(io::Error::other("the read budget is exhausted"));
         }
-        let into = into.get_mut(..wanted).unwrap_or_default();
+        let into = into.get_mut(..length).unwrap_or_default();
         match self.fetch_from_source(into) {
             Ok(read) => {
                 self.budget_bytes = self.budget_bytes.saturating_sub(read as u64);
                 Ok(read)
             }
             Err(error) => {
-                let answer = io::Error::from(error.kind());
+                let returned = io::Error::from(error.kind());
                 self.source_error.get_or_insert(error);
-                Err(answer)
+                Err(returned)
             }
         }
     }
@@ -70,7 +70,7 @@ impl<'a, R: Read + Seek> BudgetedReader<'a, R> {
         }
     }
 
-    /// Fills the window from `self.position` on.
+    /// Fills the window from `self.position`.
     fn refill(&mut self) -> io::Result<()> {
         let is_sequential = self.position == self.window_start + self.window.len() as u64;
         let length = if is_sequential { SEQUENTIAL_WINDOW_BYTES } else { SCATTERED_WINDOW_BYTES };
@@ -130,7 +130,7 @@ mod tests {
     use std::io::Cursor;
 
     #[test]
-    fn reading_stops_when_the_budget_is_spent() {
+    fn reading_stops_when_the_budget_is_exhausted() {
         let mut source = Cursor::new(vec![7_u8; 10_000]);
         let mut reader = BudgetedReader::new(&mut source, 10_000, 1_000);
         let mut all = Vec::new();
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn failures_of_the_source_are_kept() {
+    fn errors_of_the_source_are_kept() {
         struct Broken;
         impl Read for Broken {
             fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
@@ -160,7 +160,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_reads_what_the_source_holds(
+        fn it_reads_the_content_of_the_source(
             bytes in prop::collection::vec(any::<u8>(), 0..30_000),
             steps in prop::collection::vec((0_u64..32_000, 0_usize..9_000), 0..40),
         ) {

@@ -1,12 +1,12 @@
-//! Reads the `[Content_Types].xml` part of an Office Open XML package (ECMA-376 part 2, §10.1.2)
-//! as far as it tells the kind of document.
+//! Reads the kind of document from the `[Content_Types].xml` part of an Office Open XML package
+//! (ECMA-376 part 2, §10.1.2).
 
-use super::found::{Found, OoxmlKind};
+use super::found::{ContentKind, OoxmlKind};
 
-/// Most bytes of the part, unpacked; real ones hold a few kilobytes.
+/// Most bytes of the unpacked part; real ones have a few kilobytes.
 pub const MAX_CONTENT_TYPES_BYTES: u64 = 1024 * 1024;
 
-/// Content types of a main part, without what they all begin and end with.
+/// Content types of main parts, without their common prefix and suffix.
 const MAIN_PARTS: &[(&str, OoxmlKind)] = &[
     ("wordprocessingml.document", OoxmlKind::Docx),
     ("wordprocessingml.template", OoxmlKind::Dotx),
@@ -17,16 +17,16 @@ const MAIN_PARTS: &[(&str, OoxmlKind)] = &[
     ("presentationml.slideshow", OoxmlKind::Ppsx),
 ];
 
-/// The part is not the XML that the standard asks for.
+/// The part is not the XML that the standard requires.
 #[derive(Debug, PartialEq, Eq)]
 struct Malformed;
 
 /// The kind of document that a content types part declares.
 ///
-/// [`Found::Zip`] when the part is malformed; [`Found::OoxmlOther`] when it names no supported
-/// main part, more than one kind of them, or macros.
-pub(super) fn kind_of(part: &[u8]) -> Found {
-    let Some(xml) = decode(part) else { return Found::Zip };
+/// [`ContentKind::Zip`] when the part is malformed; [`ContentKind::OoxmlOther`] when it declares no
+/// supported main part, several kinds of them, or macros.
+pub(super) fn kind_of(part: &[u8]) -> ContentKind {
+    let Some(xml) = decode(part) else { return ContentKind::Zip };
     let mut kinds = Vec::new();
     let mut has_macros = false;
     let read = visit_content_types(&xml, &mut |content_type| {
@@ -39,9 +39,9 @@ pub(super) fn kind_of(part: &[u8]) -> Found {
         }
     });
     match (read, kinds.as_slice()) {
-        (Err(Malformed), _) => Found::Zip,
-        (Ok(()), [kind]) if !has_macros => Found::Ooxml(*kind),
-        (Ok(()), _) => Found::OoxmlOther,
+        (Err(Malformed), _) => ContentKind::Zip,
+        (Ok(()), [kind]) if !has_macros => ContentKind::Ooxml(*kind),
+        (Ok(()), _) => ContentKind::OoxmlOther,
     }
 }
 
@@ -77,7 +77,8 @@ fn visit_content_types(xml: &str, visit: &mut impl FnMut(&str)) -> Result<(), Ma
         } else if let Some(instruction) = markup.strip_prefix('?') {
             after(instruction, "?>")?
         } else if markup.starts_with('!') {
-            // Parts hold no document type declaration (§9.1.4), and here no text either.
+            // A part must not have a document type declaration (ECMA-376 part 2, §9.1.4), and this
+            // one has no text, so no CDATA either.
             return Err(Malformed);
         } else if let Some(end_tag) = markup.strip_prefix('/') {
             after(end_tag, ">")?
@@ -92,7 +93,7 @@ fn after<'a>(text: &'a str, end: &str) -> Result<&'a str, Malformed> {
     text.split_once(end).map(|(_, rest)| rest).ok_or(Malformed)
 }
 
-/// Reads a start tag behind its `<`; answers what follows it.
+/// Parses a start tag after its `<` and returns what follows it.
 fn visit_element<'a>(markup: &'a str, visit: &mut impl FnMut(&str)) -> Result<&'a str, Malformed> {
     let ends_name = |c: char| c.is_ascii_whitespace() || matches!(c, '/' | '>' | '=');
     let (name, mut rest) = markup.split_at(markup.find(ends_name).ok_or(Malformed)?);
@@ -106,16 +107,16 @@ fn visit_element<'a>(markup: &'a str, visit: &mut impl FnMut(&str)) -> Result<&'
         let (attribute, quoted) = rest.split_once('=').ok_or(Malformed)?;
         let quoted = quoted.trim_ascii_start();
         let quote = quoted.chars().next().filter(|c| matches!(c, '"' | '\'')).ok_or(Malformed)?;
-        let (value, behind) =
+        let (value, remainder) =
             quoted.strip_prefix(quote).and_then(|q| q.split_once(quote)).ok_or(Malformed)?;
         if is_listed && attribute.trim_ascii() == "ContentType" {
-            // No media type needs a reference; one would only hide what it is.
+            // No media type needs a character reference, which could only hide the type.
             if value.contains(['&', '<']) {
                 return Err(Malformed);
             }
             visit(value);
         }
-        rest = behind;
+        rest = remainder;
     }
 }
 
@@ -129,12 +130,12 @@ mod tests {
     const EXCEL: &str =
         "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet.main+xml";
 
-    fn kind(xml: &str) -> Found {
+    fn kind(xml: &str) -> ContentKind {
         kind_of(xml.as_bytes())
     }
 
     #[test]
-    fn the_forms_producers_write_are_read() {
+    fn forms_written_by_producers_are_parsed() {
         for xml in [
             format!(
                 "<Types><Override PartName=\"/word/document.xml\" ContentType=\"{WORD}\"/></Types>"
@@ -150,21 +151,21 @@ mod tests {
                 "<Types><Override ContentType=\"{WORD}\"/><Override ContentType=\"{WORD}\"/></Types>"
             ),
         ] {
-            assert_eq!(kind(&xml), Found::Ooxml(OoxmlKind::Docx), "{xml}");
+            assert_eq!(kind(&xml), ContentKind::Ooxml(OoxmlKind::Docx), "{xml}");
         }
     }
 
     #[test]
-    fn utf_16_is_read() {
+    fn utf_16_is_decoded() {
         let xml = format!("\u{FEFF}<Types><Override ContentType=\"{EXCEL}\"/></Types>");
         let little: Vec<u8> = xml.encode_utf16().flat_map(u16::to_le_bytes).collect();
         let big: Vec<u8> = xml.encode_utf16().flat_map(u16::to_be_bytes).collect();
-        assert_eq!(kind_of(&little), Found::Ooxml(OoxmlKind::Xlsx));
-        assert_eq!(kind_of(&big), Found::Ooxml(OoxmlKind::Xlsx));
+        assert_eq!(kind_of(&little), ContentKind::Ooxml(OoxmlKind::Xlsx));
+        assert_eq!(kind_of(&big), ContentKind::Ooxml(OoxmlKind::Xlsx));
     }
 
     #[test]
-    fn macros_mixtures_and_strangers_are_other_documents() {
+    fn macros_mixtures_and_unknown_parts_are_other_documents() {
         for xml in [
             "<Types></Types>".to_owned(),
             format!("<Types><Override ContentType=\"{WORD}\"/><Override ContentType=\"{EXCEL}\"/></Types>"),
@@ -174,7 +175,7 @@ mod tests {
             format!("<Types><Other ContentType=\"{WORD}\"/></Types>"),
             format!("<Types><Override NotContentType=\"{WORD}\"/></Types>"),
         ] {
-            assert_eq!(kind(&xml), Found::OoxmlOther, "{xml}");
+            assert_eq!(kind(&xml), ContentKind::OoxmlOther, "{xml}");
         }
     }
 
@@ -190,15 +191,15 @@ mod tests {
             "<Types><!-- ".to_owned(),
             "<".to_owned(),
         ] {
-            assert_eq!(kind(&xml), Found::Zip, "{xml}");
+            assert_eq!(kind(&xml), ContentKind::Zip, "{xml}");
         }
-        assert_eq!(kind_of(b"\xFF\xFE<"), Found::Zip);
-        assert_eq!(kind_of(b"<\xC3("), Found::Zip);
+        assert_eq!(kind_of(b"\xFF\xFE<"), ContentKind::Zip);
+        assert_eq!(kind_of(b"<\xC3("), ContentKind::Zip);
     }
 
     proptest! {
         #[test]
-        fn no_text_makes_the_reader_fail(xml in "(<|>|/|\"|'|=| |!--|-->|\\?|Override|ContentType|é){0,40}") {
+        fn no_text_makes_the_parser_panic(xml in "(<|>|/|\"|'|=| |!--|-->|\\?|Override|ContentType|é){0,40}") {
             let _ = kind(&xml);
         }
     }

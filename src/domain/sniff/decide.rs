@@ -1,20 +1,20 @@
-//! Holds the announced type, the type of the upload request, the file name and the bytes against
-//! each other, and says which type is stored (bar S3, contract §16).
+//! Compares the declared type, the type of the upload request, the file name and the content, and
+//! decides which type is stored (S3, contract §16).
 
-use super::found::{Found, OoxmlKind};
+use super::found::{ContentKind, OoxmlKind};
 use crate::domain::media_type::{
     MediaType, canonical, extension_fits, extension_of, type_of_extension,
 };
 
-/// Longest `Content-Type` that is repeated in an error, in characters; it is the longest a
-/// `mimeType` may be (contract §4).
+/// Longest `Content-Type` that an error repeats, in characters: the maximum length of a `mimeType`
+/// (contract §4).
 const MAX_SENT_CHARS: usize = 255;
 
-/// Image formats that are text by nature, so their content is allowed to be text.
+/// Image formats that are text, so their content may be text.
 const TEXTUAL_IMAGES: &[&str] =
     &["image/vnd.dxf", "image/x-dxf", "image/x-xbitmap", "image/x-xbm", "image/x-xpixmap"];
 
-/// Types that differ only in how a picture is used or coded inside one format.
+/// Groups of types that share one format and differ only in how a picture is used or encoded.
 const FAMILIES: &[&[&str]] = &[
     &["image/png", "image/apng", "image/vnd.mozilla.apng"],
     &["image/heic", "image/heif", "image/heic-sequence", "image/heif-sequence"],
@@ -23,22 +23,22 @@ const FAMILIES: &[&[&str]] = &[
     &["image/vnd.adobe.photoshop", "image/x-photoshop", "image/x-psd", "image/psd"],
 ];
 
-/// What the upload request said its body is.
+/// The `Content-Type` of an upload request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Sent {
-    /// Nothing, or what clients add by themselves.
+pub enum SentContentType {
+    /// None, or one that clients add by themselves.
     Unspecified,
-    /// `application/octet-stream`: the server is to find out (contract §8).
+    /// `application/octet-stream`: the server detects the type (contract §8).
     OctetStream,
     /// A type in lower case and without parameters.
     Type(String),
 }
 
-impl Sent {
-    /// Reads a `Content-Type` header.
+impl SentContentType {
+    /// Parses a `Content-Type` header.
     ///
-    /// `text/plain`, form and multipart types say how a client sends, not what it sends: `fetch`
-    /// and `curl` add them unasked.
+    /// `text/plain`, form and multipart types are ignored, because `fetch` and `curl` add them by
+    /// default and they do not describe the file.
     pub fn from_header(header: Option<&str>) -> Self {
         let essence: String =
             canonical(header.unwrap_or_default()).chars().take(MAX_SENT_CHARS).collect();
@@ -51,23 +51,23 @@ impl Sent {
     }
 }
 
-/// Why an upload does not agree with itself; the texts are predicates for API users.
+/// How the types of an upload contradict each other; the texts are predicates for API users.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TypeMismatch {
     /// The request's `Content-Type` is not the declared type.
-    #[error("was announced as {declared}, but sent as {sent}")]
-    Sent {
-        /// The type given to generate.
+    #[error("was declared as {declared}, but sent as {sent}")]
+    ContentType {
+        /// The type declared for the upload URL.
         declared: MediaType,
         /// The type of the upload request.
         sent: String,
     },
-    /// The bytes are something else.
-    #[error("was announced as {declared}, but holds {found}")]
+    /// The content is of another type.
+    #[error("was declared as {declared}, but holds {found}")]
     Content {
-        /// The type given to generate.
+        /// The type declared for the upload URL.
         declared: MediaType,
-        /// The content in words, see [`Found::name`].
+        /// The content's [`ContentKind::name`].
         found: &'static str,
     },
     /// The file name's extension belongs to another type.
@@ -82,29 +82,29 @@ pub enum TypeMismatch {
 
 /// Decides the stored type of an upload.
 ///
-/// `declared` is the type given to generate, `file_name` the final name and `found` what the
-/// bytes are. With [`Sent::OctetStream`] the content may correct the declaration, as long as the
-/// name's extension fits; otherwise all four must agree.
+/// `declared` is the type declared for the upload URL, `file_name` the final name and `found` the
+/// detected content. With [`SentContentType::OctetStream`], the content may override the declared
+/// type as long as the name's extension fits; otherwise all four must agree.
 ///
 /// # Errors
 ///
 /// The first [`TypeMismatch`] in the order of its variants.
 pub fn decide(
     declared: &MediaType,
-    sent: Sent,
+    sent: SentContentType,
     file_name: &str,
-    found: &Found,
+    found: &ContentKind,
 ) -> Result<MediaType, TypeMismatch> {
     match sent {
-        Sent::Type(sent) if !is_same_family(declared.as_str(), &sent) => {
-            return Err(TypeMismatch::Sent { declared: declared.clone(), sent });
+        SentContentType::Type(sent) if !is_same_family(declared.as_str(), &sent) => {
+            return Err(TypeMismatch::ContentType { declared: declared.clone(), sent });
         }
-        Sent::OctetStream => {
+        SentContentType::OctetStream => {
             if let Some(detected) = detect(declared, file_name, *found) {
                 return Ok(detected);
             }
         }
-        Sent::Type(_) | Sent::Unspecified => {}
+        SentContentType::Type(_) | SentContentType::Unspecified => {}
     }
     if !may_hold(declared, *found) {
         let declared = declared.clone();
@@ -118,11 +118,12 @@ pub fn decide(
     Ok(declared.clone())
 }
 
-/// The supported type that content and extension agree on, close to the declared one.
-fn detect(declared: &MediaType, file_name: &str, found: Found) -> Option<MediaType> {
+/// The supported type that content and extension agree on. Within a family of types, the declared
+/// one is preferred.
+fn detect(declared: &MediaType, file_name: &str, found: ContentKind) -> Option<MediaType> {
     let detected = match found {
-        // Content that leaves its type open is settled by the extension.
-        Found::Text | Found::EncryptedOffice => extension_of(file_name)
+        // The extension decides where the content is ambiguous.
+        ContentKind::Text | ContentKind::EncryptedOffice => extension_of(file_name)
             .and_then(|extension| type_of_extension(&extension))
             .filter(|named| may_hold(named, found)),
         _ => found.media_type(),
@@ -140,16 +141,20 @@ fn is_same_family(one: &str, other: &str) -> bool {
     one == other || FAMILIES.iter().any(|family| family.contains(&one) && family.contains(&other))
 }
 
-/// Whether content of this kind may carry this type.
-fn may_hold(media_type: &MediaType, found: Found) -> bool {
+/// Whether content of this kind may be stored as this type.
+fn may_hold(media_type: &MediaType, found: ContentKind) -> bool {
     let name = media_type.as_str();
     match name {
-        "text/csv" => found == Found::Text,
-        "application/pdf" => found == Found::Pdf,
-        "application/msword" => matches!(found, Found::Doc | Found::EncryptedOffice),
-        "application/vnd.ms-excel" => matches!(found, Found::Xls | Found::EncryptedOffice),
-        "application/vnd.ms-powerpoint" => matches!(found, Found::Ppt | Found::EncryptedOffice),
-        "image/x-ms-bmp" => found == Found::Bmp,
+        "text/csv" => found == ContentKind::Text,
+        "application/pdf" => found == ContentKind::Pdf,
+        "application/msword" => matches!(found, ContentKind::Doc | ContentKind::EncryptedOffice),
+        "application/vnd.ms-excel" => {
+            matches!(found, ContentKind::Xls | ContentKind::EncryptedOffice)
+        }
+        "application/vnd.ms-powerpoint" => {
+            matches!(found, ContentKind::Ppt | ContentKind::EncryptedOffice)
+        }
+        "image/x-ms-bmp" => found == ContentKind::Bmp,
         _ => match known_image(name) {
             Some(kind) => found == kind,
             None if media_type.is_image() => may_be_image(name, found),
@@ -158,29 +163,30 @@ fn may_hold(media_type: &MediaType, found: Found) -> bool {
     }
 }
 
-/// The content of the image types that have one certain magic.
-fn known_image(name: &str) -> Option<Found> {
-    const KNOWN: &[(&str, Found)] = &[
-        ("image/jpeg", Found::Jpeg),
-        ("image/gif", Found::Gif),
-        ("image/png", Found::Png),
-        ("image/heic", Found::Heic),
-        ("image/avif", Found::Avif),
-        ("image/jxl", Found::Jxl),
-        ("image/jp2", Found::Jp2),
-        ("image/vnd.adobe.photoshop", Found::Psd),
+/// The content of image types that have a unique signature.
+fn known_image(name: &str) -> Option<ContentKind> {
+    const KNOWN: &[(&str, ContentKind)] = &[
+        ("image/jpeg", ContentKind::Jpeg),
+        ("image/gif", ContentKind::Gif),
+        ("image/png", ContentKind::Png),
+        ("image/heic", ContentKind::Heic),
+        ("image/avif", ContentKind::Avif),
+        ("image/jxl", ContentKind::Jxl),
+        ("image/jp2", ContentKind::Jp2),
+        ("image/vnd.adobe.photoshop", ContentKind::Psd),
     ];
     KNOWN.iter().find(|(known, _)| is_same_family(known, name)).map(|(_, found)| *found)
 }
 
-/// For the open end of `image/*`: any picture or unknown content, nothing known to be else.
-fn may_be_image(name: &str, found: Found) -> bool {
+/// For other `image/*` types: any raster image or unknown content, but nothing known to be
+/// something else.
+fn may_be_image(name: &str, found: ContentKind) -> bool {
     found.is_raster()
-        || found == Found::Unknown
-        || (found == Found::Text && TEXTUAL_IMAGES.contains(&name))
+        || found == ContentKind::Unknown
+        || (found == ContentKind::Text && TEXTUAL_IMAGES.contains(&name))
 }
 
-fn is_ooxml(name: &str, found: Found) -> bool {
+fn is_ooxml(name: &str, found: ContentKind) -> bool {
     const KINDS: [OoxmlKind; 7] = [
         OoxmlKind::Docx,
         OoxmlKind::Dotx,
@@ -191,8 +197,8 @@ fn is_ooxml(name: &str, found: Found) -> bool {
         OoxmlKind::Ppsx,
     ];
     match found {
-        Found::Ooxml(kind) => kind.mime() == name,
-        Found::EncryptedOffice => KINDS.iter().any(|kind| kind.mime() == name),
+        ContentKind::Ooxml(kind) => kind.mime() == name,
+        ContentKind::EncryptedOffice => KINDS.iter().any(|kind| kind.mime() == name),
         _ => false,
     }
 }

@@ -1,10 +1,10 @@
-//! What the bytes of a file can turn out to be, and which supported type each kind stands for.
+//! The kinds of content that sniffing detects, and the supported type of each.
 
 use crate::domain::media_type::MediaType;
 
-/// What the bytes are, whatever was declared.
+/// The detected kind of a file's content, whatever was declared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Found {
+pub enum ContentKind {
     /// JPEG.
     Jpeg,
     /// PNG, animated ones included.
@@ -19,7 +19,7 @@ pub enum Found {
     Tiff,
     /// Windows icon or cursor.
     Ico,
-    /// HEIF with HEVC or an unnamed coding.
+    /// HEIF with HEVC or an unspecified codec.
     Heic,
     /// HEIF with AV1.
     Avif,
@@ -35,9 +35,9 @@ pub enum Found {
     Pdf,
     /// A supported Office Open XML document.
     Ooxml(OoxmlKind),
-    /// Another package of that kind, among them all documents with macros.
+    /// Another Office Open XML package, including every document with macros.
     OoxmlOther,
-    /// An Office document locked with a password; which kind cannot be seen.
+    /// A password-protected Office document, whose kind cannot be detected.
     EncryptedOffice,
     /// Word 97 to 2003.
     Doc,
@@ -47,15 +47,15 @@ pub enum Found {
     Ppt,
     /// Another OLE compound file, or a broken one.
     OleOther,
-    /// A ZIP archive that is no Office document, or a broken one.
+    /// A ZIP archive that is not an Office document, or a broken one.
     Zip,
     /// HTML or XHTML.
     Html,
-    /// Plain text of any kind, CSV among them.
+    /// Plain text of any kind, including CSV.
     Text,
-    /// A well-known kind that no supported type stands for; the name carries its article.
+    /// A well-known but unsupported kind; the name includes its article.
     Other(&'static str),
-    /// Nothing known.
+    /// An unknown kind.
     Unknown,
 }
 
@@ -111,11 +111,11 @@ impl OoxmlKind {
     }
 }
 
-impl Found {
-    /// The supported type the content stands for.
+impl ContentKind {
+    /// The supported type of the content.
     ///
-    /// `None` for unsupported kinds, and where the bytes alone do not settle it: plain text may
-    /// or may not be CSV, and a locked Office document does not show its kind.
+    /// `None` for unsupported kinds, and where the content is ambiguous: plain text may or may not
+    /// be CSV, and a password-protected Office document does not reveal its kind.
     pub fn media_type(&self) -> Option<MediaType> {
         let name = match self {
             Self::Jpeg => "image/jpeg",
@@ -136,7 +136,7 @@ impl Found {
         Some(MediaType::known(name))
     }
 
-    /// The kind in words and with its article, for error texts.
+    /// The kind's name with its article, for error texts.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Jpeg => "a JPEG image",
@@ -155,7 +155,7 @@ impl Found {
             Self::Pdf => "a PDF document",
             Self::Ooxml(kind) => kind.name(),
             Self::OoxmlOther => "an Office document of an unsupported kind",
-            Self::EncryptedOffice => "an Office document locked with a password",
+            Self::EncryptedOffice => "a password-protected Office document",
             Self::Doc => "a Word document (.doc)",
             Self::Xls => "an Excel workbook (.xls)",
             Self::Ppt => "a PowerPoint presentation (.ppt)",
@@ -168,7 +168,7 @@ impl Found {
         }
     }
 
-    /// A picture of a kind that cannot hold scripts.
+    /// Whether it is an image that cannot contain scripts.
     pub(super) fn is_raster(self) -> bool {
         matches!(
             self,

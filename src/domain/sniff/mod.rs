@@ -1,5 +1,5 @@
-//! Finds out what an uploaded file really is and holds that against what was declared
-//! (bars S3 and S4). It never unpacks anything and never trusts a size written in a file.
+//! Detects what an uploaded file really is and compares it with what was declared (S3, S4).
+//! It unpacks only one small part of Office documents, and never trusts a size in a file.
 
 mod budget;
 mod content_types;
@@ -21,42 +21,43 @@ use std::io::{self, Read, Seek};
 
 use budget::BudgetedReader;
 pub use content_types::MAX_CONTENT_TYPES_BYTES;
-pub use decide::{Sent, TypeMismatch, decide};
-pub use found::{Found, OoxmlKind};
+pub use decide::{SentContentType, TypeMismatch, decide};
+pub use found::{ContentKind, OoxmlKind};
 use magic::Container;
 pub use ole::MAX_DIRECTORY_BYTES;
 pub use package::MAX_UNPACKED_BYTES;
 
-/// Bytes at the start of a file that are held against the table of known kinds.
+/// Bytes at the start of a file that are compared with the known signatures.
 pub const HEAD_BYTES: usize = 64 * 1024;
 
-/// Most bytes read from a ZIP archive, directory and content types part together. It bounds the
-/// memory of the directory too: about 45,000 entries of the shortest form.
+/// Most bytes read from a ZIP archive, for its directory and content types part together. This also
+/// bounds the directory's memory, to about 45,000 entries of minimal size.
 pub const ZIP_BUDGET_BYTES: u64 = 2 * 1024 * 1024;
 
 /// Most bytes read from an OLE compound file: its directory and the tables that lead to it.
 pub const OLE_BUDGET_BYTES: u64 = 4 * 1024 * 1024;
 
-/// Says what the first `size_bytes` of `source` are.
+/// Detects the kind of the first `size_bytes` of `source`.
 ///
-/// Looks at the first [`HEAD_BYTES`], and into ZIP and OLE containers as far as their budgets
-/// allow. A container that is broken, or that does not tell its kind within the budget, is
-/// [`Found::Zip`] or [`Found::OleOther`]. The position of `source` afterwards is unspecified.
+/// It reads the first [`HEAD_BYTES`], and the inside of ZIP and OLE containers within their
+/// budgets. A container that is broken, or whose kind does not show within the budget, is
+/// [`ContentKind::Zip`] or [`ContentKind::OleOther`]. The position of `source` afterwards is
+/// unspecified.
 ///
 /// # Errors
 ///
-/// Only what `source` itself reports.
-pub fn sniff<R: Read + Seek>(source: &mut R, size_bytes: u64) -> io::Result<Found> {
+/// Only errors of `source` itself.
+pub fn sniff<R: Read + Seek>(source: &mut R, size_bytes: u64) -> io::Result<ContentKind> {
     let head = read_head(source, size_bytes)?;
-    let (budget_bytes, look_into): (u64, fn(&mut BudgetedReader<'_, R>) -> Found) =
+    let (budget_bytes, inspect): (u64, fn(&mut BudgetedReader<'_, R>) -> ContentKind) =
         match magic::container(&head) {
             None => return Ok(from_head(&head, head.len() as u64 >= size_bytes)),
-            Some(Container::Zip) => (ZIP_BUDGET_BYTES, package::look_into),
-            Some(Container::Ole) => (OLE_BUDGET_BYTES, ole::look_into),
+            Some(Container::Zip) => (ZIP_BUDGET_BYTES, package::inspect),
+            Some(Container::Ole) => (OLE_BUDGET_BYTES, ole::inspect),
         };
     let mut reader = BudgetedReader::new(source, size_bytes, budget_bytes);
-    let found = look_into(&mut reader);
-    reader.into_source_error().map_or(Ok(found), Err)
+    let kind = inspect(&mut reader);
+    reader.into_source_error().map_or(Ok(kind), Err)
 }
 
 fn read_head<R: Read + Seek>(source: &mut R, size_bytes: u64) -> io::Result<Vec<u8>> {
@@ -66,12 +67,12 @@ fn read_head<R: Read + Seek>(source: &mut R, size_bytes: u64) -> io::Result<Vec<
     Ok(head)
 }
 
-/// The kind of a file that is no container; `is_complete` when `head` is all of it.
-fn from_head(head: &[u8], is_complete: bool) -> Found {
+/// The kind of a file that is not a container; `is_complete` when `head` is the whole file.
+fn from_head(head: &[u8], is_complete: bool) -> ContentKind {
     magic::by_magic(head)
         .or_else(|| text::markup(head))
-        .or_else(|| text::is_text(head, is_complete).then_some(Found::Text))
-        // A PDF may follow up to 1 KiB of something else; text that mentions one is still text.
-        .or_else(|| magic::is_late_pdf(head).then_some(Found::Pdf))
-        .unwrap_or(Found::Unknown)
+        .or_else(|| text::is_text(head, is_complete).then_some(ContentKind::Text))
+        // A PDF may start after up to 1 KiB of other data. Text that mentions one is still text.
+        .or_else(|| magic::is_late_pdf(head).then_some(ContentKind::Pdf))
+        .unwrap_or(ContentKind::Unknown)
 }

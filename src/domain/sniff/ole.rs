@@ -1,61 +1,61 @@
-//! Looks into OLE compound files for the Office document they may be ([MS-CFB]).
-//! It follows only the directory: the tables of all sectors grow with the file, and reading them
-//! would make memory and time grow with an upload's size.
+//! Detects Office documents in OLE compound files ([MS-CFB]).
+//! It follows only the chain of the directory. Reading the whole allocation table would make memory
+//! and time grow with the size of an upload.
 
 use std::io::{Read, Seek, SeekFrom};
 
 use super::budget::BudgetedReader;
-use super::found::Found;
+use super::found::ContentKind;
 
-/// Most bytes of the directory that are looked at, 16,384 entries; documents have some dozens,
-/// and a few for each object they embed.
+/// Most bytes of the directory that are read, 16,384 entries. Documents have a few dozen, and a few
+/// more for each embedded object.
 pub const MAX_DIRECTORY_BYTES: usize = 2 * 1024 * 1024;
 
-/// Most numbers read from the tables that lead to the directory. A chain bent into a ring is read
-/// from memory, so the reading budget alone would not end it soon.
+/// Most entries read from the tables that lead to the directory. A cyclic chain is read from the
+/// reader's window, so the byte budget alone would not stop it soon.
 const MAX_TABLE_STEPS: u32 = 100_000;
 
 const HEADER_BYTES: usize = 512;
 const ENTRY_BYTES: usize = 128;
 
-/// Places of the allocation table that the header itself holds; the rest is in a chain.
-const PLACES_IN_HEADER: u32 = 109;
+/// Allocation table sectors listed in the header (DIFAT); a chain of sectors lists the rest.
+const SECTORS_IN_HEADER: u32 = 109;
 
-/// Sector numbers above it mark the end of a chain, free space and the like.
+/// Sector numbers from here on have special meanings, such as free space or the end of a chain.
 const MAX_SECTOR: u32 = 0xFFFF_FFFA;
 
-/// Streams at the root that tell the kind of document.
+/// Root streams that identify the kind of document.
 const WORD: &str = "WORDDOCUMENT";
 const EXCEL: [&str; 2] = ["WORKBOOK", "BOOK"];
 const POWER_POINT: &str = "POWERPOINT DOCUMENT";
 const ENCRYPTED: &str = "ENCRYPTEDPACKAGE";
 
-/// The kind of a file that begins as an OLE compound file.
-pub(super) fn look_into<R: Read + Seek>(reader: &mut BudgetedReader<'_, R>) -> Found {
+/// The kind of a file that starts as an OLE compound file.
+pub(super) fn inspect<R: Read + Seek>(reader: &mut BudgetedReader<'_, R>) -> ContentKind {
     let Some(directory) = CompoundFile::open(reader).map(|mut file| file.directory()) else {
-        return Found::OleOther;
+        return ContentKind::OleOther;
     };
     let streams = root_streams(&directory);
     let has = |name: &str| streams.iter().any(|stream| stream == name);
-    // An encrypted package may also carry streams that pretend to be a document.
+    // An encrypted package may also have streams that look like a document's.
     if has(ENCRYPTED) {
-        return Found::EncryptedOffice;
+        return ContentKind::EncryptedOffice;
     }
     match (has(WORD), EXCEL.iter().any(|name| has(name)), has(POWER_POINT)) {
-        (true, false, false) => Found::Doc,
-        (false, true, false) => Found::Xls,
-        (false, false, true) => Found::Ppt,
-        _ => Found::OleOther,
+        (true, false, false) => ContentKind::Doc,
+        (false, true, false) => ContentKind::Xls,
+        (false, false, true) => ContentKind::Ppt,
+        _ => ContentKind::OleOther,
     }
 }
 
-/// A compound file as far as its directory needs it.
+/// A compound file, read only as far as its directory requires.
 struct CompoundFile<'r, 'a, R> {
     reader: &'r mut BudgetedReader<'a, R>,
     header: [u8; HEADER_BYTES],
     sector_bytes: u32,
-    /// The part of the allocation table used last, and the sector it stands in.
-    last_place: Option<(u32, u32)>,
+    /// The index of the allocation table sector used last, and its sector number.
+    last_table: Option<(u32, u32)>,
     steps_left: u32,
 }
 
@@ -63,16 +63,16 @@ impl<'r, 'a, R: Read + Seek> CompoundFile<'r, 'a, R> {
     fn open(reader: &'r mut BudgetedReader<'a, R>) -> Option<Self> {
         let mut header = [0; HEADER_BYTES];
         reader.read_exact(&mut header).ok()?;
-        // Two sector sizes exist, one for each version of the format.
+        // Each of the two format versions has its own sector size.
         let sector_bytes = match header.get(30..32)? {
             [9, 0] => 512,
             [12, 0] => 4096,
             _ => return None,
         };
-        Some(Self { reader, header, sector_bytes, last_place: None, steps_left: MAX_TABLE_STEPS })
+        Some(Self { reader, header, sector_bytes, last_table: None, steps_left: MAX_TABLE_STEPS })
     }
 
-    /// The directory, as much of it as can be read and the limit allows.
+    /// The directory, as far as it can be read and up to its limit.
     fn directory(&mut self) -> Vec<u8> {
         let mut directory = Vec::new();
         let mut next = number_at(&self.header, 48).filter(|sector| *sector < MAX_SECTOR);
@@ -90,7 +90,7 @@ impl<'r, 'a, R: Read + Seek> CompoundFile<'r, 'a, R> {
     }
 
     fn read_at(&mut self, sector: u32, offset: u32, into: &mut [u8]) -> Option<()> {
-        // The header takes the place of one sector.
+        // The header occupies one sector.
         let start = (u64::from(sector) + 1) * u64::from(self.sector_bytes) + u64::from(offset);
         self.reader.seek(SeekFrom::Start(start)).ok()?;
         self.reader.read_exact(into).ok()
@@ -106,48 +106,48 @@ impl<'r, 'a, R: Read + Seek> CompoundFile<'r, 'a, R> {
     /// The next sector of a chain.
     fn sector_after(&mut self, sector: u32) -> Option<u32> {
         let numbers = self.sector_bytes / 4;
-        let part = sector / numbers;
-        let place = match self.last_place {
-            Some((last, place)) if last == part => place,
-            _ => self.table_place(part)?,
+        let index = sector / numbers;
+        let table = match self.last_table {
+            Some((last, table)) if last == index => table,
+            _ => self.table_sector(index)?,
         };
-        self.last_place = Some((part, place));
-        self.number_in(place, sector % numbers)
+        self.last_table = Some((index, table));
+        self.number_in(table, sector % numbers)
     }
 
-    /// The sector in which a part of the allocation table stands.
-    fn table_place(&mut self, part: u32) -> Option<u32> {
-        let Some(beyond) = part.checked_sub(PLACES_IN_HEADER) else {
-            let place = number_at(&self.header, 76 + part as usize * 4)?;
-            return (place < MAX_SECTOR).then_some(place);
+    /// The number of the sector that contains part `index` of the allocation table.
+    fn table_sector(&mut self, index: u32) -> Option<u32> {
+        let Some(beyond) = index.checked_sub(SECTORS_IN_HEADER) else {
+            let table = number_at(&self.header, 76 + index as usize * 4)?;
+            return (table < MAX_SECTOR).then_some(table);
         };
-        // The last number of each sector in this chain leads to the next one.
-        let places = self.sector_bytes / 4 - 1;
+        // The last number of each sector in this chain points to the next one.
+        let entries = self.sector_bytes / 4 - 1;
         let mut sector = number_at(&self.header, 68).filter(|sector| *sector < MAX_SECTOR)?;
-        for _ in 0..beyond / places {
-            sector = self.number_in(sector, places)?;
+        for _ in 0..beyond / entries {
+            sector = self.number_in(sector, entries)?;
         }
-        self.number_in(sector, beyond % places)
+        self.number_in(sector, beyond % entries)
     }
 }
 
-/// Names of the streams directly below the root, in upper case. Those of embedded objects lie
-/// deeper and say nothing about the file itself.
+/// Names of the streams directly below the root, in upper case. Streams of embedded objects are
+/// deeper and do not determine the kind of the file itself.
 fn root_streams(directory: &[u8]) -> Vec<String> {
     const STREAM: u8 = 2;
     let (entries, _) = directory.as_chunks::<ENTRY_BYTES>();
     let mut streams = Vec::new();
-    let mut seen = vec![false; entries.len()];
-    let mut waiting: Vec<u32> =
+    let mut visited = vec![false; entries.len()];
+    let mut pending: Vec<u32> =
         entries.first().and_then(|root| number_at(root, 76)).into_iter().collect();
-    while let Some(id) = waiting.pop() {
+    while let Some(id) = pending.pop() {
         let id = id as usize;
         let Some(entry) = entries.get(id) else { continue };
-        // Siblings form a tree, which a hostile file may bend into a ring.
-        if seen.get_mut(id).is_none_or(|seen| std::mem::replace(seen, true)) {
+        // Siblings form a tree, in which a hostile file may have a cycle.
+        if visited.get_mut(id).is_none_or(|visited| std::mem::replace(visited, true)) {
             continue;
         }
-        waiting.extend([68, 72].iter().filter_map(|at| number_at(entry, *at)));
+        pending.extend([68, 72].iter().filter_map(|at| number_at(entry, *at)));
         if entry.get(66) == Some(&STREAM) {
             streams.push(name_of(entry));
         }
@@ -155,7 +155,7 @@ fn root_streams(directory: &[u8]) -> Vec<String> {
     streams
 }
 
-/// Names are UTF-16 with a NUL at the end and compare without regard to case.
+/// The entry's name in upper case: names are NUL-terminated UTF-16 and case-insensitive.
 fn name_of(entry: &[u8; ENTRY_BYTES]) -> String {
     let (units, _) = entry.get(..64).unwrap_or_default().as_chunks::<2>();
     let units = units.iter().map(|unit| u16::from_le_bytes(*unit)).take_while(|unit| *unit != 0);
@@ -173,9 +173,9 @@ mod tests {
     use super::*;
     use std::io::{Cursor, Write};
 
-    fn kind(bytes: &[u8]) -> Found {
+    fn kind(bytes: &[u8]) -> ContentKind {
         let mut source = Cursor::new(bytes);
-        look_into(&mut BudgetedReader::new(&mut source, bytes.len() as u64, u64::MAX))
+        inspect(&mut BudgetedReader::new(&mut source, bytes.len() as u64, u64::MAX))
     }
 
     fn file(version: cfb::Version) -> cfb::CompoundFile<Cursor<Vec<u8>>> {
@@ -187,14 +187,14 @@ mod tests {
     }
 
     #[test]
-    fn streams_are_found_among_many_in_both_versions() {
+    fn a_stream_is_found_among_many_in_both_versions() {
         for version in [cfb::Version::V3, cfb::Version::V4] {
             let mut file = file(version);
             for number in 0..500 {
                 file.create_stream(format!("Object {number}")).unwrap().write_all(b"x").unwrap();
             }
             file.create_stream("powerpoint document").unwrap();
-            assert_eq!(kind(&bytes(file)), Found::Ppt);
+            assert_eq!(kind(&bytes(file)), ContentKind::Ppt);
         }
     }
 
@@ -207,12 +207,12 @@ mod tests {
         }
         filler.flush().unwrap();
         drop(filler);
-        // These entries lie behind the filler, where only the chain of places leads.
+        // These entries are after the filler and reachable only through the DIFAT chain.
         for number in 0..20 {
             file.create_stream(format!("Late {number}")).unwrap();
         }
         file.create_stream("Workbook").unwrap();
-        assert_eq!(kind(&bytes(file)), Found::Xls);
+        assert_eq!(kind(&bytes(file)), ContentKind::Xls);
     }
 
     #[test]
@@ -222,23 +222,23 @@ mod tests {
         file.create_storage("ObjectPool").unwrap();
         file.create_stream("ObjectPool/WordDocument").unwrap();
         file.create_storage("PowerPoint Document").unwrap();
-        assert_eq!(kind(&bytes(file)), Found::Xls);
+        assert_eq!(kind(&bytes(file)), ContentKind::Xls);
     }
 
     #[test]
-    fn rings_end() {
+    fn cycles_terminate() {
         let mut file = file(cfb::Version::V3);
         file.create_stream("WordDocument").unwrap();
         let mut bytes = bytes(file);
         let name: Vec<u8> = "WordDocument".encode_utf16().flat_map(u16::to_le_bytes).collect();
         let entry = bytes.windows(name.len()).position(|window| window == name).unwrap();
-        // The entry's siblings become the entry itself, the directory's next sector its first.
+        // Makes the entry its own sibling, and the directory's first sector its own successor.
         bytes[entry + 68..entry + 72].copy_from_slice(&1_u32.to_le_bytes());
         bytes[entry + 72..entry + 76].copy_from_slice(&1_u32.to_le_bytes());
         let directory = number_at(&bytes, 48).unwrap();
         let table = 512 * (number_at(&bytes, 76).unwrap() as usize + 1);
         let next = table + directory as usize * 4;
         bytes[next..next + 4].copy_from_slice(&directory.to_le_bytes());
-        assert_eq!(kind(&bytes), Found::Doc);
+        assert_eq!(kind(&bytes), ContentKind::Doc);
     }
 }

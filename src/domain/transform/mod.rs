@@ -1,7 +1,7 @@
-//! Transforms of pictures, as the SDK's media helpers write them into a path (contract §10):
+//! Image transforms, as the SDK's media helpers encode them in a path (contract §10):
 //! `<step>[/<step>],<options>/<name>.<ext>` below `/media/<id>/v1/`.
 //!
-//! What differs only in its spelling is equal here, prints the same and shares a cached file.
+//! Transforms that differ only in spelling are equal, print the same and share a cached file.
 
 mod parse;
 mod presets;
@@ -10,27 +10,28 @@ mod tests;
 
 use std::fmt;
 
+use dossier_image::{Area, Filters, Format, Keep, Recipe, Sizing, Unsharp};
 use sha2::{Digest as _, Sha256};
 
 use super::hex;
-use super::image::{Area, Filters, Format, Keep, Recipe, Sizing, Unsharp};
 
-pub use parse::{Problem, Refused};
+pub use parse::{Problem, Rejection};
 pub use presets::PRESET_SIZES;
 
-/// Longest side of a result in pixels: what the SDK's helpers take for safe.
+/// Longest side of a result in pixels: the limit that the SDK's helpers consider safe.
 pub const RESULT_EDGE_MAX_PX: u32 = 5_000;
-/// The lowest and the highest quality that can be asked for; what lies outside is the default.
+/// The accepted qualities; a value outside means the default.
 const QUALITIES: std::ops::RangeInclusive<u32> = 5..=90;
-/// Part of every cached file's name: one more whenever the same recipe gives other bytes.
-const MAKER_VERSION: u8 = 1;
-/// What the helpers sharpen with: radius, amount, threshold.
+/// Part of every cached file's name. Increment it whenever the same recipe produces different
+/// bytes.
+const RENDERER_VERSION: u8 = 1;
+/// The helpers' unsharp mask: radius, amount, threshold.
 const DEFAULT_UNSHARP: [Hundredths; 3] = [66, 100, 1];
 
-/// A number with two decimals, so that equal transforms are equal bit by bit.
+/// A fixed-point number with two decimals, so that equal transforms compare equal exactly.
 type Hundredths = i32;
 
-/// What to make of a picture.
+/// A transform of an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Transform {
     crop: Option<Area>,
@@ -51,26 +52,26 @@ pub struct Transform {
 /// How the size is reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Step {
-    /// Whole, inside the size.
+    /// The whole picture, scaled to fit inside the size.
     Fit,
-    /// Covering the size.
-    Fill(Hold),
+    /// Scaled to cover the size, and cropped.
+    Fill(Anchor),
 }
 
-/// What stays in view when a picture is cut.
+/// The part of a picture that cropping keeps in view.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Hold {
-    /// Across and down: 0, 1 or 2 halves.
+enum Anchor {
+    /// An alignment, x and y in halves: 0, 1 or 2.
     Side(u8, u8),
-    /// Across and down.
+    /// A focal point, x and y as fractions of the picture.
     Point(Hundredths, Hundredths),
 }
 
-/// Names one cached result of a blob: the transform, its format, and the version of its maker.
+/// Identifies a cached result of a blob by transform, output format and renderer version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ResultId([u8; 16]);
 
-/// The sides by their letters, with their halves across and down.
+/// The alignments by their letters, with x and y in halves.
 const SIDES: [(&str, u8, u8); 9] = [
     ("c", 1, 1),
     ("t", 1, 0),
@@ -82,36 +83,35 @@ const SIDES: [(&str, u8, u8); 9] = [
     ("bl", 0, 2),
     ("br", 2, 2),
 ];
-const MIDDLE: Hold = Hold::Side(1, 1);
+const CENTRE: Anchor = Anchor::Side(1, 1);
 
 impl Transform {
-    /// Reads the path behind `/v1/`, as it came over the wire. The name at its end is not looked
-    /// at.
+    /// Parses the path after `/v1/`, still percent-encoded. The name at its end is ignored.
     ///
     /// # Errors
     ///
-    /// Everything that is wrong with it, at once.
-    pub fn parse(path: &str) -> Result<Self, Vec<Refused>> {
+    /// All broken rules at once.
+    pub fn parse(path: &str) -> Result<Self, Vec<Rejection>> {
         parse::parse(path)
     }
 
-    /// Whether the format is chosen by what the client accepts.
+    /// Whether the output format is negotiated by the client's `Accept`.
     pub fn is_negotiated(&self) -> bool {
         self.is_negotiated
     }
 
-    /// Whether it is one of the few that every link may ask for (S38). `is_png` tells what the
-    /// original is: the helpers ask for more quality then.
+    /// Whether it is one of the few transforms that every link may request (S38). `is_png` is
+    /// whether the original is a PNG, for which the helpers request a higher quality.
     pub fn is_preset(&self, is_png: bool) -> bool {
         presets::is_preset(self, is_png)
     }
 
-    /// What to make, for a client that does or does not read WebP.
-    pub fn recipe(&self, reads_webp: bool) -> Recipe {
+    /// The rendering recipe for a client that does or does not accept WebP.
+    pub fn recipe(&self, accepts_webp: bool) -> Recipe {
         let Self { width, height, enlarge, .. } = *self;
         let sizing = match self.step {
             Step::Fit => Sizing::Within { width, height, enlarge },
-            Step::Fill(hold) => Sizing::Cover { width, height, keep: hold.keep(), enlarge },
+            Step::Fill(anchor) => Sizing::Cover { width, height, keep: anchor.keep(), enlarge },
         };
         let unsharp = self.unsharp.map(|[radius, amount, threshold]| Unsharp {
             radius: fraction(radius),
@@ -126,22 +126,22 @@ impl Transform {
             saturation: fraction(self.saturation),
             hue: fraction(self.hue),
         };
-        let is_webp = self.is_negotiated && reads_webp;
+        let is_webp = self.is_negotiated && accepts_webp;
         let format = if is_webp { Format::JpegOrWebp } else { Format::JpegOrPng };
         Recipe { crop: self.crop, sizing, filters, quality: self.quality, format }
     }
 
-    /// The name of its result.
-    pub fn result_id(&self, reads_webp: bool) -> ResultId {
-        let canonical = Self { is_negotiated: self.is_negotiated && reads_webp, ..*self };
-        let text = format!("{MAKER_VERSION}/{canonical}");
+    /// The id of its cached result.
+    pub fn result_id(&self, accepts_webp: bool) -> ResultId {
+        let canonical = Self { is_negotiated: self.is_negotiated && accepts_webp, ..*self };
+        let text = format!("{RENDERER_VERSION}/{canonical}");
         let mut id = [0; 16];
         id.copy_from_slice(&Sha256::digest(text)[..16]);
         ResultId(id)
     }
 }
 
-impl Hold {
+impl Anchor {
     fn keep(self) -> Keep {
         match self {
             Self::Side(x, y) => Keep::Side { x: f32::from(x) / 2.0, y: f32::from(y) / 2.0 },
@@ -150,7 +150,7 @@ impl Hold {
     }
 }
 
-/// The quality where none is asked for, by the area of the result (contract §10).
+/// The default quality, by the area of the result (contract §10).
 fn default_quality(width: u32, height: u32) -> u8 {
     match u64::from(width) * u64::from(height) {
         0..360_000 => 80,
@@ -160,11 +160,11 @@ fn default_quality(width: u32, height: u32) -> u8 {
 }
 
 fn fraction(hundredths: Hundredths) -> f32 {
-    // At most five digits, which an f32 holds.
+    // Lossless: an f32 represents five digits exactly.
     hundredths as f32 / 100.0
 }
 
-/// Writes a number with its decimals.
+/// Formats [`Hundredths`] with two decimals.
 struct Decimal(Hundredths);
 
 impl fmt::Display for Decimal {
@@ -175,7 +175,7 @@ impl fmt::Display for Decimal {
     }
 }
 
-/// The canonical form: steps and options as [`Transform::parse`] reads them, without a name.
+/// The canonical form, as [`Transform::parse`] accepts it, without a name.
 impl fmt::Display for Transform {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(Area { x, y, width, height }) = self.crop {
@@ -184,11 +184,11 @@ impl fmt::Display for Transform {
         let Self { width, height, .. } = self;
         match self.step {
             Step::Fit => write!(f, "fit/w_{width},h_{height}")?,
-            Step::Fill(hold) => {
+            Step::Fill(anchor) => {
                 write!(f, "fill/w_{width},h_{height}")?;
-                match hold {
-                    Hold::Point(x, y) => write!(f, ",fp_{}_{}", Decimal(x), Decimal(y))?,
-                    Hold::Side(x, y) => {
+                match anchor {
+                    Anchor::Point(x, y) => write!(f, ",fp_{}_{}", Decimal(x), Decimal(y))?,
+                    Anchor::Side(x, y) => {
                         let side = SIDES.iter().find(|side| (side.1, side.2) == (x, y));
                         write!(f, ",al_{}", side.map_or("c", |side| side.0))?;
                     }
@@ -219,7 +219,7 @@ impl fmt::Display for Transform {
 }
 
 impl ResultId {
-    /// Takes the bytes of an id.
+    /// The id with these bytes.
     pub fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(bytes)
     }

@@ -1,151 +1,153 @@
-//! Reads a transform's path. Nothing is guessed: what is not in the grammar is refused, with the
-//! name of its part and the rule (NaN, doubled and unknown options above all).
+//! Parses a transform's path strictly. Everything outside the grammar, such as NaN or a repeated or
+//! unknown option, is rejected with the option's name and the rule it breaks.
+
+use dossier_image::{Area, SOURCE_EDGE_MAX_PX};
 
 use super::{
-    Hold, Hundredths, MIDDLE, QUALITIES, RESULT_EDGE_MAX_PX, SIDES, Step, Transform,
+    Anchor, CENTRE, Hundredths, QUALITIES, RESULT_EDGE_MAX_PX, SIDES, Step, Transform,
     default_quality,
 };
-use crate::domain::image::{Area, SOURCE_EDGE_MAX_PX};
 
-/// Longest path that is looked at, without its name; the longest of the helpers has about 150.
+/// Longest accepted path without its name. The helpers write at most about 150 bytes.
 const PATH_MAX_BYTES: usize = 512;
-/// Longest piece of a path that is shown to who sent it.
+/// Longest part of a path that an error repeats.
 const SHOWN_MAX_CHARS: usize = 40;
 
-/// One part of a path that breaks a rule.
+/// A part of a path that breaks a rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refused {
-    /// The option's name, such as `w`, or `transform` for the whole.
+pub struct Rejection {
+    /// The option's name, such as `w`, or `transform` for the whole path.
     pub token: &'static str,
-    /// The rule.
+    /// The broken rule.
     pub problem: Problem,
 }
 
-/// A rule of the grammar.
+/// A broken rule of the grammar.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Problem {
-    /// The path is not made of steps, options and a name.
-    Form,
-    /// An option that the step needs is missing.
+    /// The path does not consist of steps, options and a name.
+    Malformed,
+    /// An option that the step requires is missing.
     Missing,
-    /// Not a whole number.
+    /// The value is not a whole number.
     NotAnInteger,
-    /// Not a number of this form.
+    /// The value is not a number of the required form.
     NotANumber,
-    /// Not one of the values that there are.
+    /// The value is not one of the option's values.
     UnknownValue(String),
-    /// Too small.
+    /// The value is below this minimum.
     Below(i32),
-    /// Too large.
+    /// The value is above this maximum.
     Above(i32),
-    /// Given more than once, or beside what says the same in another way.
-    Doubled,
-    /// No option of this step.
-    NotHere,
-    /// No option that there is.
+    /// The option is repeated, or conflicts with another one of the same meaning.
+    Repeated,
+    /// The option does not apply to this step.
+    NotApplicable,
+    /// There is no such step or option.
     Unknown(String),
-    /// Known, but not made by this server.
-    NotMade,
+    /// The option is known, but this server does not support it.
+    Unsupported,
 }
 
-/// Every option by its name.
+/// The names of all options.
 const NAMES: [&str; 20] = [
     "w", "h", "x", "y", "al", "fp", "lg", "q", "quality", "usm", "bl", "con", "br", "sat", "hue",
     "blur", "wm", "enc", "pstr", "anm",
 ];
-/// The least radius of an unsharp mask that does something.
+/// The smallest effective radius of an unsharp mask.
 const UNSHARP_RADIUS_MIN: Hundredths = 10;
 
-/// The options of one step: the value of each name, with what was wrong so far.
+/// The options of one step: the value of each name, and the rules broken so far.
 struct Options<'a> {
-    given: [Option<&'a str>; NAMES.len()],
-    refused: Vec<Refused>,
+    values: [Option<&'a str>; NAMES.len()],
+    rejections: Vec<Rejection>,
 }
 
-pub(super) fn parse(path: &str) -> Result<Transform, Vec<Refused>> {
-    let form = || vec![Refused { token: "transform", problem: Problem::Form }];
-    let (steps, name) = path.rsplit_once('/').ok_or_else(form)?;
+pub(super) fn parse(path: &str) -> Result<Transform, Vec<Rejection>> {
+    let malformed = || vec![Rejection { token: "transform", problem: Problem::Malformed }];
+    let (steps, name) = path.rsplit_once('/').ok_or_else(malformed)?;
     if name.is_empty() || steps.len() > PATH_MAX_BYTES {
-        return Err(form());
+        return Err(malformed());
     }
     let parts: Vec<&str> = steps.split('/').collect();
     match parts[..] {
         ["crop", options] => {
-            let mut options = Options::read(options);
+            let mut options = Options::parse(options);
             let area = options.area(RESULT_EDGE_MAX_PX);
             options.finish(Some(area), Step::Fit, (area.width, area.height))
         }
-        ["crop", cut, step @ ("fill" | "fit"), options] => {
-            let mut cut = Options::read(cut);
-            let area = cut.area(SOURCE_EDGE_MAX_PX);
-            cut.allow_only(&["x", "y", "w", "h"]);
-            let mut options = Options::read(options);
-            options.refused.splice(0..0, cut.refused);
+        ["crop", crop, step @ ("fill" | "fit"), options] => {
+            let mut crop = Options::parse(crop);
+            let area = crop.area(SOURCE_EDGE_MAX_PX);
+            crop.allow_only(&["x", "y", "w", "h"]);
+            let mut options = Options::parse(options);
+            options.rejections.splice(0..0, crop.rejections);
             options.sized(Some(area), step == "fill")
         }
-        [step @ ("fill" | "fit"), options] => Options::read(options).sized(None, step == "fill"),
+        [step @ ("fill" | "fit"), options] => Options::parse(options).sized(None, step == "fill"),
         [_, _] | [_, _, _, _] => {
             let known = |step: &str| matches!(step, "crop" | "fill" | "fit");
             let unknown = parts.iter().step_by(2).find(|step| !known(step));
-            let problem = unknown.map_or(Problem::Form, |step| Problem::Unknown(shown(step)));
-            Err(vec![Refused { token: "transform", problem }])
+            let problem =
+                unknown.map_or(Problem::Malformed, |step| Problem::Unknown(excerpt(step)));
+            Err(vec![Rejection { token: "transform", problem }])
         }
-        _ => Err(form()),
+        _ => Err(malformed()),
     }
 }
 
-fn shown(text: &str) -> String {
+fn excerpt(text: &str) -> String {
     text.chars().take(SHOWN_MAX_CHARS).collect()
 }
 
 impl<'a> Options<'a> {
-    fn read(text: &'a str) -> Self {
-        let mut options = Self { given: [None; NAMES.len()], refused: Vec::new() };
+    fn parse(text: &'a str) -> Self {
+        let mut options = Self { values: [None; NAMES.len()], rejections: Vec::new() };
         for option in text.split(',') {
             let (name, value) = option.split_once('_').unwrap_or((option, ""));
             let known = NAMES.iter().position(|known| *known == name);
-            // An empty value is written without its underscore.
+            // An option with an empty value is written without its underscore.
             match known.filter(|_| !option.ends_with('_')) {
-                None => options.refuse("transform", Problem::Unknown(shown(option))),
-                Some(at) if options.given[at].is_some() => {
-                    options.refuse(NAMES[at], Problem::Doubled);
+                None => options.reject("transform", Problem::Unknown(excerpt(option))),
+                Some(at) if options.values[at].is_some() => {
+                    options.reject(NAMES[at], Problem::Repeated);
                 }
-                Some(at) => options.given[at] = Some(value),
+                Some(at) => options.values[at] = Some(value),
             }
         }
         options
     }
 
-    fn refuse(&mut self, token: &'static str, problem: Problem) {
-        self.refused.push(Refused { token, problem });
+    fn reject(&mut self, token: &'static str, problem: Problem) {
+        self.rejections.push(Rejection { token, problem });
     }
 
     fn take(&mut self, name: &'static str) -> Option<&'a str> {
         let at = NAMES.iter().position(|known| *known == name)?;
-        self.given[at].take()
+        self.values[at].take()
     }
 
-    /// Refuses what is left besides these.
+    /// Rejects all remaining options except these.
     fn allow_only(&mut self, names: &[&str]) {
         for (at, name) in NAMES.iter().enumerate() {
-            if self.given[at].take().is_some() && !names.contains(name) {
-                self.refuse(name, Problem::NotHere);
+            if self.values[at].take().is_some() && !names.contains(name) {
+                self.reject(name, Problem::NotApplicable);
             }
         }
     }
 
-    /// A whole number that must be there; 1 stands for one that is refused.
-    fn integer(&mut self, name: &'static str, (least, most): (u32, u32)) -> u32 {
+    /// A required whole number; 1 if it is rejected.
+    fn integer(&mut self, name: &'static str, (min, max): (u32, u32)) -> u32 {
         let problem = match self.take(name) {
             None => Problem::Missing,
             Some(text) => match integer(text) {
                 None => Problem::NotAnInteger,
-                Some(number) if number < least => Problem::Below(least as i32),
-                Some(number) if number > most => Problem::Above(most as i32),
+                Some(number) if number < min => Problem::Below(min as i32),
+                Some(number) if number > max => Problem::Above(max as i32),
                 Some(number) => return number,
             },
         };
-        self.refuse(name, problem);
+        self.reject(name, problem);
         1
     }
 
@@ -158,54 +160,54 @@ impl<'a> Options<'a> {
         }
     }
 
-    fn sized(mut self, crop: Option<Area>, is_fill: bool) -> Result<Transform, Vec<Refused>> {
+    fn sized(mut self, crop: Option<Area>, is_fill: bool) -> Result<Transform, Vec<Rejection>> {
         let edge = (1, RESULT_EDGE_MAX_PX);
         let size = (self.integer("w", edge), self.integer("h", edge));
-        let step = if is_fill { Step::Fill(self.hold()) } else { Step::Fit };
+        let step = if is_fill { Step::Fill(self.anchor()) } else { Step::Fit };
         self.finish(crop, step, size)
     }
 
-    fn hold(&mut self) -> Hold {
-        let hold = match (self.take("al"), self.take("fp")) {
-            (None, None) => Ok(MIDDLE),
-            (Some(_), Some(_)) => Err(("al", Problem::Doubled)),
+    fn anchor(&mut self) -> Anchor {
+        let anchor = match (self.take("al"), self.take("fp")) {
+            (None, None) => Ok(CENTRE),
+            (Some(_), Some(_)) => Err(("al", Problem::Repeated)),
             (Some(side), None) => SIDES
                 .iter()
                 .find(|(letters, ..)| *letters == side)
-                .map(|(_, x, y)| Hold::Side(*x, *y))
-                .ok_or_else(|| ("al", Problem::UnknownValue(shown(side)))),
+                .map(|(_, x, y)| Anchor::Side(*x, *y))
+                .ok_or_else(|| ("al", Problem::UnknownValue(excerpt(side)))),
             (None, Some(point)) => point
                 .split_once('_')
                 .and_then(|(x, y)| Some((decimal(x)?, decimal(y)?)))
-                .map(|(x, y)| Hold::Point(self.within("fp", x, 0, 1), self.within("fp", y, 0, 1)))
+                .map(|(x, y)| Anchor::Point(self.within("fp", x, 0, 1), self.within("fp", y, 0, 1)))
                 .ok_or(("fp", Problem::NotANumber)),
         };
-        match hold {
-            // Around the middle is from the middle.
-            Ok(Hold::Point(50, 50)) => MIDDLE,
-            Ok(hold) => hold,
+        match anchor {
+            // A focal point in the centre is the same as centre alignment.
+            Ok(Anchor::Point(50, 50)) => CENTRE,
+            Ok(anchor) => anchor,
             Err((token, problem)) => {
-                self.refuse(token, problem);
-                MIDDLE
+                self.reject(token, problem);
+                CENTRE
             }
         }
     }
 
-    /// A number that need not be there; 0 stands for none.
-    fn filter(&mut self, name: &'static str, least: i32, most: i32) -> Hundredths {
+    /// An optional number; 0 if it is absent.
+    fn filter(&mut self, name: &'static str, min: i32, max: i32) -> Hundredths {
         let Some(text) = self.take(name) else { return 0 };
         let Some(number) = decimal(text) else {
-            self.refuse(name, Problem::NotANumber);
+            self.reject(name, Problem::NotANumber);
             return 0;
         };
-        self.within(name, number, least, most)
+        self.within(name, number, min, max)
     }
 
-    fn within(&mut self, name: &'static str, number: i32, least: i32, most: i32) -> Hundredths {
-        if number < least * 100 {
-            self.refuse(name, Problem::Below(least));
-        } else if number > most * 100 {
-            self.refuse(name, Problem::Above(most));
+    fn within(&mut self, name: &'static str, number: i32, min: i32, max: i32) -> Hundredths {
+        if number < min * 100 {
+            self.reject(name, Problem::Below(min));
+        } else if number > max * 100 {
+            self.reject(name, Problem::Above(max));
         }
         number
     }
@@ -215,39 +217,39 @@ impl<'a> Options<'a> {
         let mut numbers = text.split('_').map(decimal);
         let read = (numbers.next(), numbers.next(), numbers.next(), numbers.next());
         let (Some(Some(radius)), Some(Some(amount)), Some(Some(threshold)), None) = read else {
-            self.refuse("usm", Problem::NotANumber);
+            self.reject("usm", Problem::NotANumber);
             return None;
         };
         self.within("usm", radius, 0, 128);
         self.within("usm", amount, 0, 5);
         self.within("usm", threshold, 0, 1);
-        // Without radius or amount there is nothing to sharpen.
+        // A mask without radius or amount has no effect.
         (radius > 0 && amount > 0).then_some([radius.max(UNSHARP_RADIUS_MIN), amount, threshold])
     }
 
     fn one_of(&mut self, name: &'static str, values: &[&str]) -> Option<&'a str> {
         let value = self.take(name)?;
         if !values.contains(&value) {
-            self.refuse(name, Problem::UnknownValue(shown(value)));
+            self.reject(name, Problem::UnknownValue(excerpt(value)));
         }
         Some(value)
     }
 
-    /// Reads what every last step may have.
+    /// Parses the options of the last step.
     fn finish(
         mut self,
         crop: Option<Area>,
         step: Step,
         (width, height): (u32, u32),
-    ) -> Result<Transform, Vec<Refused>> {
+    ) -> Result<Transform, Vec<Rejection>> {
         let enlarge = self.one_of("lg", &["1", "2"]).is_some();
         let quality = match self.take("q").map(integer) {
-            Some(Some(asked)) if QUALITIES.contains(&asked) => asked as u8,
+            Some(Some(quality)) if QUALITIES.contains(&quality) => quality as u8,
             Some(None) => {
-                self.refuse("q", Problem::NotAnInteger);
+                self.reject("q", Problem::NotAnInteger);
                 0
             }
-            // What lies outside of the bounds means the default, as for the helpers.
+            // An out-of-range quality means the default, as in the helpers.
             Some(Some(_)) | None => default_quality(width, height),
         };
         let unsharp = self.unsharp();
@@ -256,16 +258,17 @@ impl<'a> Options<'a> {
         let saturation = self.filter("sat", -100, 100);
         let hue = self.filter("hue", -180, 180);
         let blur = self.filter("blur", 0, 100);
-        // No AVIF is made: it would cost a hundred times the rest. What asks for it is negotiated.
+        // AVIF is never rendered: encoding costs a hundred times the rest. A request for it is
+        // negotiated instead.
         let is_negotiated = self.one_of("enc", &["auto", "avif", "pavif"]).is_some();
-        // The quality of AVIF; of what is made instead, q tells.
+        // The quality of AVIF; for the formats rendered instead, `q` applies.
         self.one_of("quality", &["auto"]);
-        // What comes out is one still picture and never progressive, which is what these say.
+        // These request one still, non-progressive picture, which every result is anyway.
         self.one_of("bl", &[""]);
         self.one_of("pstr", &[""]);
         self.one_of("anm", &["all"]);
         if self.take("wm").is_some() {
-            self.refuse("wm", Problem::NotMade);
+            self.reject("wm", Problem::Unsupported);
         }
         self.allow_only(&[]);
         let transform = Transform {
@@ -283,14 +286,14 @@ impl<'a> Options<'a> {
             blur,
             is_negotiated,
         };
-        if self.refused.is_empty() { Ok(transform) } else { Err(self.refused) }
+        if self.rejections.is_empty() { Ok(transform) } else { Err(self.rejections) }
     }
 }
 
-/// Digits and nothing else.
+/// Parses a number of decimal digits only.
 fn integer(text: &str) -> Option<u32> {
     let is_plain = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    // More digits than any limit has are a number all the same.
+    // An overflowing number is still a number, above any limit.
     is_plain.then(|| text.parse().unwrap_or(u32::MAX))
 }
 

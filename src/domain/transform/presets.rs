@@ -1,8 +1,9 @@
-//! What every link may ask for: few sizes, everything else as the SDK's helpers write it (S38).
+//! Transforms that every link may request: a few sizes, with the other options as the SDK's helpers
+//! write them (S38).
 
-use super::{DEFAULT_UNSHARP, MIDDLE, Step, Transform, default_quality};
+use super::{CENTRE, DEFAULT_UNSHARP, Step, Transform, default_quality};
 
-/// Width and height of the presets, each also upright; filled from the middle or fitted.
+/// Width and height of the presets, in either orientation, fitted or filled from the centre.
 pub const PRESET_SIZES: [(u32, u32); 16] = [
     (64, 64),
     (100, 100),
@@ -21,15 +22,15 @@ pub const PRESET_SIZES: [(u32, u32); 16] = [
     (1_280, 720),
     (1_920, 1_080),
 ];
-/// How much more quality the helpers ask for when the original is a PNG.
-const PNG_QUALITY_MORE: u8 = 5;
+/// What the helpers add to the quality when the original is a PNG.
+const PNG_QUALITY_BONUS: u8 = 5;
 
 pub(super) fn is_preset(transform: &Transform, is_png: bool) -> bool {
     let Transform { width, height, quality, unsharp, .. } = *transform;
     let is_size =
         PRESET_SIZES.contains(&(width, height)) || PRESET_SIZES.contains(&(height, width));
     let usual = default_quality(width, height);
-    let is_quality = quality == usual || (is_png && quality == usual + PNG_QUALITY_MORE);
+    let is_quality = quality == usual || (is_png && quality == usual + PNG_QUALITY_BONUS);
     let plain = Transform {
         crop: None,
         enlarge: false,
@@ -42,7 +43,7 @@ pub(super) fn is_preset(transform: &Transform, is_png: bool) -> bool {
     };
     is_size
         && is_quality
-        && matches!(transform.step, Step::Fit | Step::Fill(MIDDLE))
+        && matches!(transform.step, Step::Fit | Step::Fill(CENTRE))
         && unsharp.is_none_or(|unsharp| unsharp == DEFAULT_UNSHARP)
         && plain == *transform
 }

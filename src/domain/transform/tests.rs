@@ -1,20 +1,20 @@
-//! The grammar of contract §10, and what is refused.
+//! Tests of the grammar of contract §10.
 
 use proptest::prelude::*;
 
 use super::*;
 
 fn parsed(path: &str) -> Transform {
-    Transform::parse(path).unwrap_or_else(|refused| panic!("{path}: {refused:?}"))
+    Transform::parse(path).unwrap_or_else(|rejections| panic!("{path}: {rejections:?}"))
 }
 
-fn refusals(path: &str) -> Vec<(&'static str, Problem)> {
-    let refused = Transform::parse(path).expect_err(path);
-    refused.into_iter().map(|refused| (refused.token, refused.problem)).collect()
+fn rejections(path: &str) -> Vec<(&'static str, Problem)> {
+    let rejections = Transform::parse(path).expect_err(path);
+    rejections.into_iter().map(|rejection| (rejection.token, rejection.problem)).collect()
 }
 
 #[test]
-fn what_the_helpers_of_the_sdk_write_is_read() {
+fn transforms_of_the_sdk_helpers_are_parsed() {
     let recipe = |path: &str| parsed(path).recipe(true);
     let fill = recipe("fill/w_640,h_480,al_c,q_80,usm_0.66_1.00_0.01,enc_auto/a~mv2.jpg");
     let middle = Keep::Side { x: 0.5, y: 0.5 };
@@ -57,7 +57,7 @@ fn what_the_helpers_of_the_sdk_write_is_read() {
 }
 
 #[test]
-fn every_letter_of_alignment_names_its_side() {
+fn alignment_letters_select_their_sides() {
     for (letters, x, y) in [
         ("c", 0.5, 0.5),
         ("t", 0.5, 0.0),
@@ -76,7 +76,7 @@ fn every_letter_of_alignment_names_its_side() {
 }
 
 #[test]
-fn quality_has_defaults_by_area_and_bounds() {
+fn quality_defaults_depend_on_the_area() {
     for (path, quality) in [
         ("fit/w_599,h_600/a", 80),
         ("fit/w_600,h_600/a", 85),
@@ -93,7 +93,7 @@ fn quality_has_defaults_by_area_and_bounds() {
 }
 
 #[test]
-fn the_format_follows_what_the_client_reads_where_it_is_negotiated() {
+fn a_negotiated_format_depends_on_what_the_client_accepts() {
     let (auto, plain) = (parsed("fit/w_9,h_9,enc_auto/a"), parsed("fit/w_9,h_9/a"));
     assert_eq!(auto.recipe(true).format, Format::JpegOrWebp);
     assert_eq!(auto.recipe(false).format, Format::JpegOrPng);
@@ -120,7 +120,7 @@ fn spellings_of_one_transform_are_equal() {
 }
 
 #[test]
-fn what_is_not_in_the_grammar_is_refused_by_name_and_rule() {
+fn rejections_name_the_option_and_the_rule() {
     let unknown = |text: &str| Problem::Unknown(text.to_owned());
     for (path, token, problem) in [
         ("fill/w_NaN,h_9/a", "w", Problem::NotAnInteger),
@@ -131,13 +131,13 @@ fn what_is_not_in_the_grammar_is_refused_by_name_and_rule() {
         ("fill/w_-9,h_9/a", "w", Problem::NotAnInteger),
         ("fill/w_9.5,h_9/a", "w", Problem::NotAnInteger),
         ("fill/w_+9,h_9/a", "w", Problem::NotAnInteger),
-        ("fill/w_9,w_9,h_9/a", "w", Problem::Doubled),
-        ("fill/w_9,h_9,al_c,fp_0.1_0.1/a", "al", Problem::Doubled),
+        ("fill/w_9,w_9,h_9/a", "w", Problem::Repeated),
+        ("fill/w_9,h_9,al_c,fp_0.1_0.1/a", "al", Problem::Repeated),
         ("fill/w_9,h_9,al_x/a", "al", Problem::UnknownValue("x".to_owned())),
         ("fill/w_9,h_9,fp_0.1/a", "fp", Problem::NotANumber),
         ("fill/w_9,h_9,fp_1.01_0/a", "fp", Problem::Above(1)),
-        ("fit/w_9,h_9,al_c/a", "al", Problem::NotHere),
-        ("fill/w_9,h_9,x_1/a", "x", Problem::NotHere),
+        ("fit/w_9,h_9,al_c/a", "al", Problem::NotApplicable),
+        ("fill/w_9,h_9,x_1/a", "x", Problem::NotApplicable),
         ("fill/w_9,h_9,lg_3/a", "lg", Problem::UnknownValue("3".to_owned())),
         ("fill/w_9,h_9,q_high/a", "q", Problem::NotAnInteger),
         ("fill/w_9,h_9,usm_1_2/a", "usm", Problem::NotANumber),
@@ -148,38 +148,38 @@ fn what_is_not_in_the_grammar_is_refused_by_name_and_rule() {
         ("fill/w_9,h_9,blur_1e9/a", "blur", Problem::NotANumber),
         ("fill/w_9,h_9,blur_Infinity/a", "blur", Problem::NotANumber),
         ("fill/w_9,h_9,enc_png/a", "enc", Problem::UnknownValue("png".to_owned())),
-        ("fill/w_9,h_9,wm_abc/a", "wm", Problem::NotMade),
+        ("fill/w_9,h_9,wm_abc/a", "wm", Problem::Unsupported),
         ("fill/w_9,h_9,exec_ls/a", "transform", unknown("exec_ls")),
         ("fill/w_9,h_9,/a", "transform", unknown("")),
         ("fill/w_9,h_9,bl_/a", "transform", unknown("bl_")),
         ("fill/w_9%2Ch_9/a", "w", Problem::NotAnInteger),
         ("crop/x_0,y_0,w_NaN,h_9/a", "w", Problem::NotAnInteger),
-        ("crop/x_0,y_0,w_9,h_9,q_80/fill/w_9,h_9/a", "q", Problem::NotHere),
+        ("crop/x_0,y_0,w_9,h_9,q_80/fill/w_9,h_9/a", "q", Problem::NotApplicable),
         ("crop/x_0,y_0,w_5001,h_9/a", "w", Problem::Above(5_000)),
         ("rotate/w_9,h_9/a", "transform", unknown("rotate")),
         ("Fill/w_9,h_9/a", "transform", unknown("Fill")),
-        ("fill/w_9,h_9/fill/w_9,h_9/a", "transform", Problem::Form),
-        ("fill/w_9,h_9/", "transform", Problem::Form),
-        ("fill/w_9,h_9", "transform", Problem::Form),
-        ("fill//w_9,h_9/a", "transform", Problem::Form),
-        ("", "transform", Problem::Form),
-        ("a", "transform", Problem::Form),
+        ("fill/w_9,h_9/fill/w_9,h_9/a", "transform", Problem::Malformed),
+        ("fill/w_9,h_9/", "transform", Problem::Malformed),
+        ("fill/w_9,h_9", "transform", Problem::Malformed),
+        ("fill//w_9,h_9/a", "transform", Problem::Malformed),
+        ("", "transform", Problem::Malformed),
+        ("a", "transform", Problem::Malformed),
     ] {
-        let found = refusals(path);
+        let found = rejections(path);
         assert!(found.contains(&(token, problem)), "{path}: {found:?}");
     }
-    assert_eq!(refusals(&format!("fill/{}/a", "w_1,".repeat(1_000)))[0].1, Problem::Form);
+    assert_eq!(rejections(&format!("fill/{}/a", "w_1,".repeat(1_000)))[0].1, Problem::Malformed);
 }
 
 #[test]
-fn all_that_is_wrong_is_told_at_once() {
-    let found = refusals("crop/x_a,y_0,w_1,h_1/fill/w_0,h_9,con_900/a");
+fn all_broken_rules_are_reported_at_once() {
+    let found = rejections("crop/x_a,y_0,w_1,h_1/fill/w_0,h_9,con_900/a");
     let tokens: Vec<_> = found.into_iter().map(|(token, _)| token).collect();
     assert_eq!(tokens, ["x", "w", "con"]);
 }
 
 #[test]
-fn s38_presets_are_few() {
+fn s38_only_preset_sizes_and_options_are_presets() {
     for (path, is_png) in [
         ("fill/w_640,h_480,al_c,q_80,usm_0.66_1.00_0.01,enc_auto/a", false),
         ("fill/w_480,h_640/a", false),
@@ -205,16 +205,16 @@ fn s38_presets_are_few() {
     }
 }
 
-/// Transforms by their canonical text, from every part of the grammar.
+/// Paths of transforms that cover the whole grammar.
 fn any_path() -> impl Strategy<Value = String> {
     let size = (1_u32..=5_000, 1_u32..=5_000).prop_map(|(w, h)| format!("w_{w},h_{h}"));
-    let hold = prop_oneof![
+    let anchor = prop_oneof![
         Just(String::new()),
         (0..9_usize).prop_map(|side| format!(",al_{}", SIDES[side].0)),
         (0..=100, 0..=100).prop_map(|(x, y)| format!(",fp_{}_{}", Decimal(x), Decimal(y))),
     ];
-    let signed = |name: &'static str, most: i32| {
-        prop::option::of(-most * 100..=most * 100)
+    let signed = |name: &'static str, max: i32| {
+        prop::option::of(-max * 100..=max * 100)
             .prop_map(move |n| n.map_or(String::new(), |n| format!(",{name}_{}", Decimal(n))))
     };
     let unsharp = prop::option::of((0..=12_800, 0..=500, 0..=100)).prop_map(|numbers| {
@@ -234,23 +234,23 @@ fn any_path() -> impl Strategy<Value = String> {
         prop_oneof![Just(""), Just(",enc_auto"), Just(",bl,enc_pavif,quality_auto")],
         prop_oneof![Just(""), Just(",lg_1"), Just(",lg_2"), Just(",q_7"), Just(",q_300")],
     );
-    (crop, any::<bool>(), size, hold, rest).prop_map(|(crop, is_fill, size, hold, rest)| {
+    (crop, any::<bool>(), size, anchor, rest).prop_map(|(crop, is_fill, size, anchor, rest)| {
         let (unsharp, con, br, sat, hue, enc, more) = rest;
-        let (step, hold) = if is_fill { ("fill", hold) } else { ("fit", String::new()) };
-        format!("{crop}{step}/{size}{hold}{unsharp}{con}{br}{sat}{hue}{enc}{more}")
+        let (step, anchor) = if is_fill { ("fill", anchor) } else { ("fit", String::new()) };
+        format!("{crop}{step}/{size}{anchor}{unsharp}{con}{br}{sat}{hue}{enc}{more}")
     })
 }
 
 proptest! {
     #[test]
-    fn what_is_printed_reads_back(path in any_path()) {
+    fn printed_transforms_round_trip(path in any_path()) {
         let transform = parsed(&format!("{path}/name.jpg"));
         let printed = transform.to_string();
         prop_assert_eq!(parsed(&format!("{printed}/other.png")), transform);
     }
 
     #[test]
-    fn whatever_is_read_prints_and_reads_back(
+    fn any_accepted_path_round_trips(
         path in "((crop|fill|fit)/)?([a-z]{1,4}_[-0-9.]{0,5}(_[0-9.]{1,4})?,?){0,6}(/fill/w_[0-9]{1,4},h_[0-9]{1,4})?/a|\\PC{0,60}",
     ) {
         if let Ok(transform) = Transform::parse(&path) {

@@ -1,11 +1,11 @@
-//! Events and the claims of their tokens, in the shapes that the SDK's `webhooks.process()`
-//! accepts (contract §11), and when a delivery is tried again.
+//! Events and their token claims, in the shapes that the SDK's `webhooks.process()` accepts
+//! (contract §11), and when a delivery is retried.
 
 mod retry;
 mod target;
 
 pub use retry::{Circuit, Schedule, retry_after_ms};
-pub use target::{MAX_URL_CHARS, Reach, Target, TargetRefused};
+pub use target::{MAX_URL_CHARS, Reach, Target, TargetError};
 
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -13,27 +13,27 @@ use uuid::Uuid;
 use super::ids::{AttachmentId, ContactId, EventId, SiteId};
 use super::timestamp::timestamp;
 
-/// What every event is about.
+/// The entity type of every event.
 pub const ENTITY_FQDN: &str = "wix.contacts.v4.attachment";
-/// How long a token is good: the SDK refuses one whose `exp` has passed, so each attempt has its own.
+/// A token's lifetime. The SDK rejects one whose `exp` has passed, so each attempt signs its own.
 const TOKEN_LIFE_SECONDS: i64 = 3_600;
-/// What `iss` holds: one of the SDK's ways to read a callback demands it.
+/// The `iss` claim. One of the SDK's ways to read a callback requires it.
 const ISSUER: &str = "wix.com";
 
-/// What can happen to an attachment.
+/// The kinds of attachment events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum EventType {
-    /// Its bytes can be read from now on.
+    /// The attachment was stored and can be downloaded.
     Created,
-    /// It is gone.
+    /// The attachment was deleted.
     Deleted,
 }
 
 impl EventType {
-    /// Every one.
+    /// Every event type.
     pub const ALL: [Self; 2] = [Self::Created, Self::Deleted];
 
-    /// The vendor's name.
+    /// The vendor's name of the type.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Created => "wix.contacts.v4.attachment_created",
@@ -41,7 +41,7 @@ impl EventType {
         }
     }
 
-    /// The last word of it.
+    /// The last word of the name.
     pub fn slug(self) -> &'static str {
         match self {
             Self::Created => "created",
@@ -49,7 +49,7 @@ impl EventType {
         }
     }
 
-    /// Its place in a set, as stored.
+    /// Its bit in a stored [`EventTypes`].
     pub fn bit(self) -> i64 {
         match self {
             Self::Created => 1,
@@ -58,11 +58,11 @@ impl EventType {
     }
 
     /// The type with this bit.
-    pub fn of_bit(bit: i64) -> Option<Self> {
+    pub fn from_bit(bit: i64) -> Option<Self> {
         Self::ALL.into_iter().find(|event_type| event_type.bit() == bit)
     }
 
-    /// Reads the vendor's name, or what stands in it behind the last dot.
+    /// Parses the vendor's name, or the part after its last dot.
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|event_type| {
             let name = event_type.as_str();
@@ -76,31 +76,31 @@ impl EventType {
 pub struct EventTypes(i64);
 
 impl EventTypes {
-    /// Every one.
+    /// Every event type.
     pub const ALL: Self = Self(3);
 
-    /// Joins some; `None` without any.
+    /// The set of these types; `None` when it would be empty.
     pub fn of(types: impl IntoIterator<Item = EventType>) -> Option<Self> {
         let bits = types.into_iter().fold(0, |bits, event_type| bits | event_type.bit());
         (bits != 0).then_some(Self(bits))
     }
 
-    /// From the stored bits.
+    /// The set with these stored bits.
     pub fn from_bits(bits: i64) -> Self {
         Self(bits)
     }
 
-    /// As stored.
+    /// The bits to store.
     pub fn bits(self) -> i64 {
         self.0
     }
 
-    /// Whether a type is in it.
+    /// Whether the set contains a type.
     pub fn contains(self, event_type: EventType) -> bool {
         self.0 & event_type.bit() != 0
     }
 
-    /// The vendor's names of those in it.
+    /// The vendor's names of the contained types.
     pub fn names(self) -> Vec<&'static str> {
         EventType::ALL
             .into_iter()
@@ -110,50 +110,50 @@ impl EventTypes {
     }
 }
 
-/// Why something happened, beyond that someone asked for exactly this.
+/// What caused an event, if not a direct request for it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Cause {
-    /// What else did it, such as `merge`; absent when it was done directly.
+    /// The operation behind it, such as `merge`; absent for a direct request.
     pub originated_from: Option<String>,
-    /// Whether a privacy erasure did it.
+    /// Whether a privacy erasure caused it.
     pub by_anonymize_request: bool,
-    /// Of a created event: when the attachment that came back had been deleted, in Unix
+    /// For the created event of a restored attachment: when it had been deleted, in Unix
     /// milliseconds.
     pub restored_deleted_at_ms: Option<i64>,
 }
 
-/// Something that happened to an attachment.
+/// An attachment event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
-    /// Its id, the same in every attempt to tell of it.
+    /// The event's id, the same in every delivery attempt.
     pub id: EventId,
     /// What happened.
     pub event_type: EventType,
-    /// Whose file it is.
+    /// The contact that owns the attachment.
     pub contact_id: ContactId,
-    /// The file.
+    /// The attachment.
     pub attachment_id: AttachmentId,
-    /// Rises with every event of the attachment.
+    /// Increases with every event of the attachment.
     pub sequence: i64,
-    /// When, in Unix milliseconds.
+    /// When it happened, in Unix milliseconds.
     pub occurred_at_ms: i64,
-    /// Why.
+    /// What caused it.
     pub cause: Cause,
 }
 
-/// Who a token is for.
+/// The receiver that a token is issued to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Recipient {
     /// The tenant.
     pub site_id: SiteId,
-    /// The app of the receiver.
+    /// The receiver's app.
     pub app_id: Uuid,
-    /// The installation of the app at the site.
+    /// The app's installation on the site.
     pub instance_id: Uuid,
 }
 
 impl Event {
-    /// The event as the receiver sees it; `entity` is the attachment of a created event.
+    /// The event's JSON; `entity` is the attachment of a created event.
     fn body(&self, entity: Option<&Value>) -> Value {
         let mut body = json!({
             "id": self.id.to_string(),
@@ -177,13 +177,13 @@ impl Event {
             body["originatedFrom"] = json!(origin);
         }
         body["entityEventSequence"] = json!(self.sequence.to_string());
-        // Ours: the entity does not say whose file it is, and a receiver may want to know.
+        // Our addition: the entity does not name its contact, which a receiver may need.
         body["contactId"] = json!(self.contact_id.to_string());
         body
     }
 
-    /// The claims of the token that tells of it, as JSON text: texts within texts, as the SDK
-    /// reads them.
+    /// The claims of the token that carries this event, as JSON text. Inner objects are JSON
+    /// strings, as the SDK expects.
     pub fn claims(&self, entity: Option<&Value>, recipient: Recipient, now_ms: i64) -> String {
         let app_id = recipient.app_id.to_string();
         let identity = json!({ "identityType": "APP", "appId": app_id });
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn the_claims_hold_texts_within_texts() {
+    fn claims_nest_json_as_strings() {
         let claims = claims(&event(EventType::Deleted, Cause::default()), None);
         assert_eq!((&claims["iss"], &claims["iat"]), (&json!("wix.com"), &json!(1_767_323_045)));
         assert_eq!(claims["exp"], 1_767_326_645);
@@ -268,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn event_types_have_their_full_names_or_the_last_part() {
+    fn event_types_parse_by_full_name_or_last_part() {
         assert_eq!(EventType::parse("attachment_created"), Some(EventType::Created));
         let full = EventType::parse("wix.contacts.v4.attachment_deleted");
         assert_eq!(full, Some(EventType::Deleted));

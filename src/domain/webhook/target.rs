@@ -1,4 +1,4 @@
-//! Where events may be sent (S23, S31): the URL as text, and which addresses belong to others.
+//! Which URLs and addresses events may be sent to (S23, S31).
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -7,37 +7,37 @@ use url::{Host, Url};
 /// Longest URL, in characters.
 pub const MAX_URL_CHARS: usize = 2_048;
 
-/// Why a URL is no target.
+/// Why a URL is not an allowed target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum TargetRefused {
-    /// It cannot be read.
+pub enum TargetError {
+    /// It is not a valid URL.
     #[error("is not a URL")]
     NotAUrl,
-    /// Another scheme than the ones that may be used.
+    /// Its scheme is not allowed.
     #[error("must begin with https://")]
     Scheme,
-    /// It holds a user's name or a password.
-    #[error("must not hold a user name or password")]
+    /// It contains a user name or password.
+    #[error("must not contain a user name or password")]
     Credentials,
-    /// It holds a fragment, which is never sent.
-    #[error("must not hold a fragment")]
+    /// It contains a fragment, which is never sent.
+    #[error("must not contain a fragment")]
     Fragment,
-    /// The host is an address in another spelling than the usual, or ends with a dot.
-    #[error("must name its host in the usual spelling")]
+    /// Its host is an address in a non-canonical spelling, or ends with a dot.
+    #[error("must write its host in canonical form")]
     Spelling,
-    /// The host is this machine or a network of its own.
-    #[error("must lead to a public address")]
+    /// Its host is this machine or a private network.
+    #[error("must point to a public address")]
     Private,
 }
 
-/// How far from the internet a target may lie.
+/// Which addresses a target may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Reach {
-    /// At public addresses, by https.
+    /// Public addresses, over https.
     Public,
-    /// There, or on this very machine, by plain http too.
+    /// Public addresses over https, and this machine, also over plain http.
     Local,
-    /// Anywhere, by plain http too.
+    /// Any address, also over plain http.
     Anywhere,
 }
 
@@ -59,43 +59,45 @@ pub struct Target {
 }
 
 impl Target {
-    /// Reads a URL. A name is not looked up: where it leads is checked whenever it is used.
+    /// Parses a URL. Host names are not resolved here; their addresses are checked at each
+    /// connection.
     ///
     /// # Errors
     ///
-    /// [`TargetRefused`].
-    pub fn parse(text: &str, reach: Reach) -> Result<Self, TargetRefused> {
-        let url = Url::parse(text).map_err(|_| TargetRefused::NotAUrl)?;
-        let own = url.host().is_some_and(|host| is_own(&host));
-        let is_free = reach == Reach::Anywhere || (reach == Reach::Local && own);
+    /// The first [`TargetError`] found.
+    pub fn parse(text: &str, reach: Reach) -> Result<Self, TargetError> {
+        let url = Url::parse(text).map_err(|_| TargetError::NotAUrl)?;
+        let is_loopback = url.host().is_some_and(|host| is_loopback(&host));
+        let is_exempt = reach == Reach::Anywhere || (reach == Reach::Local && is_loopback);
         match url.scheme() {
             "https" => {}
-            "http" if is_free => {}
-            _ => return Err(TargetRefused::Scheme),
+            "http" if is_exempt => {}
+            _ => return Err(TargetError::Scheme),
         }
         if !url.username().is_empty() || url.password().is_some() {
-            return Err(TargetRefused::Credentials);
+            return Err(TargetError::Credentials);
         }
         if url.fragment().is_some() {
-            return Err(TargetRefused::Fragment);
+            return Err(TargetError::Fragment);
         }
-        let host = url.host().ok_or(TargetRefused::NotAUrl)?;
-        // The parser reads 0x7f.1 and 2130706433 as addresses; who writes so has a reason.
-        let usual = match host {
+        let host = url.host().ok_or(TargetError::NotAUrl)?;
+        // The parser reads 0x7f.1 and 2130706433 as addresses. Such a spelling usually tries to
+        // get past a filter.
+        let is_canonical = match host {
             Host::Domain(name) => !name.ends_with('.'),
             Host::Ipv4(address) => text.contains(&address.to_string()),
             Host::Ipv6(address) => text.to_ascii_lowercase().contains(&format!("[{address}]")),
         };
-        if !usual {
-            return Err(TargetRefused::Spelling);
+        if !is_canonical {
+            return Err(TargetError::Spelling);
         }
-        let private = match host {
-            Host::Domain(_) => own,
+        let is_private = match host {
+            Host::Domain(_) => is_loopback,
             Host::Ipv4(address) => !is_public(address.into()),
             Host::Ipv6(address) => !is_public(address.into()),
         };
-        if private && !is_free {
-            return Err(TargetRefused::Private);
+        if is_private && !is_exempt {
+            return Err(TargetError::Private);
         }
         Ok(Self { url })
     }
@@ -106,8 +108,7 @@ impl Target {
     }
 }
 
-/// Whether a host is this machine.
-fn is_own(host: &Host<&str>) -> bool {
+fn is_loopback(host: &Host<&str>) -> bool {
     match host {
         Host::Domain(name) => *name == "localhost" || name.ends_with(".localhost"),
         Host::Ipv4(address) => address.is_loopback(),
@@ -115,8 +116,8 @@ fn is_own(host: &Host<&str>) -> bool {
     }
 }
 
-/// Whether an address is one that anybody on the internet may have: everything else is denied,
-/// also what reaches an IPv4 address through an IPv6 one.
+/// Whether an address is publicly routable. Everything else is denied, including IPv6 forms that
+/// embed an IPv4 address.
 fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => is_public_v4(address),
@@ -124,7 +125,7 @@ fn is_public(address: IpAddr) -> bool {
     }
 }
 
-/// The blocks of the registry of special addresses (RFC 6890 and its followers).
+/// The IANA special-purpose address blocks (RFC 6890 and its updates).
 const SPECIAL_V4: [(Ipv4Addr, u32); 15] = [
     (Ipv4Addr::UNSPECIFIED, 8),
     (Ipv4Addr::new(10, 0, 0, 0), 8),
@@ -139,7 +140,7 @@ const SPECIAL_V4: [(Ipv4Addr, u32); 15] = [
     (Ipv4Addr::new(198, 18, 0, 0), 15),
     (Ipv4Addr::new(198, 51, 100, 0), 24),
     (Ipv4Addr::new(203, 0, 113, 0), 24),
-    // Multicast, and what is reserved, with the broadcast address.
+    // Multicast, then reserved including broadcast.
     (Ipv4Addr::new(224, 0, 0, 0), 4),
     (Ipv4Addr::new(240, 0, 0, 0), 4),
 ];
@@ -150,14 +151,14 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
     })
 }
 
-/// Only global unicast, `2000::/3`, and of that not what is special: so `::`, `::1`, mapped IPv4
-/// addresses, NAT64, unique local, link-local and multicast ones are out at once.
+/// Only global unicast, `2000::/3`, minus its special blocks. The prefix alone already excludes
+/// `::`, `::1`, IPv4-mapped, NAT64, unique local, link-local and multicast addresses.
 fn is_public_v6(address: Ipv6Addr) -> bool {
     let [first, second, third, ..] = address.segments();
     let special = match first {
-        // Protocol assignments with Teredo, and documentation.
+        // Protocol assignments including Teredo, and documentation.
         0x2001 => second < 0x0200 || second == 0x0db8,
-        // 6to4 holds an IPv4 address.
+        // 6to4 embeds an IPv4 address.
         0x2002 => true,
         0x2620 => second == 0x004f && third == 0x8000,
         0x3fff => second < 0x1000,
@@ -237,9 +238,9 @@ mod tests {
     }
 
     #[test]
-    fn targets_of_others_are_refused_each_by_its_rule() {
-        use TargetRefused::{Credentials, Fragment, NotAUrl, Private, Scheme, Spelling};
-        for (text, refused) in [
+    fn each_rule_rejects_its_urls() {
+        use TargetError::{Credentials, Fragment, NotAUrl, Private, Scheme, Spelling};
+        for (text, error) in [
             ("", NotAUrl),
             ("example.com/hook", NotAUrl),
             ("https://", NotAUrl),
@@ -269,12 +270,12 @@ mod tests {
             ("https://LOCALHOST:3000/", Private),
             ("https://a.localhost/", Private),
         ] {
-            assert_eq!(Target::parse(text, Reach::Public), Err(refused), "{text}");
+            assert_eq!(Target::parse(text, Reach::Public), Err(error), "{text}");
         }
     }
 
     #[test]
-    fn public_https_urls_are_targets_and_local_ones_where_they_are_allowed() {
+    fn public_https_urls_are_allowed_and_local_ones_by_setting() {
         for text in ["https://example.com", "https://example.com:8443/hook?a=b", "https://1.1.1.1/"]
         {
             assert!(Target::parse(text, Reach::Public).is_ok(), "{text}");
@@ -282,22 +283,22 @@ mod tests {
         for text in ["http://localhost:3000/webhooks", "http://127.0.0.1:1", "http://[::1]:1/"] {
             assert!(Target::parse(text, Reach::Anywhere).is_ok(), "{text}");
         }
-        assert_eq!(Target::parse("ftp://localhost/", Reach::Anywhere), Err(TargetRefused::Scheme));
+        assert_eq!(Target::parse("ftp://localhost/", Reach::Anywhere), Err(TargetError::Scheme));
         let two_spellings = Target::parse("http://127.1:3000/", Reach::Anywhere);
-        assert_eq!(two_spellings, Err(TargetRefused::Spelling));
+        assert_eq!(two_spellings, Err(TargetError::Spelling));
     }
 
     #[test]
-    fn a_local_target_lies_on_this_machine_or_is_public() {
+    fn a_local_target_is_on_this_machine_or_public() {
         for text in ["http://localhost:3000/", "https://127.0.0.1/", "https://example.com/"] {
             assert!(Target::parse(text, Reach::Local).is_ok(), "{text}");
         }
-        for (text, refused) in [
-            ("http://example.com/", TargetRefused::Scheme),
-            ("http://10.0.0.1/", TargetRefused::Scheme),
-            ("https://10.0.0.1/", TargetRefused::Private),
+        for (text, error) in [
+            ("http://example.com/", TargetError::Scheme),
+            ("http://10.0.0.1/", TargetError::Scheme),
+            ("https://10.0.0.1/", TargetError::Private),
         ] {
-            assert_eq!(Target::parse(text, Reach::Local), Err(refused), "{text}");
+            assert_eq!(Target::parse(text, Reach::Local), Err(error), "{text}");
         }
         let address = |text: &str| text.parse::<IpAddr>().unwrap();
         assert!(Reach::Local.allows(address("127.0.0.1")));

@@ -1,15 +1,15 @@
-//! What administrators of a site see: its keys, its last requests, and how the server does.
+//! For a site's administrators: its keys, its last requests and the server's state.
 
 use serde_json::{Value, json};
 
 use super::build::{Operation, Paths};
-use super::schemas::{self, guid, list, named, object, text, time};
-use crate::db::MOST_COUNTED;
+use super::schemas::{self, guid, list, object, schema_ref, text, time};
+use crate::db::COUNT_LIMIT;
 use crate::domain::scope::ADMIN;
 use crate::http::contacts::MAX_LABEL_CHARS;
-use crate::request_log::KEPT;
+use crate::request_log::MAX_REQUESTS_PER_SITE;
 
-/// Describes them.
+/// Adds these operations.
 pub(super) fn describe(paths: &mut Paths) {
     paths.add("get", "/dossier/v1/keys", keys());
     paths.add("post", "/dossier/v1/keys", add());
@@ -24,9 +24,9 @@ fn operation(id: &str, summary: &str) -> Operation {
 }
 
 fn keys() -> Operation {
-    operation("listKeys", "Lists the API keys of the site, revoked ones too").answers(
-        "They, without their secrets.",
-        object(json!({ "keys": list(named("ApiKey")) })),
+    operation("listKeys", "Lists the API keys of the site, including revoked ones").returns_json(
+        "The keys, without their secrets.",
+        object(json!({ "keys": list(schema_ref("ApiKey")) })),
         json!({ "keys": [schemas::key_example()] }),
     )
 }
@@ -34,30 +34,30 @@ fn keys() -> Operation {
 fn add() -> Operation {
     let scopes = json!({
         "type": "array", "items": { "type": "string" }, "minItems": 1,
-        "description": "Ids of scopes or their last words: VIEW, MODIFY, ADMIN, which has the others.",
+        "description": "Scope ids or their last words: VIEW, MODIFY, or ADMIN, which includes the others.",
     });
-    operation("addKey", "Makes an API key of the site")
+    operation("addKey", "Creates an API key of the site")
         .validates()
         .fails(400, &["INVALID_ARGUMENT"])
         .fails(409, &["TOO_MANY_KEYS"])
-        .takes(
+        .accepts_json(
             true,
             object(json!({ "name": text(MAX_LABEL_CHARS), "scopes": scopes })),
             json!({ "name": "Front desk", "scopes": ["VIEW", "MODIFY"] }),
         )
-        .answers(
-            "The key, and its secret, which is shown this once.",
-            object(json!({ "key": named("ApiKey"), "apiKey": { "type": "string" } })),
+        .returns_json(
+            "The key and its secret, which is returned only this once.",
+            object(json!({ "key": schema_ref("ApiKey"), "apiKey": { "type": "string" } })),
             json!({ "key": schemas::key_example(), "apiKey": "dossier_sample" }),
         )
 }
 
 fn revoke() -> Operation {
-    operation("revokeKey", "Revokes an API key of the site, and ends its sessions")
+    operation("revokeKey", "Revokes an API key of the site and ends its sessions")
         .validates()
         .fails(400, &["INVALID_ARGUMENT"])
         .fails(404, &["NOT_FOUND"])
-        .answers("It opens nothing any more.", schemas::empty(), json!({}))
+        .returns_json("The key is revoked.", schemas::empty(), json!({}))
 }
 
 fn whoami() -> Operation {
@@ -66,10 +66,10 @@ fn whoami() -> Operation {
     let key = object(json!({
         "id": guid(), "name": text, "scopes": list(text.clone()), "role": role(),
     }));
-    Operation::new("whoAmI", "administration", "Says which key is calling, and of which site it is")
+    Operation::new("whoAmI", "administration", "Gets the calling key and its site")
         .with_key("any")
-        .answers(
-            "That.",
+        .returns_json(
+            "The key and the site.",
             object(json!({ "key": key, "site": site })),
             json!({
                 "key": {
@@ -88,14 +88,14 @@ fn requests() -> Operation {
         "seq": count, "at": time(), "method": text, "route": text, "status": count,
         "durationMs": count, "scope": { "type": ["string", "null"] }, "keyName": text,
     }));
-    operation("listRequests", "Lists the last requests of the site at this server, oldest first")
+    operation("listRequests", "Lists the last requests of the site to this server, oldest first")
         .describe(&format!(
-            "The last {KEPT}, in memory, of callers whose key is known; this one is never among them."
+            "The last {MAX_REQUESTS_PER_SITE} authenticated requests, kept in memory. Requests to this path are not included."
         ))
         .validates()
-        .query("after", count, "The `seq` of the last one that is known.")
-        .answers(
-            "They.",
+        .query("after", count, "The `seq` of the last request already received.")
+        .returns_json(
+            "The requests.",
             object(json!({ "requests": list(one) })),
             json!({ "requests": [{
                 "seq": 7, "at": "2027-01-15T08:00:00.000Z", "method": "GET",
@@ -106,17 +106,17 @@ fn requests() -> Operation {
 }
 
 fn operations() -> Operation {
-    let count = json!({ "type": "integer", "minimum": 0, "maximum": MOST_COUNTED });
+    let count = json!({ "type": "integer", "minimum": 0, "maximum": COUNT_LIMIT });
     let (text, any) = (json!({ "type": "string" }), json!({ "type": "integer", "minimum": 0 }));
     let maybe = json!({ "type": ["string", "null"], "format": "date-time" });
     let some = json!({ "type": ["integer", "null"], "minimum": 0 });
-    operation("getOperations", "Says how the server does and what waits at the site")
+    operation("getOperations", "Gets the server's state and the site's queues")
         .describe(
-            "Counts end at their maximum. The scrub, backups and checks (`dossier fsck`) are of all \
-             sites; what was never done is null. Backups made by PostgreSQL's own tools are not known.",
+            "Counts are capped at their maximum. The scrub, backups and checks (`dossier fsck`) cover all \
+             sites, and are null if never done. Backups made by PostgreSQL's own tools are not reported.",
         )
-        .answers(
-            "That.",
+        .returns_json(
+            "The state.",
             object(json!({
                 "server": object(json!({
                     "version": text, "database": text, "storage": text,
@@ -156,7 +156,7 @@ fn operations() -> Operation {
         )
 }
 
-/// A key as it is shown.
+/// The schema of a key.
 pub(super) fn key() -> Value {
     object(json!({
         "id": guid(), "name": { "type": "string" },

@@ -1,19 +1,19 @@
-//! A contact's files as people look for them, as one ZIP, and what a site holds.
+//! A contact's files: search, labels, bulk operations and ZIP; and a site's usage.
 
 use serde_json::{Value, json};
 
 use super::build::{Operation, Paths, header};
-use super::own::{searched, sorts};
-use super::schemas::{self, guid, list, named, object, text, whole_or};
+use super::own::{search_text, sorts};
+use super::schemas::{self, guid, integer_or, list, object, schema_ref, text};
 use crate::domain::cursor::MAX_CURSOR_CHARS;
 use crate::domain::media_type::FileKind;
 use crate::domain::scope::{MODIFY, VIEW};
 use crate::http::contacts::MAX_LABEL_CHARS;
-use crate::http::files::{LIMIT, MAX_DESCRIPTION_CHARS, MAX_LIMIT, MOST_DELETED, SORTS};
-use crate::http::upload_urls::MOST_URLS;
-use crate::http::zip::{MOST_FILES, MOST_NAMED};
+use crate::http::files::{LIMIT, MAX_BULK_DELETE, MAX_DESCRIPTION_CHARS, MAX_LIMIT, SORTS};
+use crate::http::upload_urls::MAX_UPLOAD_URLS;
+use crate::http::zip::{MAX_FILES, MAX_IDS};
 
-/// Describes them.
+/// Adds these operations.
 pub(super) fn describe(paths: &mut Paths) {
     let contact = "/dossier/v1/contacts/{contact}";
     let at = |end: &str| format!("{contact}{end}");
@@ -38,29 +38,33 @@ fn files() -> Operation {
     operation("searchFiles", "Searches the files of a contact, or lists all", VIEW)
         .query(
             "search",
-            searched(),
-            "A part of a file's name or label, in any case and with accents in either form.",
+            search_text(),
+            "A part of a file's name or label. Case and the Unicode form of accents are ignored.",
         )
         .query(
             "type",
             json!({ "type": "string" }),
-            &format!("Kinds of files, with commas between them: {kinds}."),
+            &format!("Comma-separated kinds of files: {kinds}."),
         )
-        .query("sort", sorts(&SORTS), "`-` is the newest, largest or last by name first.")
-        .query("limit", whole_or(1, MAX_LIMIT.into(), LIMIT.into()), "Most items of the answer.")
+        .query(
+            "sort",
+            sorts(&SORTS),
+            "`-` means descending: the newest, largest or last by name first.",
+        )
+        .query("limit", integer_or(1, MAX_LIMIT.into(), LIMIT.into()), "The most items to return.")
         .query(
             "cursor",
             text(MAX_CURSOR_CHARS),
-            "The `next` of the page before, of the same search, filter and sort.",
+            "The previous page's `next`, with the same search, filter and sort.",
         )
-        .answers(
-            "A page; empty where there are none.",
+        .returns_json(
+            "A page, empty if there are none.",
             object(json!({
-                "attachments": list(named("File")),
+                "attachments": list(schema_ref("File")),
                 "next": { "type": ["string", "null"], "description": "`null` on the last page." },
                 "total": { "type": "integer", "minimum": 0, "description": "Files on all pages." },
             })),
-            json!({ "attachments": [schemas::noted_example()], "next": null, "total": 1 }),
+            json!({ "attachments": [schemas::annotated_example()], "next": null, "total": 1 }),
         )
 }
 
@@ -70,31 +74,31 @@ fn change() -> Operation {
         "label": note(MAX_LABEL_CHARS), "description": note(MAX_DESCRIPTION_CHARS),
     } });
     operation("describeFile", "Changes the label and the description of a file", MODIFY)
-        .describe("`null` or an empty text takes one away; what is absent stays.")
-        .takes(false, shape, json!({ "label": "Harbour", "description": null }))
+        .describe("`null` or an empty string removes a text; an absent field leaves it.")
+        .accepts_json(false, shape, json!({ "label": "Harbour", "description": null }))
         .fails(404, &["NOT_FOUND"])
-        .answers(
+        .returns_json(
             "The file.",
-            object(json!({ "attachment": named("File") })),
-            json!({ "attachment": schemas::noted_example() }),
+            object(json!({ "attachment": schema_ref("File") })),
+            json!({ "attachment": schemas::annotated_example() }),
         )
 }
 
 fn upload_urls() -> Operation {
     let files = json!({
-        "type": "array", "items": named("UploadRequest"), "minItems": 1, "maxItems": MOST_URLS,
+        "type": "array", "items": schema_ref("UploadRequest"), "minItems": 1, "maxItems": MAX_UPLOAD_URLS,
     });
     let url = json!({ "type": "string", "format": "uri" });
-    let one = json!({ "type": "object", "properties": { "uploadUrl": url, "error": named("ValidationError") } });
-    operation("generateUploadUrls", "Makes upload URLs for several files", MODIFY)
-        .describe("Each file gets a URL or an error of its own. Quotas are looked at when the bytes come.")
-        .takes(
+    let one = json!({ "type": "object", "properties": { "uploadUrl": url, "error": schema_ref("ValidationError") } });
+    operation("generateUploadUrls", "Generates upload URLs for several files", MODIFY)
+        .describe("Each file gets its own URL or error. Quotas are checked when the bytes arrive.")
+        .accepts_json(
             true,
             object(json!({ "files": files })),
             json!({ "files": [{ "fileName": "harbour-plan.png", "mimeType": "image/png" }] }),
         )
-        .answers(
-            "In the order of the files: where to send the bytes, or what is wrong.",
+        .returns_json(
+            "In the order of the files: the URL to send the bytes to, or the error.",
             object(json!({ "uploads": list(one) })),
             json!({ "uploads": [{ "uploadUrl": "https://files.example.net/upload/kSample" }] }),
         )
@@ -104,40 +108,40 @@ fn upload_urls() -> Operation {
 
 fn bulk_delete() -> Operation {
     let ids = json!({
-        "type": "array", "items": guid(), "minItems": 1, "maxItems": MOST_DELETED,
+        "type": "array", "items": guid(), "minItems": 1, "maxItems": MAX_BULK_DELETE,
         "uniqueItems": true,
     });
-    operation("deleteFiles", "Deletes files of a contact together", MODIFY)
-        .describe("Each goes as by a delete of its own, with its event, and into the trash if there is one.")
-        .takes(
+    operation("deleteFiles", "Deletes several files of a contact", MODIFY)
+        .describe("Each is deleted as by a single delete, with its own event, and moves to the trash if that is enabled.")
+        .accepts_json(
             true,
             object(json!({ "attachmentIds": ids })),
             json!({ "attachmentIds": [schemas::ATTACHMENT] }),
         )
-        .answers(
-            "What went, and what this contact does not have.",
+        .returns_json(
+            "The deleted files, and the ids that this contact does not have.",
             object(json!({ "deleted": list(guid()), "notFound": list(guid()) })),
             json!({ "deleted": [schemas::ATTACHMENT], "notFound": [] }),
         )
 }
 
 fn zip() -> Operation {
-    operation("getZip", "Answers files of a contact as one ZIP", VIEW)
+    operation("getZip", "Gets a contact's files as one ZIP", VIEW)
         .describe(&format!(
-            "At most {MOST_FILES} files. It is written while it is sent, and its length is known; when a \
-             file is deleted meanwhile, the connection breaks."
+            "At most {MAX_FILES} files. It is generated while it is sent, with a known length. If a file \
+             is deleted meanwhile, the connection is aborted."
         ))
         .query(
             "ids",
             json!({ "type": "string" }),
-            &format!("At most {MOST_NAMED} ids with commas between them; all files without it."),
+            &format!("At most {MAX_IDS} comma-separated ids. All files by default."),
         )
         .fails(404, &["NOT_FOUND"])
         .fails(409, &["TOO_MANY_FILES"])
         .responds(
             200,
             json!({
-                "description": "The files by their names, made harmless and unique.",
+                "description": "The files, under sanitised and unique names.",
                 "headers": {
                     "Content-Disposition": header(json!({ "type": "string" }), "The name to save under."),
                 },
@@ -153,16 +157,16 @@ fn usage() -> Operation {
         "maxFiles": files, "maxBytes": bytes, "contactMaxFiles": files, "contactMaxBytes": bytes,
     }));
     let mut quotas: Value = quotas;
-    quotas["description"] = json!("`null` is any number.");
+    quotas["description"] = json!("`null` means unlimited.");
     let site = object(json!({
         "siteId": guid(), "name": { "type": "string" },
         "attachmentCount": { "type": "integer", "minimum": 0 },
         "totalBytes": { "type": "string", "pattern": "^[0-9]+$" }, "quotas": quotas,
     }));
-    Operation::new("getUsage", "files", "Says what the site holds and may hold")
+    Operation::new("getUsage", "files", "Gets the site's usage and quotas")
         .with_key(VIEW)
-        .answers(
-            "The use.",
+        .returns_json(
+            "The usage.",
             object(json!({ "site": site })),
             json!({ "site": {
                 "siteId": schemas::SITE, "name": "Harbour clinic", "attachmentCount": 3,

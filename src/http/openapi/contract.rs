@@ -1,16 +1,16 @@
-//! The calls of the public contract, under both prefixes.
+//! The operations of the public contract, under both prefixes.
 
 use serde_json::{Value, json};
 
 use super::build::{Operation, Paths};
-use super::schemas::{self, guid, named, object, whole_or};
+use super::schemas::{self, guid, integer_or, object, schema_ref};
 use crate::domain::paging::{MAX_LIMIT, MAX_OFFSET};
 use crate::domain::scope::{MODIFY, VIEW};
 use crate::http::PREFIXES;
 
-const COPY: &str = "If it is given here as well, it must equal the one in the path.";
+const COPY: &str = "Optional. It must equal the one in the path.";
 
-/// Describes them.
+/// Adds these operations.
 pub(super) fn describe(paths: &mut Paths) {
     for (prefix, end) in PREFIXES.into_iter().zip(["", "Api"]) {
         let contact = format!("{prefix}/{{contact}}");
@@ -34,29 +34,29 @@ fn operation(id: &str, summary: &str, scope: &str) -> Operation {
 }
 
 fn listing(id: &str, summary: &str) -> Operation {
-    let limit = whole_or(0, MAX_LIMIT.into(), MAX_LIMIT.into());
-    let answer = json!({
+    let limit = integer_or(0, MAX_LIMIT.into(), MAX_LIMIT.into());
+    let example = json!({
         "attachments": [schemas::attachment_example()],
         "metadata": { "count": 1, "offset": 0, "total": 1, "tooManyToCount": false },
     });
     let shape = object(json!({
-        "attachments": { "type": "array", "maxItems": MAX_LIMIT, "items": named("Attachment") },
-        "metadata": named("PageMetadata"),
+        "attachments": { "type": "array", "maxItems": MAX_LIMIT, "items": schema_ref("Attachment") },
+        "metadata": schema_ref("PageMetadata"),
     }));
     operation(id, summary, VIEW)
-        .query("paging.limit", limit, "Most attachments of the answer.")
+        .query("paging.limit", limit, "The most attachments to return.")
         .query(
             "paging.offset",
-            whole_or(0, MAX_OFFSET.into(), 0),
-            "Attachments to pass over, the oldest first.",
+            integer_or(0, MAX_OFFSET.into(), 0),
+            "Attachments to skip, oldest first.",
         )
-        .header("If-None-Match", json!({ "type": "string" }), "The `ETag` of an answer before.")
-        .answers(
-            "A page, the oldest attachment first; empty for a contact that has none.",
+        .header("If-None-Match", json!({ "type": "string" }), "The `ETag` of an earlier response.")
+        .returns_json(
+            "A page, oldest attachment first; empty for a contact without attachments.",
             shape,
-            answer,
+            example,
         )
-        .responds(304, json!({ "description": "The page is the one that the tag names." }))
+        .responds(304, json!({ "description": "The page is unchanged." }))
         .fails(400, &["INVALID_ARGUMENT"])
 }
 
@@ -68,8 +68,8 @@ fn list_by_body(id: &str) -> Operation {
     let paging = json!({
         "type": ["object", "null"],
         "properties": {
-            "limit": whole_or(0, MAX_LIMIT.into(), MAX_LIMIT.into()),
-            "offset": whole_or(0, MAX_OFFSET.into(), 0),
+            "limit": integer_or(0, MAX_LIMIT.into(), MAX_LIMIT.into()),
+            "offset": integer_or(0, MAX_OFFSET.into(), 0),
         },
     });
     let shape = json!({
@@ -79,31 +79,39 @@ fn list_by_body(id: &str) -> Operation {
             "paging": paging,
         },
     });
-    listing(id, "Lists a contact's attachments, the contact in the query or the body")
+    listing(id, "Lists the attachments of the contact in the query or the body")
         .query(
             "contactId",
             guid(),
-            "The contact. It may stand here, in the body, or in both alike.",
+            "The contact, here or in the body. If given in both, they must be equal.",
         )
-        .takes(false, shape, json!({ "contactId": schemas::CONTACT, "paging": { "limit": 50 } }))
+        .accepts_json(
+            false,
+            shape,
+            json!({ "contactId": schemas::CONTACT, "paging": { "limit": 50 } }),
+        )
 }
 
 fn get(id: &str) -> Operation {
-    let answer = json!({ "attachment": schemas::attachment_example() });
+    let example = json!({ "attachment": schemas::attachment_example() });
     operation(id, "Gets an attachment", VIEW)
         .query("contactId", guid(), COPY)
         .query("attachmentId", guid(), COPY)
-        .answers("The attachment.", object(json!({ "attachment": named("Attachment") })), answer)
+        .returns_json(
+            "The attachment.",
+            object(json!({ "attachment": schema_ref("Attachment") })),
+            example,
+        )
         .fails(400, &["INVALID_ARGUMENT"])
         .fails(404, &["NOT_FOUND"])
 }
 
 fn delete(id: &str) -> Operation {
     operation(id, "Deletes an attachment", MODIFY)
-        .describe("Nothing of it can be reached from then on. With `trash_days` it can be restored for a while.")
+        .describe("It is inaccessible at once. With the setting `trash_days` it can be restored for that many days.")
         .query("contactId", guid(), COPY)
         .query("attachmentId", guid(), COPY)
-        .answers("It is deleted.", schemas::empty(), json!({}))
+        .returns_json("The attachment was deleted.", schemas::empty(), json!({}))
         .fails(400, &["INVALID_ARGUMENT"])
         .fails(404, &["NOT_FOUND"])
 }
@@ -111,12 +119,12 @@ fn delete(id: &str) -> Operation {
 fn generate(id: &str) -> Operation {
     let example: Value = json!({ "fileName": "harbour-plan.png", "mimeType": "image/png" });
     let url = "https://files.example.net/upload/kSample";
-    operation(id, "Makes an upload URL", MODIFY)
-        .describe("Nothing is stored. What the URL allows is signed into it.")
+    operation(id, "Generates an upload URL", MODIFY)
+        .describe("Nothing is stored: the URL's signature covers what it permits.")
         .query("contactId", guid(), COPY)
-        .takes(true, named("UploadRequest"), example)
-        .answers(
-            "Where to send the bytes.",
+        .accepts_json(true, schema_ref("UploadRequest"), example)
+        .returns_json(
+            "The URL to send the bytes to.",
             object(json!({ "uploadUrl": { "type": "string", "format": "uri" } })),
             json!({ "uploadUrl": url }),
         )

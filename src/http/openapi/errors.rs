@@ -1,11 +1,11 @@
-//! What refusals look like, and which there are.
+//! Error responses and their schemas.
 
 use serde_json::{Value, json};
 
-/// In place of a code: a list of violated fields.
+/// A placeholder among the codes: stands for a list of violated fields.
 pub(super) const VALIDATION: &str = "(validation)";
 
-/// A refusal with a status and one of these codes.
+/// The response for an error status with one of `codes`.
 pub(super) fn response(status: u16, codes: &[&'static str]) -> Value {
     let mut named: Vec<&str> = codes.iter().copied().filter(|code| *code != VALIDATION).collect();
     named.sort_unstable();
@@ -35,7 +35,7 @@ pub(super) fn response(status: u16, codes: &[&'static str]) -> Value {
     response
 }
 
-/// The form of a refusal with a code; `x-codes` of an answer names those that it may have.
+/// The schema of an error with a code. `x-codes` of a response lists its possible codes.
 pub(super) fn application_error() -> Value {
     json!({
         "type": "object",
@@ -49,9 +49,9 @@ pub(super) fn application_error() -> Value {
                     "type": "object",
                     "required": ["code", "description", "data"],
                     "properties": {
-                        "code": { "type": "string", "description": "Stable, for programs." },
+                        "code": { "type": "string", "description": "Stable code for programs." },
                         "description": { "type": "string", "description": "The same as `message`." },
-                        "data": { "type": "object", "description": "Facts for programs, by the code." },
+                        "data": { "type": "object", "description": "Facts for programs; its fields depend on the code." },
                     },
                 } },
             },
@@ -59,25 +59,25 @@ pub(super) fn application_error() -> Value {
     })
 }
 
-/// A list of violated fields.
+/// The schema of a list of violated fields.
 pub(super) fn validation_error() -> Value {
     let violation = json!({
         "type": "object",
         "required": ["field", "description", "violatedRule"],
         "properties": {
-            "field": { "type": "string", "description": "The field by its name in the request." },
-            "description": { "type": "string", "description": "What is wrong with it, as a predicate." },
+            "field": { "type": "string", "description": "The field's name in the request." },
+            "description": { "type": "string", "description": "What is wrong with it, as a predicate to follow its name." },
             "violatedRule": {
                 "type": "string",
                 "enum": ["REQUIRED_FIELD", "FORMAT", "MAX", "MIN", "MAX_LENGTH", "MIN_LENGTH", "OTHER"],
             },
-            "ruleName": { "type": "string", "description": "The rule's own name, where it is `OTHER`." },
-            "data": { "type": "object", "description": "The expected type, the threshold, or other facts." },
+            "ruleName": { "type": "string", "description": "The name of the rule, if `violatedRule` is `OTHER`." },
+            "data": { "type": "object", "description": "The expected type, the threshold or other facts about the rule." },
         },
     });
     json!({
         "type": "object",
-        "description": "Values break documented rules; all of them are reported at once.",
+        "description": "Values break documented rules. All violations are reported at once.",
         "required": ["message", "details"],
         "properties": {
             "message": { "type": "string" },
@@ -103,11 +103,11 @@ pub(super) fn validation_error() -> Value {
     })
 }
 
-/// What is said of faults of the server: nothing.
+/// The schema of server errors, which reveal nothing.
 pub(super) fn system_error() -> Value {
     json!({
         "type": "object",
-        "description": "Nothing is told of what went wrong; the log holds it under the request's id.",
+        "description": "Deliberately empty. The server's log has the cause, by request id.",
         "required": ["message", "details"],
         "properties": {
             "message": { "type": "string", "const": "" },
@@ -118,25 +118,23 @@ pub(super) fn system_error() -> Value {
 
 fn description(status: u16) -> &'static str {
     match status {
-        400 => "Something in the request cannot be accepted; nothing was changed.",
-        401 => "There is no API key, or none that is known.",
-        403 => "The key, the site, the signature or a quota does not allow it.",
-        404 => "There is none, or none that the caller may know of: both look the same.",
-        405 => "This address does not answer the method.",
-        408 => "The body did not arrive in time, or ended early.",
-        409 => "What is there does not allow it.",
-        410 => "The upload is over; a new one can be begun.",
-        412 => "A precondition does not hold, or another version of the protocol is asked for.",
-        413 => "There are more bytes than allowed; nothing was kept.",
-        415 => "The content type is not the one that is expected.",
-        416 => "The range lies outside the file.",
-        423 => "Another request works on it and does not leave.",
-        429 => "The key has made all requests of this minute.",
-        460 => "The piece does not have the announced checksum; nothing of it was kept.",
-        500 => "A fault of the server, which its log tells more of.",
-        507 => "The disk is full; nothing was kept.",
-        _ => {
-            "There is no capacity, or the store takes no writes; the same request can succeed later."
-        }
+        400 => "The request is invalid. Nothing was changed.",
+        401 => "The API key or session is missing, unknown or expired.",
+        403 => "The key, the site, the signature or a quota does not allow the request.",
+        404 => "It does not exist, or the caller may not know that it does: both look the same.",
+        405 => "The method is not allowed for this URL.",
+        408 => "The body did not arrive in time, or the connection closed early.",
+        409 => "The request conflicts with the current state.",
+        410 => "The upload no longer exists. Create a new one.",
+        412 => "A precondition failed, or the tus version is not supported.",
+        413 => "The body exceeds the limit. Nothing was kept.",
+        415 => "The content type is not the expected one.",
+        416 => "The range is outside the file.",
+        423 => "Another request is using the upload. Retry later.",
+        429 => "The key has used up its requests for this minute.",
+        460 => "The chunk does not match `Upload-Checksum` and was discarded.",
+        500 => "A server error. The log has the cause.",
+        507 => "The disk is full. Nothing was kept.",
+        _ => "The server is at capacity, unavailable or read-only. Retry after `Retry-After`.",
     }
 }

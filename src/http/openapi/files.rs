@@ -1,17 +1,17 @@
-//! Where upload URLs and links lead.
+//! Upload URLs and media links.
 
 use serde_json::{Value, json};
 
 use super::build::{Operation, Paths, header};
-use super::schemas::{self, named, text, whole};
+use super::schemas::{self, integer, schema_ref, text};
 use crate::domain::file_name::MAX_FILE_NAME_CHARS;
 use crate::domain::scope::VIEW;
-use crate::domain::tus::{MAX_METADATA_BYTES, PIECE_TYPE};
+use crate::domain::tus::{MAX_METADATA_BYTES, PATCH_CONTENT_TYPE};
 
-/// Sizes are numbers that a database can hold.
-const MOST_BYTES: u64 = i64::MAX as u64;
+/// The largest size that a database column can hold.
+const MAX_BYTES: u64 = i64::MAX as u64;
 
-/// Describes them.
+/// Adds these operations.
 pub(super) fn describe(paths: &mut Paths) {
     for (route, end) in [("/upload/{token}", ""), ("/upload/{token}/", "Slash")] {
         paths.add("put", route, put(&format!("uploadFile{end}")));
@@ -50,17 +50,21 @@ fn whole_file(id: &str, summary: &str) -> Operation {
         .query(
             "filename",
             text(MAX_FILE_NAME_CHARS),
-            "The name to keep, in place of the one that the URL was made for.",
+            "The file name to store, instead of the one in the URL.",
         )
         .fails(400, &["CHECKSUM_MISMATCH"])
         .fails(409, &["ALREADY_EXISTS"])
-        .answers("It is stored and synced.", named("FileDescriptor"), schemas::file_example())
+        .returns_json(
+            "The file is stored and synced to disk.",
+            schema_ref("FileDescriptor"),
+            schemas::file_example(),
+        )
 }
 
 fn put(id: &str) -> Operation {
-    whole_file(id, "Uploads a file whole")
+    whole_file(id, "Uploads a whole file")
         .describe(
-            "The same bytes sent again get the same answer; other bytes get 409. `Content-Range` is refused.",
+            "Idempotent: the same bytes get the same response, different bytes get 409. `Content-Range` is rejected.",
         )
         .header(
             "Content-Digest",
@@ -75,14 +79,14 @@ fn post(id: &str) -> Operation {
         "type": "object", "required": ["file"],
         "properties": { "file": { "type": "string", "contentMediaType": "application/octet-stream" } },
     });
-    let mut content = bytes(PIECE_TYPE);
+    let mut content = bytes(PATCH_CONTENT_TYPE);
     content["multipart/form-data"] = json!({ "schema": form });
-    whole_file(id, "Uploads a file as a form, or begins a resumable upload")
+    whole_file(id, "Uploads a file as a form, or creates a resumable upload")
         .describe(
-            "The first part that is named `file` or has a file name is taken. With `Tus-Resumable` this is \
-             `createUpload` with the token in the path.",
+            "The file is the first part that is named `file` or has a file name. With `Tus-Resumable` this \
+             is `createUpload` with the token in the path.",
         )
-        .header("Tus-Resumable", version(), "Begins a resumable upload.")
+        .header("Tus-Resumable", version(), "Present to create a resumable upload.")
         .body(true, content)
         .responds(201, created())
         .fails(412, &["TUS_VERSION"])
@@ -97,47 +101,51 @@ fn version() -> Value {
 }
 
 fn offset() -> Value {
-    header(whole(0, MOST_BYTES), "Bytes that are there.")
+    header(integer(0, MAX_BYTES), "The number of bytes received.")
 }
 
 fn expires() -> Value {
-    header(json!({ "type": "string" }), "When it ends, as an HTTP date.")
+    header(json!({ "type": "string" }), "When the upload expires, as an HTTP date.")
 }
 
 fn created() -> Value {
     json!({
-        "description": "It is begun.",
+        "description": "The upload was created.",
         "headers": {
-            "Location": header(json!({ "type": "string", "format": "uri" }), "Where it goes on."),
+            "Location": header(json!({ "type": "string", "format": "uri" }), "The upload's URL."),
             "Upload-Offset": offset(), "Upload-Expires": expires(),
         },
     })
 }
 
 fn create(id: &str) -> Operation {
-    receiving(id, "Begins a resumable upload")
-        .describe("tus 1.0.0. The upload URL itself is such an endpoint as well.")
+    receiving(id, "Creates a resumable upload")
+        .describe("tus 1.0.0. The upload URL itself is also such an endpoint.")
         .tus()
-        .header("Upload-Length", whole(1, MOST_BYTES), "The file's size; it may be deferred.")
+        .header(
+            "Upload-Length",
+            integer(1, MAX_BYTES),
+            "The file's size. Required unless deferred.",
+        )
         .header(
             "Upload-Defer-Length",
             json!({ "type": "string", "const": "1" }),
-            "The size is told with a later piece.",
+            "The size is sent with a later chunk.",
         )
         .header(
             "Upload-Metadata",
             text(MAX_METADATA_BYTES),
-            "Pairs of a key and base64; `token` is the upload URL's.",
+            "Pairs of a key and a base64 value. `token` is the upload URL's token.",
         )
         .header("Upload-Checksum", checksum(), CHECKSUM)
-        .body(false, bytes(PIECE_TYPE))
+        .body(false, bytes(PATCH_CONTENT_TYPE))
         .responds(201, created())
         .fails(409, &["ALREADY_EXISTS"])
         .fails(423, &["UPLOAD_LOCKED"])
         .fails(460, &["CHECKSUM_MISMATCH"])
 }
 
-const CHECKSUM: &str = "The piece's own, `sha1` or `sha256` and base64.";
+const CHECKSUM: &str = "The chunk's checksum: `sha1` or `sha256`, and the digest in base64.";
 
 fn checksum() -> Value {
     json!({ "type": "string", "pattern": "^(sha1|sha256) [0-9A-Za-z+/]+=*$" })
@@ -152,12 +160,12 @@ fn resumable(id: &str, summary: &str) -> Operation {
 }
 
 fn progress() -> Operation {
-    let length = header(whole(1, MOST_BYTES), "The file's size, once it is known.");
+    let length = header(integer(1, MAX_BYTES), "The file's size, once known.");
     let deferred = header(json!({ "type": "string", "const": "1" }), "The size is not known yet.");
-    resumable("getUploadOffset", "Says how far a resumable upload has come").responds(
+    resumable("getUploadOffset", "Gets the offset of a resumable upload").responds(
         200,
         json!({
-            "description": "Where it goes on.",
+            "description": "The offset at which to resume.",
             "headers": {
                 "Upload-Offset": offset(), "Upload-Expires": expires(), "Upload-Length": length,
                 "Upload-Defer-Length": deferred,
@@ -166,7 +174,7 @@ fn progress() -> Operation {
     )
 }
 
-fn pieces(operation: Operation) -> Operation {
+fn chunk_operation(operation: Operation) -> Operation {
     operation
         .fails(400, &["INVALID_ARGUMENT", "MIME_TYPE_MISMATCH", "EMPTY_FILE", "SIZE_MISMATCH"])
         .fails(403, &["QUOTA_EXCEEDED", "UPLOAD_COMPLETE"])
@@ -177,46 +185,46 @@ fn pieces(operation: Operation) -> Operation {
         .fails(415, &["CONTENT_TYPE"])
         .fails(460, &["CHECKSUM_MISMATCH"])
         .fails(507, &[])
-        .header("Upload-Length", whole(1, MOST_BYTES), "The size, where it was deferred.")
+        .header("Upload-Length", integer(1, MAX_BYTES), "The file's size, if it was deferred.")
         .header("Upload-Checksum", checksum(), CHECKSUM)
         .responds(
             204,
             json!({
-                "description": "The piece is synced, and with the last one the attachment is there.",
+                "description": "The chunk is synced to disk. After the last one the attachment exists.",
                 "headers": { "Upload-Offset": offset(), "Upload-Expires": expires() },
             }),
         )
 }
 
 fn append() -> Operation {
-    pieces(resumable("appendToUpload", "Sends a piece"))
-        .header("Upload-Offset", whole(0, MOST_BYTES), "Where the piece begins.")
+    chunk_operation(resumable("appendToUpload", "Appends a chunk"))
+        .header("Upload-Offset", integer(0, MAX_BYTES), "The upload's current offset.")
         .required()
-        .body(true, bytes(PIECE_TYPE))
+        .body(true, bytes(PATCH_CONTENT_TYPE))
 }
 
 fn terminate() -> Operation {
-    resumable("endUpload", "Gives a resumable upload up")
-        .responds(204, json!({ "description": "Its bytes are gone." }))
+    resumable("endUpload", "Terminates a resumable upload")
+        .responds(204, json!({ "description": "The upload's bytes were deleted." }))
         .fails(403, &["UPLOAD_COMPLETE"])
 }
 
 fn overridden() -> Operation {
     let methods = json!({ "type": "string", "enum": ["PATCH", "DELETE", "HEAD"] });
-    pieces(resumable("overrideUploadMethod", "Does what another method does"))
-        .describe("For clients behind proxies that let no other method pass.")
-        .header("X-HTTP-Method-Override", methods, "The method that is meant.")
+    chunk_operation(resumable("overrideUploadMethod", "Performs PATCH, DELETE or HEAD"))
+        .describe("For clients behind proxies that block these methods.")
+        .header("X-HTTP-Method-Override", methods, "The method to perform.")
         .required()
-        .header("Upload-Offset", whole(0, MOST_BYTES), "Where the piece begins, for PATCH.")
-        .body(false, bytes(PIECE_TYPE))
-        .responds(200, json!({ "description": "For HEAD: where the upload goes on.", "headers": { "Upload-Offset": offset() } }))
+        .header("Upload-Offset", integer(0, MAX_BYTES), "For PATCH: the upload's current offset.")
+        .body(false, bytes(PATCH_CONTENT_TYPE))
+        .responds(200, json!({ "description": "For HEAD: the offset at which to resume.", "headers": { "Upload-Offset": offset() } }))
         .fails(405, &["METHOD_NOT_ALLOWED"])
 }
 
 fn finish(id: &str) -> Operation {
-    Operation::new(id, "uploads", "Shows the file of a complete resumable upload")
-        .describe("The last step of the vendor's documented code; its body is passed over.")
-        .answers("The file.", named("FileDescriptor"), schemas::file_example())
+    Operation::new(id, "uploads", "Gets the file of a complete resumable upload")
+        .describe("The last step of the vendor's documented code. The body is ignored.")
+        .returns_json("The file.", schema_ref("FileDescriptor"), schemas::file_example())
         .fails(403, &["INVALID_UPLOAD_TOKEN"])
         .fails(409, &["UPLOAD_UNFINISHED"])
         .fails(410, &["UPLOAD_GONE"])
@@ -227,7 +235,7 @@ fn link(id: &str, summary: &str) -> Operation {
         json!({
             "description": description,
             "headers": {
-                "ETag": header(json!({ "type": "string" }), "Names exactly these bytes."),
+                "ETag": header(json!({ "type": "string" }), "A strong tag of these bytes."),
                 "Content-Disposition": header(json!({ "type": "string" }), "The name to save under."),
             },
             "content": bytes("*/*"),
@@ -235,29 +243,37 @@ fn link(id: &str, summary: &str) -> Operation {
     };
     Operation::new(id, "media", summary)
         .with_link_token()
-        .header("Range", json!({ "type": "string" }), "Parts of it, as `bytes=0-99`.")
-        .header("If-None-Match", json!({ "type": "string" }), "The `ETag` of an answer before.")
+        .header(
+            "Range",
+            json!({ "type": "string" }),
+            "The byte ranges to send, such as `bytes=0-99`.",
+        )
+        .header("If-None-Match", json!({ "type": "string" }), "The `ETag` of an earlier response.")
         .responds(200, file("The bytes."))
-        .responds(206, file("The parts that were asked for."))
-        .responds(304, json!({ "description": "It is what the tag names." }))
+        .responds(206, file("The requested ranges."))
+        .responds(304, json!({ "description": "The client's copy is current." }))
         .fails(412, &["FAILED_PRECONDITION"])
         .fails(416, &["OUT_OF_RANGE"])
 }
 
 fn original(id: &str) -> Operation {
-    link(id, "Opens an original").fails(400, &["INVALID_ARGUMENT"])
+    link(id, "Gets an original").fails(400, &["INVALID_ARGUMENT"])
 }
 
 fn preview(id: &str) -> Operation {
-    link(id, "Opens a preview")
-        .describe("404 for a file of which none can be made.")
+    link(id, "Gets a preview")
+        .describe("404 for a file that cannot have one.")
         .fails(400, &["INVALID_ARGUMENT"])
 }
 
 fn transform() -> Operation {
-    link("openTransform", "Makes another picture of a picture")
-        .describe("The setting `transforms` says which are made: none, the presets, or any.")
-        .header("Accept", json!({ "type": "string" }), "`image/webp` lets `enc_auto` choose it.")
+    link("openTransform", "Gets a transform of an image")
+        .describe("The setting `transforms` allows none, the presets, or any.")
+        .header(
+            "Accept",
+            json!({ "type": "string" }),
+            "With `image/webp`, `enc_auto` can choose WebP.",
+        )
         .validates()
         .fails(403, &["PERMISSION_DENIED"])
 }
@@ -265,17 +281,17 @@ fn transform() -> Operation {
 fn stable_link() -> Operation {
     let part = json!({ "type": "string", "enum": ["original", "preview"], "default": "original" });
     let location = header(json!({ "type": "string", "format": "uri" }), "A fresh link.");
-    Operation::new("followStableLink", "media", "Leads to a fresh link")
-        .describe("An address that may be stored: it stays as long as the attachment.")
-        .with_key_alone(VIEW)
+    Operation::new("followStableLink", "media", "Redirects to a fresh link")
+        .describe("A permanent URL, valid as long as the attachment exists.")
+        .with_key_only(VIEW)
         .validates()
-        .query("part", part, "What the link opens.")
+        .query("part", part, "Which file the link opens.")
         .query(
             "preview",
             json!({ "type": "string" }),
             "The same as `part=preview`, whatever its value.",
         )
-        .responds(302, json!({ "description": "The link.", "headers": { "Location": location } }))
+        .responds(302, json!({ "description": "A redirect to the link.", "headers": { "Location": location } }))
         .fails(400, &["INVALID_ARGUMENT"])
         .fails(404, &["NOT_FOUND"])
 }

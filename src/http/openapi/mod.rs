@@ -1,17 +1,17 @@
-//! The description of everything over HTTP, as `OpenAPI` 3.1. `dossier openapi` prints it, the server
-//! answers it, and `docs/openapi.json` holds it for reading. A test compares it with the router: no route is without
-//! a description.
+//! The `OpenAPI` 3.1 description of the HTTP API. `dossier openapi` prints it, the server serves
+//! it, and `docs/openapi.json` is a copy. A test compares it with the router, so that every route
+//! is described.
 
 mod administering;
 mod browsing;
-#[expect(clippy::needless_pass_by_value, reason = "values are written where they are handed over")]
+#[expect(clippy::needless_pass_by_value, reason = "values are written inline at the call")]
 mod build;
 mod contract;
 mod errors;
 mod files;
 mod own;
 mod page;
-#[expect(clippy::needless_pass_by_value, reason = "values are written where they are handed over")]
+#[expect(clippy::needless_pass_by_value, reason = "values are written inline at the call")]
 mod schemas;
 mod webhooks;
 
@@ -24,7 +24,7 @@ use serde_json::{Value, json};
 
 use super::answer;
 
-/// GET `/dossier/v1/openapi.json`: public, as it says nothing of what is stored.
+/// GET `/dossier/v1/openapi.json`. Public: it reveals nothing of the stored data.
 pub(super) async fn show() -> Response {
     static TEXT: LazyLock<Bytes> = LazyLock::new(|| Bytes::from(openapi().to_string()));
     answer::raw_json(StatusCode::OK, TEXT.clone())
@@ -45,13 +45,13 @@ pub fn openapi() -> Value {
         "info": {
             "title": "Dossier",
             "summary": "Files that belong to a contact.",
-            "description": "What the server answers over HTTP. `/contacts/v4/attachments` is the \
-                            public contract of Contact Attachments V4; all else is Dossier's own. \
-                            Fields may be added, so readers pass over what they do not know.",
+            "description": "The server's HTTP API. `/contacts/v4/attachments` is the public contract \
+                            of Contact Attachments V4; everything else is Dossier's own. Fields may \
+                            be added, so clients must ignore fields they do not know.",
             "version": env!("CARGO_PKG_VERSION"),
             "license": { "name": "MIT OR Apache-2.0", "identifier": "MIT OR Apache-2.0" },
         },
-        "servers": [{ "url": "/", "description": "The server that answers this description." }],
+        "servers": [{ "url": "/", "description": "The server that serves this description." }],
         "tags": tags(),
         "paths": paths.finish(),
         "components": {
@@ -66,29 +66,29 @@ pub fn openapi() -> Value {
 fn tags() -> Value {
     json!([
         { "name": "attachments", "description": "The contract's own calls." },
-        { "name": "uploads", "description": "Where upload URLs lead: whole, as a form, or in pieces." },
-        { "name": "media", "description": "What links open, and addresses that stay." },
-        { "name": "contacts", "description": "Announced, merged, deleted, erased, restored." },
-        { "name": "files", "description": "Searched, labelled, deleted together, as a ZIP; what a site holds." },
-        { "name": "webhooks", "description": "Who is told of events, and what became of that." },
-        { "name": "page", "description": "The page for people, and being signed in at it." },
-        { "name": "administration", "description": "Keys and requests of a site, for its administrators." },
-        { "name": "service", "description": "For those who run it." },
+        { "name": "uploads", "description": "Uploads to signed URLs: a whole file, a form, or a resumable upload (tus 1.0.0)." },
+        { "name": "media", "description": "Signed links to originals, previews and transforms, and permanent URLs." },
+        { "name": "contacts", "description": "Announce, merge, delete, erase and restore contacts." },
+        { "name": "files", "description": "Search, label and bulk delete files, or get them as a ZIP; a site's usage." },
+        { "name": "webhooks", "description": "Webhook subscriptions and their deliveries." },
+        { "name": "page", "description": "The web page and its sessions." },
+        { "name": "administration", "description": "A site's keys, requests and operations, for its administrators." },
+        { "name": "service", "description": "For operators of the server." },
     ])
 }
 
 fn site_header() -> Value {
     json!({
         "name": "wix-site-id", "in": "header", "schema": schemas::guid(),
-        "description": "The site. It must be the key's own; it may be absent while there is one site alone.",
+        "description": "The site's id. It must be the key's own site. Optional while the server has only one site.",
     })
 }
 
 fn headers() -> Value {
     json!({
-        "requestId": build::header(json!({ "type": "string" }), "The request's id, by which the log names it."),
-        "retryAfter": build::header(json!({ "type": "integer", "minimum": 0 }), "Seconds to wait."),
-        "tusResumable": build::header(json!({ "type": "string", "const": "1.0.0" }), "The version spoken."),
+        "requestId": build::header(json!({ "type": "string" }), "The request's id, which the log contains too."),
+        "retryAfter": build::header(json!({ "type": "integer", "minimum": 0 }), "Seconds to wait before a retry."),
+        "tusResumable": build::header(json!({ "type": "string", "const": "1.0.0" }), "The protocol version."),
     })
 }
 
@@ -96,16 +96,16 @@ fn security_schemes() -> Value {
     json!({
         "apiKey": {
             "type": "apiKey", "in": "header", "name": "Authorization",
-            "description": "An API key as it is, or after `Bearer `. `x-scope` names the scope that it needs; with `any` it needs none.",
+            "description": "An API key, bare or after `Bearer `. `x-scope` names the scope that an operation needs; `any` means none.",
         },
         "session": {
             "type": "apiKey", "in": "cookie", "name": "dossier_session",
-            "description": "Somebody who is signed in at the page, in place of an API key. Whatever is not \
-                            GET needs the session's token in `X-CSRF-Token` as well.",
+            "description": "A session of the page, instead of an API key. Every method but GET and HEAD \
+                            also needs the session's token in `X-CSRF-Token`.",
         },
         "linkToken": {
             "type": "apiKey", "in": "query", "name": "token",
-            "description": "The signature of a link. It comes with the link and ends with it.",
+            "description": "The signature of a link. It is part of the link and expires with it.",
         },
     })
 }

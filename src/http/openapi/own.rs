@@ -1,20 +1,20 @@
-//! Contacts, their erasure and their trash; the vendor's webhooks; what is for those who run the server.
+//! Contacts with their trash and erasure, the vendor's webhooks, and operations for operators.
 
 use serde_json::{Value, json};
 
 use super::build::{Operation, Paths};
-use super::schemas::{self, OTHER_CONTACT, guid, list, named, object, whole_or};
+use super::schemas::{self, OTHER_CONTACT, guid, integer_or, list, object, schema_ref};
 use crate::domain::cursor::MAX_CURSOR_CHARS;
 use crate::domain::scope::{MODIFY, VIEW};
-use crate::http::contacts::{LIMIT, MAX_LABEL_CHARS, MAX_LIMIT, MOST_SOURCES, SORTS};
+use crate::http::contacts::{LIMIT, MAX_LABEL_CHARS, MAX_LIMIT, MAX_MERGE_SOURCES, SORTS};
 use crate::http::listing::MAX_SEARCH_CHARS;
 
-/// Describes them.
+/// Adds these operations.
 pub(super) fn describe(paths: &mut Paths) {
     let contact = "/dossier/v1/contacts/{contact}";
     let at = |end: &str| format!("{contact}{end}");
     paths.add("get", "/dossier/v1/contacts", contacts());
-    paths.add("get", contact, known("getContact", "Gets a contact", VIEW));
+    paths.add("get", contact, contact_operation("getContact", "Gets a contact", VIEW));
     paths.add("put", contact, announce());
     paths.add("delete", contact, delete());
     paths.add("post", &at("/merge"), merge());
@@ -25,14 +25,15 @@ pub(super) fn describe(paths: &mut Paths) {
     paths.add("get", "/dossier/v1/receipts/{receipt}", receipt());
     paths.add("post", "/dossier/v1/inbound/wix", inbound());
     paths.add("get", "/dossier/v1/health", health());
-    paths.add("get", "/dossier/v1/openapi.json", itself());
+    paths.add("get", "/dossier/v1/openapi.json", description());
     paths.add("get", METRICS, metrics());
-    let address = "The address in the setting `listen_metrics`; no other one answers it.";
+    let address =
+        "The address in the setting `listen_metrics`, the only one that serves this path.";
     let variables = json!({ "address": { "default": "127.0.0.1:9090", "description": address } });
-    paths.elsewhere(METRICS, json!([{ "url": "http://{address}", "variables": variables }]));
+    paths.set_servers(METRICS, json!([{ "url": "http://{address}", "variables": variables }]));
 }
 
-/// Of the listener for monitors.
+/// Served by the metrics listener.
 const METRICS: &str = "/metrics";
 
 fn operation(id: &str, summary: &str, scope: &str) -> Operation {
@@ -42,32 +43,32 @@ fn operation(id: &str, summary: &str, scope: &str) -> Operation {
         .fails(400, &["INVALID_ARGUMENT"])
 }
 
-/// One that is about a contact of the path, which must be there.
-fn of_one(id: &str, summary: &str, scope: &str) -> Operation {
+/// An operation on the path's contact, which must exist.
+fn on_contact(id: &str, summary: &str, scope: &str) -> Operation {
     operation(id, summary, scope).fails(404, &["NOT_FOUND"])
 }
 
-fn answers_contact(operation: Operation) -> Operation {
-    let shape = object(json!({ "contact": named("Contact") }));
-    operation.answers("The contact.", shape, json!({ "contact": schemas::contact_example() }))
+fn returns_contact(operation: Operation) -> Operation {
+    let shape = object(json!({ "contact": schema_ref("Contact") }));
+    operation.returns_json("The contact.", shape, json!({ "contact": schemas::contact_example() }))
 }
 
-fn known(id: &str, summary: &str, scope: &str) -> Operation {
-    answers_contact(of_one(id, summary, scope))
+fn contact_operation(id: &str, summary: &str, scope: &str) -> Operation {
+    returns_contact(on_contact(id, summary, scope))
 }
 
 fn paged(operation: Operation) -> Operation {
     operation
-        .query("limit", whole_or(1, MAX_LIMIT.into(), LIMIT.into()), "Most items of the answer.")
-        .query("after", guid(), "The last id of the page before.")
+        .query("limit", integer_or(1, MAX_LIMIT.into(), LIMIT.into()), "The most items to return.")
+        .query("after", guid(), "The last id of the previous page.")
 }
 
-/// A text that is searched for.
-pub(super) fn searched() -> Value {
+/// The schema of a search text.
+pub(super) fn search_text() -> Value {
     json!({ "type": "string", "maxLength": MAX_SEARCH_CHARS })
 }
 
-/// The names of orders, of which the first needs no wish.
+/// The schema of the sort orders, of which the first is the default.
 pub(super) fn sorts<T>(sorts: &[(&str, T)]) -> Value {
     let names: Vec<&str> = sorts.iter().map(|(name, _)| *name).collect();
     json!({ "type": "string", "enum": names, "default": names[0] })
@@ -80,19 +81,19 @@ fn contacts() -> Operation {
     operation("listContacts", "Searches the contacts of the site, or lists all", VIEW)
         .query(
             "search",
-            searched(),
-            "What an id begins with, or a part of a label, in any case and with accents in either form.",
+            search_text(),
+            "The beginning of an id, or a part of a label. Case and the Unicode form of accents are ignored.",
         )
-        .query("sort", sorts(&SORTS), "`-` is the greatest or newest first.")
-        .query("limit", whole_or(1, MAX_LIMIT.into(), LIMIT.into()), "Most items of the answer.")
+        .query("sort", sorts(&SORTS), "`-` means the largest or newest first.")
+        .query("limit", integer_or(1, MAX_LIMIT.into(), LIMIT.into()), "The most items to return.")
         .query(
             "after",
             schemas::text(MAX_CURSOR_CHARS),
-            "The `next` of the page before, or by id also its last id.",
+            "The previous page's `next` or, when sorted by id, its last id.",
         )
-        .answers(
+        .returns_json(
             "A page.",
-            object(json!({ "contacts": list(named("Contact")), "next": next })),
+            object(json!({ "contacts": list(schema_ref("Contact")), "next": next })),
             json!({ "contacts": [listed], "next": null }),
         )
 }
@@ -100,91 +101,91 @@ fn contacts() -> Operation {
 fn announce() -> Operation {
     let label = json!({ "type": ["string", "null"], "maxLength": MAX_LABEL_CHARS });
     let shape = json!({ "type": "object", "properties": { "label": label } });
-    let operation = operation("announceContact", "Makes a contact known", MODIFY)
-        .describe("With `contacts_policy = \"registered\"` only known contacts may have files.")
-        .takes(false, shape, json!({ "label": "Vera Lind" }))
+    let operation = operation("announceContact", "Announces a contact", MODIFY)
+        .describe("With `contacts_policy = \"registered\"` only announced contacts can have files.")
+        .accepts_json(false, shape, json!({ "label": "Vera Lind" }))
         .fails(409, &["CONTACT_GONE"]);
-    answers_contact(operation)
+    returns_contact(operation)
 }
 
 fn delete() -> Operation {
-    of_one("deleteContact", "Deletes a contact with its attachments", MODIFY)
+    on_contact("deleteContact", "Deletes a contact with its attachments", MODIFY)
         .describe(
-            "Nothing of it can be reached from then on. With `trash_days` it can be restored for a while.",
+            "It is inaccessible at once. With the setting `trash_days` it can be restored for that many days.",
         )
-        .answers("It is deleted.", schemas::empty(), json!({}))
+        .returns_json("The contact was deleted.", schemas::empty(), json!({}))
 }
 
 fn merge() -> Operation {
     let ids = json!({
-        "type": "array", "items": guid(), "minItems": 1, "maxItems": MOST_SOURCES, "uniqueItems": true,
-        "description": "Contacts that go into the one of the path. It cannot be undone.",
+        "type": "array", "items": guid(), "minItems": 1, "maxItems": MAX_MERGE_SOURCES, "uniqueItems": true,
+        "description": "The contacts to merge into the one in the path. This cannot be undone.",
     });
     let moved = json!({ "type": "integer", "minimum": 0 });
-    of_one("mergeContacts", "Merges contacts into one", MODIFY)
-        .takes(
+    on_contact("mergeContacts", "Merges contacts into one", MODIFY)
+        .accepts_json(
             true,
             object(json!({ "sourceContactIds": ids })),
             json!({ "sourceContactIds": [OTHER_CONTACT] }),
         )
-        .answers(
-            "The contact with all attachments.",
+        .returns_json(
+            "The merged contact.",
             object(json!({
-                "contact": { "anyOf": [named("Contact"), { "type": "null" }] },
+                "contact": { "anyOf": [schema_ref("Contact"), { "type": "null" }] },
                 "movedAttachments": moved,
             })),
             json!({ "contact": schemas::contact_example(), "movedAttachments": 2 }),
         )
 }
 
-fn answers_receipt(operation: Operation) -> Operation {
-    operation.answers("The receipt.", named("SignedReceipt"), schemas::receipt_example())
+fn returns_receipt(operation: Operation) -> Operation {
+    operation.returns_json("The receipt.", schema_ref("SignedReceipt"), schemas::receipt_example())
 }
 
 fn erase() -> Operation {
-    answers_receipt(of_one("eraseContact", "Erases a contact and all that is known of it", MODIFY))
+    returns_receipt(on_contact("eraseContact", "Erases a contact and all its data", MODIFY))
         .describe(
-            "Nothing of it can be reached from then on. The receipt says when rows and bytes had gone; ask \
-             for it again until `completedDate` is there.",
+            "It is inaccessible at once. The receipt states when its rows and bytes were erased; get it \
+             again until it has a `completedDate`.",
         )
 }
 
 fn receipt() -> Operation {
-    answers_receipt(of_one("getReceipt", "Gets the receipt of an erasure", MODIFY))
+    returns_receipt(on_contact("getReceipt", "Gets the receipt of an erasure", MODIFY))
 }
 
 fn restore() -> Operation {
-    known("restoreContact", "Takes a contact out of the trash", MODIFY)
+    contact_operation("restoreContact", "Restores a contact from the trash", MODIFY)
         .fails(403, &["QUOTA_EXCEEDED"])
 }
 
 fn trash() -> Operation {
     paged(operation("listTrash", "Lists a contact's attachments in the trash, by id", VIEW))
-        .answers(
-            "A page; empty where there are none.",
-            object(json!({ "attachments": list(named("TrashedAttachment")) })),
+        .returns_json(
+            "A page, empty if there are none.",
+            object(json!({ "attachments": list(schema_ref("TrashedAttachment")) })),
             json!({ "attachments": [schemas::trashed_example()] }),
         )
 }
 
 fn restore_attachment() -> Operation {
-    of_one("restoreAttachment", "Takes an attachment out of the trash", MODIFY)
-        .answers("It is there again.", schemas::empty(), json!({}))
+    on_contact("restoreAttachment", "Restores an attachment from the trash", MODIFY)
+        .returns_json("The attachment was restored.", schemas::empty(), json!({}))
         .fails(403, &["QUOTA_EXCEEDED"])
 }
 
 fn inbound() -> Operation {
     let token = json!({ "schema": { "type": "string", "description": "A JWS (RS256)." } });
-    Operation::new("hearOfContacts", "contacts", "Takes the vendor's webhooks of contacts")
+    Operation::new("hearOfContacts", "contacts", "Receives the vendor's contact webhooks")
         .describe(
-            "The token in the body is all the authority that is asked for: its key is added with \
-             `dossier inbound add`.",
+            "The token in the body is the only credential. `dossier inbound add` adds the key that \
+             verifies it.",
         )
         .body(true, json!({ "text/plain": token }))
-        .answers(
-            "It was heard.",
+        .returns_json(
+            "The webhook was accepted.",
             object(json!({ "applied": {
-                "type": "boolean", "description": "False when it was told before or changes nothing.",
+                "type": "boolean", "description": "False for a duplicate or one that changes nothing.",
             } })),
             json!({ "applied": true }),
         )
@@ -204,20 +205,21 @@ fn health() -> Operation {
             },
         })
     };
-    let away = json!({ "anyOf": [shape(&["stopping", "read-only"]), named("SystemError")] });
-    Operation::new("getHealth", "service", "Says whether everything can be read and written")
-        .answers("All is well.", shape(&["ok"]), json!({ "status": "ok", "version": "1.0.0" }))
+    let unavailable =
+        json!({ "anyOf": [shape(&["stopping", "read-only"]), schema_ref("SystemError")] });
+    Operation::new("getHealth", "service", "Reports whether everything is readable and writable")
+        .returns_json("The server is healthy.", shape(&["ok"]), json!({ "status": "ok", "version": "1.0.0" }))
         .responds(
             503,
             json!({
-                "description": "It stops, takes no writes, or its database is away.",
-                "content": { "application/json": { "schema": away } },
+                "description": "The server is stopping or read-only, or its database is unavailable.",
+                "content": { "application/json": { "schema": unavailable } },
             }),
         )
 }
 
-fn itself() -> Operation {
-    Operation::new("getDescription", "service", "Answers this description").answers(
+fn description() -> Operation {
+    Operation::new("getDescription", "service", "Gets this description").returns_json(
         "OpenAPI 3.1.",
         object(json!({ "openapi": { "type": "string" }, "paths": { "type": "object" } })),
         json!({ "openapi": "3.1.0", "paths": {} }),
@@ -226,7 +228,7 @@ fn itself() -> Operation {
 
 fn metrics() -> Operation {
     let form = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    Operation::new("getMetrics", "service", "Answers what a monitor asks for").responds(
+    Operation::new("getMetrics", "service", "Gets the metrics").responds(
         200,
         json!({
             "description": "OpenMetrics text.",

@@ -1,11 +1,11 @@
-//! The page for people, and being signed in at it.
+//! The web page and its sessions.
 
 use serde_json::{Value, json};
 
 use super::build::{Operation, Paths};
 use super::schemas::{self, guid, object, time};
 
-/// Describes them.
+/// Adds these operations.
 pub(super) fn describe(paths: &mut Paths) {
     let session = "/dossier/v1/session";
     paths.add("get", "/", index());
@@ -17,7 +17,7 @@ pub(super) fn describe(paths: &mut Paths) {
 
 fn index() -> Operation {
     let content = json!({ "text/html; charset=utf-8": { "schema": { "type": "string" } } });
-    Operation::new("getPage", "page", "Answers the page for people")
+    Operation::new("getPage", "page", "Gets the web page")
         .responds(200, json!({ "description": "HTML.", "content": content }))
         .fails(403, &["PERMISSION_DENIED"])
 }
@@ -26,7 +26,7 @@ fn file() -> Operation {
     let text = json!({ "schema": { "type": "string" } });
     let content =
         json!({ "text/javascript; charset=utf-8": text, "text/css; charset=utf-8": text });
-    Operation::new("getPageFile", "page", "Answers a file that the page loads")
+    Operation::new("getPageFile", "page", "Gets a file of the page")
         .responds(200, json!({ "description": "The file.", "content": content }))
         .fails(404, &["NOT_FOUND"])
 }
@@ -37,7 +37,7 @@ fn shape() -> Value {
         "role": { "type": "string", "enum": ["viewer", "editor", "admin"] },
         "key": object(json!({ "id": guid(), "name": { "type": "string" } })),
         "csrfToken": {
-            "type": "string", "description": "What `X-CSRF-Token` holds with everything but GET.",
+            "type": "string", "description": "The value of `X-CSRF-Token` for every method but GET and HEAD.",
         },
         "expiresAt": time(),
         "server": object(json!({
@@ -50,8 +50,8 @@ fn shape() -> Value {
     }))
 }
 
-fn answers(operation: Operation) -> Operation {
-    operation.answers(
+fn returns_session(operation: Operation) -> Operation {
+    operation.returns_json(
         "The session.",
         shape(),
         json!({
@@ -69,7 +69,7 @@ fn answers(operation: Operation) -> Operation {
 }
 
 fn get_session() -> Operation {
-    answers(Operation::new("getSession", "page", "Says who is signed in").with_session())
+    returns_session(Operation::new("getSession", "page", "Gets the session").with_session())
 }
 
 fn sign_in() -> Operation {
@@ -77,20 +77,20 @@ fn sign_in() -> Operation {
     let body = json!({ "type": "object", "properties": { "apiKey": text, "link": text } });
     let operation = Operation::new("signIn", "page", "Signs in")
         .describe(
-            "With an `apiKey`, or with the `link` that `dossier sign-in` prints, which works once. The \
-             answer sets the cookie.",
+            "With an `apiKey`, or with the single-use `link` printed by `dossier sign-in`. The response \
+             sets the cookie.",
         )
-        .takes(true, body, json!({ "apiKey": "dossier_sample" }))
+        .accepts_json(true, body, json!({ "apiKey": "dossier_sample" }))
         .validates()
         .fails(401, &["UNAUTHENTICATED"])
         .fails(403, &["PERMISSION_DENIED"])
         .fails(429, &["RESOURCE_EXHAUSTED"]);
-    answers(operation)
+    returns_session(operation)
 }
 
 fn sign_out() -> Operation {
     Operation::new("signOut", "page", "Signs out")
-        .describe("Whoever is not signed in gets the same answer.")
+        .describe("Without a session the response is the same.")
         .fails(403, &["PERMISSION_DENIED"])
-        .responds(204, json!({ "description": "The session is over." }))
+        .responds(204, json!({ "description": "The session has ended." }))
 }

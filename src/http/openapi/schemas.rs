@@ -1,4 +1,4 @@
-//! The shapes of values, and the examples: of made-up people, with ids that no server makes.
+//! Schemas and examples. The examples' people are fictional, and no server generates their ids.
 
 use serde_json::{Value, json};
 
@@ -29,18 +29,18 @@ pub(super) fn guid() -> Value {
     })
 }
 
-/// A text of bounded length that is not empty.
+/// A non-empty string of bounded length.
 pub(super) fn text(most: usize) -> Value {
     json!({ "type": "string", "minLength": 1, "maxLength": most })
 }
 
-/// A whole number within bounds.
-pub(super) fn whole(least: u64, most: u64) -> Value {
+/// An integer within bounds.
+pub(super) fn integer(least: u64, most: u64) -> Value {
     json!({ "type": "integer", "minimum": least, "maximum": most })
 }
 
-/// [`whole`] with what an absent one means.
-pub(super) fn whole_or(least: u64, most: u64, default: u64) -> Value {
+/// [`integer`] with a default.
+pub(super) fn integer_or(least: u64, most: u64, default: u64) -> Value {
     json!({ "type": "integer", "minimum": least, "maximum": most, "default": default })
 }
 
@@ -49,33 +49,33 @@ pub(super) fn media_id() -> Value {
     json!({ "type": "string", "pattern": "^[0-9a-f]{6}_[0-9a-f]{32}(~mv2)?\\.[0-9A-Za-z]+$" })
 }
 
-/// An object that says nothing.
+/// An empty object.
 pub(super) fn empty() -> Value {
     json!({ "type": "object", "maxProperties": 0 })
 }
 
-/// A name of the shapes below.
-pub(super) fn named(name: &str) -> Value {
+/// A reference to a named schema.
+pub(super) fn schema_ref(name: &str) -> Value {
     json!({ "$ref": format!("#/components/schemas/{name}") })
 }
 
-/// An object of these fields, all of which are there.
+/// An object with these fields, all required.
 pub(super) fn object(fields: Value) -> Value {
     let names: Vec<&String> =
         fields.as_object().map(|fields| fields.keys().collect()).unwrap_or_default();
     json!({ "type": "object", "required": names, "properties": fields })
 }
 
-/// [`object`] with some fields that may be absent.
-fn partial(fields: Value, may_be_absent: &[&str]) -> Value {
+/// [`object`] with some optional fields.
+fn partial(fields: Value, optional: &[&str]) -> Value {
     let mut object = object(fields);
     if let Some(required) = object["required"].as_array_mut() {
-        required.retain(|name| !name.as_str().is_some_and(|name| may_be_absent.contains(&name)));
+        required.retain(|name| !name.as_str().is_some_and(|name| optional.contains(&name)));
     }
     object
 }
 
-/// A list of a shape.
+/// A list of items of one schema.
 pub(super) fn list(of: Value) -> Value {
     json!({ "type": "array", "items": of })
 }
@@ -89,7 +89,7 @@ fn time_or_null() -> Value {
     json!({ "type": ["string", "null"], "format": "date-time" })
 }
 
-/// A number of bytes as digits in a text.
+/// A number of bytes as a string of digits.
 fn digits() -> Value {
     json!({ "type": "string", "pattern": "^[0-9]+$" })
 }
@@ -102,7 +102,7 @@ fn any_text() -> Value {
     json!({ "type": "string" })
 }
 
-/// All shapes with a name.
+/// All named schemas.
 pub(super) fn all() -> Value {
     json!({
         "ApplicationError": errors::application_error(),
@@ -111,14 +111,14 @@ pub(super) fn all() -> Value {
         "Attachment": attachment(),
         "Media": media(),
         "PageMetadata": object(json!({
-            "count": { "type": "integer", "minimum": 0, "description": "Attachments in this answer." },
+            "count": { "type": "integer", "minimum": 0, "description": "Attachments in this response." },
             "offset": count(),
             "total": { "type": "integer", "minimum": 0, "description": "Attachments of the contact." },
             "tooManyToCount": { "type": "boolean", "const": false },
         })),
         "FileDescriptor": file_descriptor(),
         "Contact": contact(),
-        "File": noted_file(),
+        "File": annotated_file(),
         "ApiKey": super::administering::key(),
         "TrashedAttachment": object(json!({
             "id": guid(), "fileName": any_text(), "sizeInBytes": digits(),
@@ -142,8 +142,8 @@ fn media() -> Value {
         &["id", "height", "width"],
     );
     media["description"] = json!(
-        "A link that opens until `urlExpirationDate`. `id` is absent for callers that would hide the URL \
-         behind it; sizes are those of pictures."
+        "A link, valid until `urlExpirationDate`. `id` is absent for the SDK, which would hide the URL \
+         behind it. Only images have `height` and `width`."
     );
     media
 }
@@ -154,8 +154,8 @@ fn attachment() -> Value {
         json!({
             "id": guid(), "fileName": any_text(), "mimeType": any_text(),
             "attachmentType": { "type": "string", "enum": ["IMAGE", "OTHER"] },
-            "image": named("Media"), "previewImage": named("Media"), "document": named("Media"),
-            "documentPreview": named("Media"),
+            "image": schema_ref("Media"), "previewImage": schema_ref("Media"), "document": schema_ref("Media"),
+            "documentPreview": schema_ref("Media"),
         }),
         &kinds,
     )
@@ -182,7 +182,7 @@ pub(super) fn key_example() -> Value {
     })
 }
 
-fn noted_file() -> Value {
+fn annotated_file() -> Value {
     let kinds: Vec<&str> = FileKind::NAMED.iter().map(|(name, _)| *name).collect();
     let pixels = json!({ "type": ["integer", "null"], "minimum": 1 });
     let note = json!({ "type": ["string", "null"] });
@@ -197,7 +197,7 @@ fn noted_file() -> Value {
 }
 
 /// A file of the examples.
-pub(super) fn noted_example() -> Value {
+pub(super) fn annotated_example() -> Value {
     json!({
         "id": ATTACHMENT, "fileName": "harbour-plan.png", "mimeType": "image/png",
         "type": "image", "sizeBytes": "2048", "width": 640, "height": 480, "createdAt": TIME,
@@ -240,7 +240,7 @@ fn file_descriptor() -> Value {
     object(json!({ "file": file }))
 }
 
-/// The answer of an upload in the examples.
+/// An upload's response in the examples.
 pub(super) fn file_example() -> Value {
     let id = "3fa91c_5b0c1d2e000070008000000000000004.csv";
     let url = format!("https://files.example.net/ugd/{id}?token=kSample");
@@ -290,7 +290,7 @@ fn signed_receipt() -> Value {
     }));
     object(json!({
         "receipt": receipt,
-        "signed": { "type": "string", "description": "The same as a JWS (RS256)." },
+        "signed": { "type": "string", "description": "The receipt as a JWS (RS256)." },
     }))
 }
 
@@ -394,16 +394,16 @@ fn upload_request() -> Value {
             "fileName": text(MAX_FILE_NAME_CHARS),
             "mimeType": {
                 "type": "string", "minLength": 1, "maxLength": 255,
-                "description": "An image type, or the type of a CSV, Word, Excel, PowerPoint or PDF file; \
-                                the name's extension must belong to it.",
+                "description": "An image type, or the type of a CSV, Word, Excel, PowerPoint or PDF file. \
+                                The file name's extension must match it.",
             },
             "sizeInBytes": {
                 "type": ["integer", "string", "null"], "minimum": 0, "pattern": "^[0-9]+$",
-                "description": "The exact size, which the upload then must have.",
+                "description": "The exact size, which the upload must then have.",
             },
             "sha256": {
                 "type": ["string", "null"], "pattern": "^[0-9a-fA-F]{64}$",
-                "description": "The SHA-256 that the upload then must have.",
+                "description": "The SHA-256, which the upload must then have.",
             },
             "contactId": { "type": ["string", "null"], "format": "uuid", "description": "As in the path." },
         },
@@ -417,11 +417,11 @@ fn webhook_change() -> Value {
         "properties": {
             "url": {
                 "type": ["string", "null"], "maxLength": MAX_URL_CHARS, "format": "uri",
-                "description": "https, at a public address, without credentials or fragment.",
+                "description": "An https URL with a public host, without credentials or fragment.",
             },
             "eventTypes": {
                 "type": ["array", "null"], "minItems": 1,
-                "items": { "type": "string", "description": "With or without `wix.contacts.v4.` before it." },
+                "items": { "type": "string", "description": "With or without the prefix `wix.contacts.v4.`." },
             },
             "appId": maybe_guid,
             "instanceId": maybe_guid,

@@ -1,23 +1,24 @@
-//! What ARCHITECTURE.md promises about the source text, and docs that do not go stale.
+//! The rules of ARCHITECTURE.md about the source text, and docs that do not go stale.
 //!
-//! The ladder, top-down; a module imports only from rungs below its own, and modules on one
-//! rung do not import each other:
+//! The layers, top-down. A module imports only from layers below its own; modules of one layer do not
+//! import each other:
 //!
 //! `main → cli → serve → http | jobs → actions → app | wire → request_log → registry | page_cache | media_cache |
 //! transform_cache | tls | archive | webhook_keys → db | blobs | rate_limit | single_flight |
 //! turns | upload_places | render_workers | webhook_client | client → data_folder → config | metrics →
 //! error → domain`
 //!
-//! `registry`, `page_cache` and `media_cache` stand above `db`, whose rows and change counts they keep in
-//! memory; `tls` stands above `data_folder`, which makes its secrets. `domain` is at the very
-//! bottom: `error` tells of its ids, and it knows no error but its own.
+//! `registry`, `page_cache` and `media_cache` are above `db`, whose rows and change counts they keep in
+//! memory. `tls` is above `data_folder`, which creates its secrets. `domain` is at the bottom: `error`
+//! uses its ids, and it knows no errors but its own. Below all of them are the crates of `crates/`,
+//! which know nothing of the server.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-const LADDER: &[&[&str]] = &[
+const LAYERS: &[&[&str]] = &[
     &["main"],
     &["cli"],
     &["serve"],
@@ -130,7 +131,7 @@ fn is_made(path: &Path, name: &str) -> bool {
 }
 
 fn rust_sources() -> Vec<Source> {
-    let folders = ["src", "tests", "benches", "examples", "fuzz"];
+    let folders = ["src", "crates", "tests", "benches", "examples", "fuzz"];
     let sources: Vec<Source> =
         folders.iter().flat_map(|folder| sources(folder, &[".rs"])).collect();
     assert!(sources.len() > 50, "the sources were not found");
@@ -188,8 +189,8 @@ fn members(group: &str) -> Vec<String> {
     words.filter(|word| !word.is_empty()).collect()
 }
 
-fn rung(module: &str) -> Option<usize> {
-    LADDER.iter().position(|rung| rung.contains(&module))
+fn layer(module: &str) -> Option<usize> {
+    LAYERS.iter().position(|layer| layer.contains(&module))
 }
 
 #[test]
@@ -202,17 +203,17 @@ fn imports_are_read_from_lines_paths_and_groups() {
 }
 
 #[test]
-fn modules_import_only_from_rungs_below_their_own() {
+fn modules_import_only_from_layers_below_their_own() {
     let mut upward = Vec::new();
     for source in sources("src", &[".rs"]) {
         let own = module(&source.name);
         if own == "lib" {
             continue;
         }
-        let own_rung = rung(own).unwrap_or_else(|| panic!("{own} has no rung on the ladder"));
+        let own_layer = layer(own).unwrap_or_else(|| panic!("{own} belongs to no layer"));
         for import in imports(&source.text).iter().filter(|import| *import != own) {
-            let rung = rung(import);
-            if rung.is_none_or(|rung| rung <= own_rung) {
+            let layer = layer(import);
+            if layer.is_none_or(|layer| layer <= own_layer) {
                 upward.push(format!("{} imports {import}", source.name));
             }
         }
@@ -221,9 +222,9 @@ fn modules_import_only_from_rungs_below_their_own() {
 }
 
 #[test]
-fn every_rung_of_the_ladder_is_a_module_and_stands_in_architecture_md() {
+fn every_layer_consists_of_modules_that_architecture_md_names() {
     let text = fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
-    for module in LADDER.iter().copied().flatten() {
+    for module in LAYERS.iter().copied().flatten() {
         let (file, folder) = (format!("src/{module}.rs"), format!("src/{module}"));
         assert!(root().join(file).is_file() || root().join(folder).is_dir(), "{module} is gone");
         let named = text.split(|c: char| !c.is_alphanumeric() && c != '_').any(|w| w == *module);
@@ -262,6 +263,45 @@ fn the_file_system_is_named_where_it_is_listed_only() {
     for (file, reason) in FILE_SYSTEM {
         let text = fs::read_to_string(root().join(file)).unwrap_or_default();
         assert!(code(&text).contains("std::fs"), "{file} is listed ({reason}) and needs no longer");
+    }
+}
+
+/// Decoders work on hostile input inside a sandbox, so the crates take nothing from the system.
+#[test]
+fn the_crates_below_the_server_are_pure_and_know_nothing_of_it() {
+    let foreign = [
+        "dossier::",
+        "tokio",
+        "std::env",
+        "std::fs",
+        "std::net",
+        "std::os",
+        "std::process",
+        "std::thread",
+        "SystemTime",
+    ];
+    let crates = sources("crates", &[".rs"]);
+    let crates: Vec<_> = crates.iter().filter(|source| source.name.contains("/src/")).collect();
+    assert!(crates.len() > 30, "the sources were not found");
+    for Source { name, text } in crates {
+        let found = foreign.iter().find(|foreign| code(text).contains(**foreign));
+        assert_eq!(found, None, "{name} uses it");
+    }
+    for folder in fs::read_dir(root().join("crates")).unwrap() {
+        let manifest = fs::read_to_string(folder.unwrap().path().join("Cargo.toml")).unwrap();
+        let manifest: toml::Table = manifest.parse().unwrap();
+        for library in manifest["dependencies"].as_table().unwrap().keys() {
+            let is_foreign = ["dossier", "tokio", "hyper", "reqwest"].contains(&&**library);
+            assert!(!is_foreign, "{} depends on {library}", manifest["package"]["name"]);
+        }
+    }
+}
+
+/// What a build leaves out is the matter of dossier-image, which reports it (`formats`).
+#[test]
+fn the_server_does_not_depend_on_features() {
+    for Source { name, text } in sources("src", &[".rs"]) {
+        assert!(!code(&text).contains("feature = "), "{name} names a feature");
     }
 }
 
@@ -324,4 +364,44 @@ fn what_runs_on_both_databases_is_there() {
         let tests = tests.unwrap_or_else(|_| panic!("on_both.txt: there is no module {module}"));
         assert!(tests.contains(&format!("fn {test}")), "on_both.txt: there is no test {path}");
     }
+}
+
+/// The worst of the words that CONTRIBUTING.md lists under Words.
+const WORN_OUT: &[&str] = &[
+    "gone on with",
+    "goes on with",
+    "for ever ",
+    "without a wish",
+    "is told to",
+    "are told to",
+    "told again",
+    "told anew",
+    "whole way of",
+    "passed over",
+    "may only look",
+    "any number, else",
+    "is no address of",
+    "is revoked since",
+];
+
+#[test]
+fn the_words_are_the_fields_own() {
+    let own = ["CONTRIBUTING.md", "tests/architecture.rs"];
+    let mut found = Vec::new();
+    for Source { name, text } in sources("", &[".rs", ".md", ".toml", ".js", ".mjs", ".sql", ".py"])
+    {
+        if own.contains(&&*name) || name.starts_with("page/vendor/") || name.starts_with("build/") {
+            continue;
+        }
+        // A phrase may be broken over two lines of a comment.
+        let text = text.replace("\n//! ", " ").replace("\n/// ", " ").replace('\n', " ");
+        let text = text.to_lowercase();
+        found.extend(
+            WORN_OUT
+                .iter()
+                .filter(|words| text.contains(**words))
+                .map(|words| format!("{name} says \"{}\": CONTRIBUTING.md, Words", words.trim())),
+        );
+    }
+    assert!(found.is_empty(), "{}", found.join("\n"));
 }

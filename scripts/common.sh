@@ -17,6 +17,7 @@ times=$build/test-times.tsv
 step=
 steps=()
 not_checked=()
+failures=()
 
 clock() { printf '%d min %02d s' $(($1 / 60)) $(($1 % 60)); }
 
@@ -30,6 +31,39 @@ begin() {
 finish() {
   [ -z "$step" ] || steps+=("$(clock $((SECONDS - step_began)))|$step")
   step=
+}
+
+# fail NAME: remembers a suite that failed.
+fail() {
+  failures+=("$1")
+  printf '!! FAILED: %s\n' "$1"
+}
+
+# in_background FUNCTION: runs suites beside what follows; what they print comes with wait_for_background.
+in_background() {
+  (
+    step='' steps=() not_checked=() failures=()
+    "$@"
+    finish
+    printf '%s\n' "${steps[@]/#/steps=}" "${not_checked[@]/#/not_checked=}" "${failures[@]/#/failures=}" >"$build/background.txt"
+  ) >"$build/background.log" 2>&1 &
+  background=$!
+}
+
+wait_for_background() {
+  local line code=0
+  begin "waiting for the suites beside it"
+  wait "$background" || code=$?
+  finish
+  cat "$build/background.log"
+  [ $code = 0 ] || fail "the suites beside it (exit $code)"
+  while read -r line; do
+    case $line in
+    steps=?*) steps+=("${line#*=} (beside)") ;;
+    not_checked=?*) not_checked+=("${line#*=}") ;;
+    failures=?*) failures+=("${line#*=}") ;;
+    esac
+  done <"$build/background.txt"
 }
 
 # leave_out WHAT WHY: remembers for the last lines what this run could not check.
@@ -77,13 +111,18 @@ report() {
   for line in "${not_checked[@]}"; do
     printf '\n!! NOT CHECKED: %s\n' "$line"
   done
+  for line in "${failures[@]}"; do
+    printf '\nFAILED: %s\n' "$line"
+  done
 }
 
 ended() {
   local code=$?
   [ $code = 0 ] && return 0
-  local failed=$step
-  report
-  printf '\nFAILED: %s (after %s)\n' "$failed" "$(clock "$SECONDS")" >&2
+  if [ -n "$step" ]; then
+    failures+=("$step")
+    report
+  fi
+  printf '\nFAILED (after %s)\n' "$(clock "$SECONDS")" >&2
 }
 trap ended EXIT

@@ -174,7 +174,7 @@ fn new_line(signs_from_ms: i64) -> anyhow::Result<String> {
     Ok(format!("{signs_from_ms} {}\n", STANDARD.encode(der.as_ref())))
 }
 
-/// The keys of a data folder, reread every [`RELOAD_INTERVAL`] because another process may change
+/// The keys of a data folder, reread every `RELOAD_INTERVAL` because another process may change
 /// them.
 pub struct KeyRing {
     folder: DataFolder,
@@ -195,7 +195,7 @@ impl KeyRing {
     }
 
     /// The live keys; `None` before the first subscription. Rereads the file every
-    /// [`RELOAD_INTERVAL`].
+    /// `RELOAD_INTERVAL`.
     ///
     /// # Errors
     ///

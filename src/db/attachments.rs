@@ -83,7 +83,7 @@ impl Db {
     ///
     /// # Errors
     ///
-    /// [`Error::OverQuota`] when it would exceed a quota of the site or the contact,
+    /// [`Error::QuotaExceeded`] when it would exceed a quota of the site or the contact,
     /// [`Error::NotFound`] when the contact no longer exists: then nothing is stored. Otherwise
     /// only when the database fails, and then it is unknown whether the commit succeeded.
     pub async fn commit_upload(

@@ -37,6 +37,17 @@ mod rect;
 mod resize;
 #[cfg(test)]
 mod samples;
+/// What stands in for a decoder that a build leaves out, compiled and linted in every test build too.
+#[cfg(test)]
+#[expect(dead_code, reason = "no build has both")]
+mod absent {
+    #[path = "../av1_absent.rs"]
+    mod av1;
+    #[path = "../jxl_absent.rs"]
+    mod jxl;
+    #[path = "../pdf_absent.rs"]
+    mod pdf;
+}
 #[cfg(test)]
 #[cfg(all(feature = "avif", feature = "jpeg-xl", feature = "pdf"))]
 mod samples_pdf;

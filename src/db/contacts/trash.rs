@@ -83,7 +83,7 @@ impl Db {
     /// # Errors
     ///
     /// [`Error::NotFound`] when this contact of this site has no such attachment in the trash, or
-    /// it has expired; [`Error::OverQuota`].
+    /// it has expired; [`Error::QuotaExceeded`].
     pub async fn restore_attachment(
         &self,
         (site, contact): (SiteId, ContactId),
@@ -115,7 +115,7 @@ impl Db {
     /// # Errors
     ///
     /// [`Error::NotFound`] when there is no such contact in the trash; [`Error::Busy`] while it is
-    /// still being moved there; [`Error::OverQuota`].
+    /// still being moved there; [`Error::QuotaExceeded`].
     pub async fn restore_contact(
         &self,
         site: SiteId,

@@ -6,6 +6,9 @@
 
 #[cfg_attr(not(feature = "avif"), path = "av1_absent.rs")]
 mod av1;
+#[cfg(test)]
+#[expect(dead_code, reason = "compiled and linted in every test build; no build needs both")]
+mod av1_absent;
 mod avif;
 mod cicp;
 mod colour;
@@ -23,10 +26,16 @@ mod jpeg;
 mod jpeg_segments;
 #[cfg_attr(not(feature = "jpeg-xl"), path = "jxl_absent.rs")]
 mod jxl;
+#[cfg(test)]
+#[expect(dead_code, reason = "compiled and linted in every test build; no build needs both")]
+mod jxl_absent;
 mod libheif;
 mod limits;
 #[cfg_attr(not(feature = "pdf"), path = "pdf_absent.rs")]
 mod pdf;
+#[cfg(test)]
+#[expect(dead_code, reason = "compiled and linted in every test build; no build needs both")]
+mod pdf_absent;
 mod picture;
 #[cfg_attr(not(feature = "avif"), expect(dead_code, reason = "most of it is for AVIF"))]
 mod planes;
@@ -37,17 +46,6 @@ mod rect;
 mod resize;
 #[cfg(test)]
 mod samples;
-/// What stands in for a decoder that a build leaves out, compiled and linted in every test build too.
-#[cfg(test)]
-#[expect(dead_code, reason = "no build has both")]
-mod absent {
-    #[path = "../av1_absent.rs"]
-    mod av1;
-    #[path = "../jxl_absent.rs"]
-    mod jxl;
-    #[path = "../pdf_absent.rs"]
-    mod pdf;
-}
 #[cfg(test)]
 #[cfg(all(feature = "avif", feature = "jpeg-xl", feature = "pdf"))]
 mod samples_pdf;

@@ -6,7 +6,7 @@ export RUSTC_WORKSPACE_WRAPPER=clippy-driver
 export CLIPPY_ARGS=-D__CLIPPY_HACKERY__warnings__CLIPPY_HACKERY__
 
 # Tests wait for disks, servers and processes: one a core would leave the cores idle for much of the time.
-export RUST_TEST_THREADS=${RUST_TEST_THREADS:-$((2 * $(nproc)))}
+export RUST_TEST_THREADS=${RUST_TEST_THREADS:-$((3 * $(nproc)))}
 
 target=$(realpath -m "${CARGO_TARGET_DIR:-target}")
 build=$(realpath -m build)
@@ -106,7 +106,7 @@ report() {
   done
   if [ -s "$times" ]; then
     printf '\nThe slowest %d of %d tests (seconds; all in %s):\n' 20 "$(wc -l <"$times")" "${times#"$PWD"/}"
-    sort -rn "$times" | head -n 20 | awk -F'\t' '{ printf "  %8.1f  %s: %s\n", $1, $2, $3 }'
+    sort -rn "$times" | awk -F'\t' 'NR <= 20 { printf "  %8.1f  %s: %s\n", $1, $2, $3 }'
   fi
   for line in "${not_checked[@]}"; do
     printf '\n!! NOT CHECKED: %s\n' "$line"

@@ -17,7 +17,9 @@ use crate::domain::signing::{SigningKey, SigningKeys};
 pub const DATABASE: &str = "dossier.db";
 /// Secrets that cannot be regenerated: the keys that sign links, the local CA that clients trust,
 /// and the keys that sign webhooks. Sorted.
-pub const SECRETS: [&str; 4] = ["signing.keys", "tls/ca-key.pem", "tls/ca.pem", WEBHOOK_KEYS];
+pub const SECRETS: [&str; 4] = ["signing.keys", "tls/ca-key.pem", CA_CERTIFICATE, WEBHOOK_KEYS];
+/// The one of [`SECRETS`] that clients need, so others may read it.
+pub const CA_CERTIFICATE: &str = "tls/ca.pem";
 const WEBHOOK_KEYS: &str = "webhook.keys";
 /// Largest secret.
 const MAX_SECRET_BYTES: u64 = 1 << 20;

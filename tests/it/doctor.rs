@@ -70,9 +70,20 @@ async fn a_folder_that_others_can_read_is_a_finding() {
     assert_eq!(findings(&output), problem("data folder"));
     assert!(output.out.contains("chmod 700"), "{output:?}");
     std::fs::set_permissions(data.path(), std::fs::Permissions::from_mode(0o700)).unwrap();
-    let keys = data.path().join("signing.keys");
-    std::fs::set_permissions(keys, std::fs::Permissions::from_mode(0o640)).unwrap();
-    assert_eq!(findings(&doctor(data.path(), &["--json"])), problem("secrets"));
+    let set_mode = |name: &str, mode: u32| {
+        let file = data.path().join(name);
+        let content = std::fs::read(&file).unwrap_or_default();
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::write(&file, content).unwrap();
+        std::fs::set_permissions(file, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    for secret in ["signing.keys", "webhook.keys", "tls/ca-key.pem"] {
+        set_mode(secret, 0o640);
+        assert_eq!(findings(&doctor(data.path(), &["--json"])), problem("secrets"), "{secret}");
+        set_mode(secret, 0o600);
+    }
+    set_mode("tls/ca.pem", 0o644);
+    assert_eq!(findings(&doctor(data.path(), &["--json"])), [], "clients need the certificate");
 }
 
 #[tokio::test]

@@ -1,5 +1,5 @@
-//! Pictures for `bench/preview`: makes photo-like ones, makes previews of one in a loop on the core
-//! that it was started on, and compares previews with a reference. Prints JSON.
+//! Pictures for `bench/preview`: generates photo-like ones, renders the preview of one in a loop, and
+//! compares previews with a reference. Prints JSON.
 
 use std::hint::black_box;
 use std::path::{Path, PathBuf};
@@ -14,27 +14,27 @@ use rustix::time::{ClockId, clock_gettime};
 use serde_json::json;
 use turbojpeg::{Compressor, PixelFormat, Subsamp};
 
-/// JPEG quality of the samples, of 100.
+/// JPEG quality of the samples, out of 100.
 const SAMPLE_QUALITY: i32 = 90;
-/// Side of the windows that are compared, in pixels, and how far they are apart.
+/// Side of the windows that are compared, and the distance between them, in pixels.
 const WINDOW_PX: u32 = 8;
 const STEP_PX: usize = 4;
 
-/// Makes pictures, previews and comparisons.
+/// Generates pictures, previews and comparisons.
 #[derive(Parser)]
 struct Arguments {
     #[command(subcommand)]
-    what: What,
+    command: Command,
 }
 
 #[derive(Subcommand)]
-enum What {
+enum Command {
     /// Writes the samples, and beside each a reference: the full decode, reduced by a Lanczos filter.
     Samples {
         /// Where to.
         folder: PathBuf,
     },
-    /// Makes the preview of one file again and again.
+    /// Renders the preview of one file repeatedly.
     Render {
         /// The file.
         source: PathBuf,
@@ -54,22 +54,22 @@ enum What {
 }
 
 fn main() -> anyhow::Result<()> {
-    let answer = match Arguments::parse().what {
-        What::Samples { folder } => samples(&folder)?,
-        What::Render { source, output, seconds } => render(&source, &output, seconds)?,
-        What::Compare { reference, preview } => {
+    let report = match Arguments::parse().command {
+        Command::Samples { folder } => samples(&folder)?,
+        Command::Render { source, output, seconds } => render(&source, &output, seconds)?,
+        Command::Compare { reference, preview } => {
             let (reference, preview) = (open(&reference)?, open(&preview)?);
             json!({ "ssim": similarity(&reference.to_luma8(), &preview.to_luma8())? })
         }
     };
-    #[expect(clippy::print_stdout, reason = "it is this program's answer")]
+    #[expect(clippy::print_stdout, reason = "the report of this program")]
     {
-        println!("{answer}");
+        println!("{report}");
     }
     Ok(())
 }
 
-/// Hash of a place in a picture, for noise that is the same in every run.
+/// Hash of a position, for noise that is the same in every run.
 fn noise(x: u32, y: u32) -> f32 {
     let mut hash = x.wrapping_mul(0x9e37_79b1) ^ y.wrapping_mul(0x85eb_ca77);
     hash = (hash ^ (hash >> 15)).wrapping_mul(0x2c1b_3c6d);
@@ -77,7 +77,7 @@ fn noise(x: u32, y: u32) -> f32 {
     (hash ^ (hash >> 15)) as f32 / u32::MAX as f32 - 0.5
 }
 
-/// A picture with what photographs have: soft light, fine structure, hard edges and noise.
+/// A picture with the features of photographs: soft light, fine structure, hard edges and noise.
 fn photo(width: u32, height: u32) -> RgbImage {
     let scale = width as f32 / 4000.0;
     let disc = |x: f32, y: f32, at: (f32, f32), radius: f32| (x - at.0).hypot(y - at.1) < radius;
@@ -150,7 +150,7 @@ fn open(path: &Path) -> anyhow::Result<DynamicImage> {
     }
     let decoded = turbojpeg::decompress(&bytes, PixelFormat::RGB)?;
     let picture = RgbImage::from_raw(decoded.width as u32, decoded.height as u32, decoded.pixels);
-    Ok(DynamicImage::ImageRgb8(picture.context("the decoder gave too few pixels")?))
+    Ok(DynamicImage::ImageRgb8(picture.context("the decoder returned too few pixels")?))
 }
 
 /// The reference: another resizer than the one under test, on every pixel of the source.
@@ -183,13 +183,13 @@ fn render(source: &Path, output: &Path, seconds: f64) -> anyhow::Result<serde_js
     }))
 }
 
-/// How long this process was on a core.
+/// CPU time of this process.
 fn cpu_ms() -> f64 {
     let time = clock_gettime(ClockId::ProcessCPUTime);
     time.tv_sec as f64 * 1e3 + time.tv_nsec as f64 / 1e6
 }
 
-/// The most memory that this process ever had, as Linux says.
+/// Peak resident memory of this process, as Linux reports it.
 fn peak_kib() -> anyhow::Result<u64> {
     let status = std::fs::read_to_string("/proc/self/status")?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
@@ -231,7 +231,7 @@ fn window_similarity(one: &GrayImage, other: &GrayImage, (left, top): (u32, u32)
     let means = sums.map(|sum| sum / count);
     let variance = |index: usize| squares[index] / count - means[index] * means[index];
     let covariance = product / count - means[0] * means[1];
-    let light =
+    let luminance =
         (2.0 * means[0] * means[1] + bright) / (means[0].powi(2) + means[1].powi(2) + bright);
-    light * (2.0 * covariance + structured) / (variance(0) + variance(1) + structured)
+    luminance * (2.0 * covariance + structured) / (variance(0) + variance(1) + structured)
 }

@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use super::{Settings, print_error, print_stdout};
 use crate::app::Clock;
 use crate::config::Config;
-use crate::data_folder::{DataFolder, SECRETS};
+use crate::data_folder::{CA_CERTIFICATE, DataFolder, SECRETS};
 use crate::db::{DatabaseLocation, Inspection, check_server};
 
 /// Least free space; two uploads of the largest size must fit as well.
@@ -221,8 +221,7 @@ fn gibibytes(bytes: u64) -> String {
 
 fn secrets(root: &Path) -> Check {
     let name = "secrets";
-    // The CA certificate is public and may be readable.
-    for secret in SECRETS.iter().take(SECRETS.len() - 1) {
+    for secret in SECRETS.iter().filter(|secret| **secret != CA_CERTIFICATE) {
         let path = root.join(secret);
         let Ok(found) = stat(&path) else { continue };
         if found.st_mode & 0o077 != 0 {
